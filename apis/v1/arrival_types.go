@@ -1,0 +1,53 @@
+package v1
+
+import metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+// ArrivalSpec says who arrived where.
+// +kubebuilder:validation:XValidation:rule="self == oldSelf",message="an Arrival is a fact and can't be changed: delete it to take it back"
+// +kubebuilder:validation:XValidation:rule="!has(self.reason) || (has(self.failed) && self.failed)",message="reason is for failed arrivals only: set failed to true or leave reason out"
+type ArrivalSpec struct {
+	// Barrier is the name of the Barrier, in the same namespace.
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=253
+	Barrier string `json:"barrier"`
+	// Participant is who arrived. A participant counts once, however many Arrivals carry its name.
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=320
+	Participant string `json:"participant"`
+	// Failed says that the participant can't do its part. It is counted apart, so that a barrier which can't be
+	// reached any more fails at once.
+	// +optional
+	Failed bool `json:"failed,omitempty"`
+	// Reason tells people why the participant failed.
+	// +optional
+	// +kubebuilder:validation:MaxLength=1024
+	Reason string `json:"reason,omitempty"`
+	// BoundTo is the Pod in which the participant ran. The Arrival outlives it.
+	// +optional
+	BoundTo *BoundObject `json:"boundTo,omitempty"`
+}
+
+// Arrival is one participant's immutable "I have arrived" at a Barrier.
+//
+// +kubebuilder:object:root=true
+// +kubebuilder:resource:shortName=karr
+// +kubebuilder:selectablefield:JSONPath=`.spec.barrier`
+// +kubebuilder:selectablefield:JSONPath=`.spec.participant`
+// +kubebuilder:printcolumn:name="Barrier",type=string,JSONPath=`.spec.barrier`
+// +kubebuilder:printcolumn:name="Participant",type=string,JSONPath=`.spec.participant`
+// +kubebuilder:printcolumn:name="Failed",type=boolean,JSONPath=`.spec.failed`
+// +kubebuilder:printcolumn:name="Age",type=date,JSONPath=`.metadata.creationTimestamp`
+type Arrival struct {
+	metav1.TypeMeta   `json:",inline"`
+	metav1.ObjectMeta `json:"metadata,omitempty"`
+
+	Spec ArrivalSpec `json:"spec"`
+}
+
+// ArrivalList is a list of Arrivals.
+// +kubebuilder:object:root=true
+type ArrivalList struct {
+	metav1.TypeMeta `json:",inline"`
+	metav1.ListMeta `json:"metadata,omitempty"`
+	Items           []Arrival `json:"items"`
+}

@@ -1,0 +1,113 @@
+package v1
+
+import metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+// BarrierPhase is the state of a Barrier in one word.
+// +kubebuilder:validation:Enum=Waiting;Open;Failed;Timeout
+type BarrierPhase string
+
+const (
+	// BarrierWaiting means that participants are still missing.
+	BarrierWaiting BarrierPhase = "Waiting"
+	// BarrierOpen means that enough participants have arrived. It is final.
+	BarrierOpen BarrierPhase = "Open"
+	// BarrierFailed means that so many participants arrived failed that the quorum can't be reached.
+	BarrierFailed BarrierPhase = "Failed"
+	// BarrierTimeout means that spec.timeout passed first. A longer timeout makes the barrier wait again.
+	BarrierTimeout BarrierPhase = "Timeout"
+)
+
+// MaxListedArrivals is how many participants status.arrivals names at most; status.arrived counts all.
+const MaxListedArrivals = 100
+
+// BarrierSpec says how many participants a Barrier waits for.
+// +kubebuilder:validation:XValidation:rule="!has(self.quorum) || self.quorum <= self.expected",message="quorum must not be larger than expected: set quorum between 1 and expected, or leave it out to wait for all"
+type BarrierSpec struct {
+	// Expected is how many participants there are. At least 1.
+	// +kubebuilder:validation:Minimum=1
+	// +kubebuilder:validation:Maximum=1000000
+	Expected int32 `json:"expected"`
+	// Quorum is how many participants must arrive before the barrier opens, from 1 to expected. All of them when left out.
+	// +optional
+	// +kubebuilder:validation:Minimum=1
+	Quorum *int32 `json:"quorum,omitempty"`
+	// Timeout is how long after its creation the barrier stops waiting, for example 30m. It waits for ever when left out.
+	// Raising it on a barrier that has timed out makes the barrier wait again.
+	// +optional
+	Timeout *Duration `json:"timeout,omitempty"`
+	// TTL is how long after it opened, failed or timed out the barrier is deleted, with its Arrivals. It is kept when left out.
+	// +optional
+	TTL *Duration `json:"ttl,omitempty"`
+}
+
+// BarrierStatus is what the operator has seen.
+type BarrierStatus struct {
+	// Phase is Waiting, Open, Failed or Timeout.
+	// +optional
+	Phase BarrierPhase `json:"phase,omitempty"`
+	// ObservedGeneration is the metadata.generation that this status speaks of.
+	// +optional
+	ObservedGeneration int64 `json:"observedGeneration,omitempty"`
+	// Arrived is how many participants have arrived, each counted once. While the barrier fills it may lag by up to 100 ms.
+	// +optional
+	Arrived int32 `json:"arrived"`
+	// Failed is how many participants have arrived failed.
+	// +optional
+	Failed int32 `json:"failed"`
+	// Arrivals names those who have arrived, in order of arrival; the first 100 only.
+	// +optional
+	// +listType=atomic
+	// +kubebuilder:validation:MaxItems=100
+	// +kubebuilder:validation:items:MaxLength=320
+	Arrivals []string `json:"arrivals,omitempty"`
+	// OpenedAt is when the barrier opened.
+	// +optional
+	OpenedAt *metav1.Time `json:"openedAt,omitempty"`
+	// EndedAt is when the barrier failed or timed out.
+	// +optional
+	EndedAt *metav1.Time `json:"endedAt,omitempty"`
+	// Conditions are Ready and Open.
+	// +optional
+	// +listType=map
+	// +listMapKey=type
+	Conditions []metav1.Condition `json:"conditions,omitempty"`
+}
+
+// Barrier lets several processes meet: none goes on before all of them, or a quorum, have arrived.
+//
+// +kubebuilder:object:root=true
+// +kubebuilder:subresource:status
+// +kubebuilder:resource:shortName=kbar,categories=konductor
+// +kubebuilder:selectablefield:JSONPath=`.status.phase`
+// +kubebuilder:printcolumn:name="Phase",type=string,JSONPath=`.status.phase`
+// +kubebuilder:printcolumn:name="Arrived",type=integer,JSONPath=`.status.arrived`
+// +kubebuilder:printcolumn:name="Expected",type=integer,JSONPath=`.spec.expected`
+// +kubebuilder:printcolumn:name="Quorum",type=integer,JSONPath=`.spec.quorum`
+// +kubebuilder:printcolumn:name="Failed",type=integer,JSONPath=`.status.failed`,priority=1
+// +kubebuilder:printcolumn:name="Opened",type=date,JSONPath=`.status.openedAt`,priority=1
+// +kubebuilder:printcolumn:name="Age",type=date,JSONPath=`.metadata.creationTimestamp`
+// +kubebuilder:validation:XValidation:rule="!has(oldSelf.status) || !has(oldSelf.status.phase) || oldSelf.status.phase != 'Open' || (has(self.status) && has(self.status.phase) && self.status.phase == 'Open')",message="an open barrier stays open: delete it and create it again to start anew"
+type Barrier struct {
+	metav1.TypeMeta   `json:",inline"`
+	metav1.ObjectMeta `json:"metadata,omitempty"`
+
+	Spec BarrierSpec `json:"spec"`
+	// +optional
+	Status BarrierStatus `json:"status,omitempty"`
+}
+
+// BarrierList is a list of Barriers.
+// +kubebuilder:object:root=true
+type BarrierList struct {
+	metav1.TypeMeta `json:",inline"`
+	metav1.ListMeta `json:"metadata,omitempty"`
+	Items           []Barrier `json:"items"`
+}
+
+// Quorum returns how many participants must arrive before the barrier opens.
+func (b *Barrier) Quorum() int32 {
+	if b.Spec.Quorum == nil {
+		return b.Spec.Expected
+	}
+	return *b.Spec.Quorum
+}

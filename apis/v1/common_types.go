@@ -1,0 +1,95 @@
+package v1
+
+import (
+	"time"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+)
+
+// Duration is a length of time in Go's notation: a number with a unit (ms, s, m, h), several of which may follow each other, for example 30s, 5m or 1h30m. It must be longer than zero.
+//
+// +kubebuilder:validation:Type=string
+// +kubebuilder:validation:MaxLength=32
+// +kubebuilder:validation:XValidation:rule="self.matches('^([0-9]+([.][0-9]+)?(ns|us|µs|ms|s|m|h))+$') && duration(self) > duration('0s')",message="must be a duration longer than zero, for example 30s, 5m or 1h30m"
+type Duration struct {
+	metav1.Duration `json:",inline"`
+}
+
+// NewDuration returns d as an API field.
+func NewDuration(d time.Duration) *Duration {
+	return &Duration{metav1.Duration{Duration: d}}
+}
+
+// Or returns the duration, or other when the field is not set.
+func (d *Duration) Or(other time.Duration) time.Duration {
+	if d == nil {
+		return other
+	}
+	return d.Duration.Duration
+}
+
+// Condition types. Ready is on all four primitives: "accepted and working". The others say what people wait for.
+const (
+	// ConditionReady is True when the operator has accepted the object and acts on it, also while it is still waiting.
+	ConditionReady = "Ready"
+	// ConditionOpen is True on a Barrier or a Gate that has opened.
+	ConditionOpen = "Open"
+	// ConditionHeld is True on a Lease that somebody holds.
+	ConditionHeld = "Held"
+	// ConditionAvailable is True on a Semaphore that has a free permit.
+	ConditionAvailable = "Available"
+)
+
+// Reasons that appear in conditions. They are stable: scripts may compare them.
+const (
+	ReasonAccepted  = "Accepted"
+	ReasonWaiting   = "Waiting"
+	ReasonOpened    = "Opened"
+	ReasonFailed    = "Failed"
+	ReasonTimeout   = "Timeout"
+	ReasonCycle     = "Cycle"
+	ReasonHeld      = "Held"
+	ReasonAvailable = "Available"
+	ReasonFull      = "Full"
+	ReasonPaused    = "Paused"
+)
+
+// Reasons of the Events that the operator records. They are stable.
+const (
+	EventOpened   = "Opened"
+	EventFailed   = "Failed"
+	EventTimeout  = "Timeout"
+	EventResumed  = "Resumed"
+	EventCycle    = "Cycle"
+	EventGranted  = "Granted"
+	EventReleased = "Released"
+	EventExpired  = "Expired"
+	EventPodEnded = "PodEnded"
+	EventRefused  = "Refused"
+	EventBroken   = "Broken"
+	EventTTL      = "TTLReached"
+)
+
+// BoundObject is the object whose life bounds a hold: when it has finished or is gone, the hold ends.
+type BoundObject struct {
+	// Kind of the object. Only Pod is possible.
+	// +kubebuilder:validation:Enum=Pod
+	Kind string `json:"kind"`
+	// Name of the object, in the same namespace.
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=253
+	Name string `json:"name"`
+	// UID of the object: another object of the same name is not the same.
+	// +kubebuilder:validation:Type=string
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=64
+	UID types.UID `json:"uid"`
+}
+
+// KindPod is the kind of object that a Claim or an Arrival can be bound to.
+const KindPod = "Pod"
+
+// AllowGatesAnnotation on a Namespace names the namespaces, separated by commas, whose Gates may look at objects in
+// it; "*" means all. Without it only Gates of the namespace itself may.
+const AllowGatesAnnotation = "konductor.io/allow-gates-from"

@@ -1,0 +1,106 @@
+package v1
+
+import (
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+)
+
+// LeasePhase is the state of a Lease in one word.
+// +kubebuilder:validation:Enum=Available;Held
+type LeasePhase string
+
+const (
+	// LeaseAvailable means that nobody holds the lease.
+	LeaseAvailable LeasePhase = "Available"
+	// LeaseHeld means that status.holder holds the lease.
+	LeaseHeld LeasePhase = "Held"
+)
+
+// LeaseSpec says how a Lease is held.
+type LeaseSpec struct {
+	// TTL is how long a hold lasts without renewal, when its Claim doesn't say. When left out, a hold bound to a Pod
+	// lasts as long as the Pod, and any other hold 10m.
+	// +optional
+	TTL *Duration `json:"ttl,omitempty"`
+}
+
+// LeaseStatus says who holds the Lease.
+// +kubebuilder:validation:XValidation:rule="!has(self.claimUID) || self.claimUID.size() == 0 || (has(self.fencingToken) && self.fencingToken > 0)",message="a held lease needs a fencing token"
+type LeaseStatus struct {
+	// Phase is Available or Held.
+	// +optional
+	Phase LeasePhase `json:"phase,omitempty"`
+	// ObservedGeneration is the metadata.generation that this status speaks of.
+	// +optional
+	ObservedGeneration int64 `json:"observedGeneration,omitempty"`
+	// Holder is who holds the lease.
+	// +optional
+	// +kubebuilder:validation:MaxLength=320
+	Holder string `json:"holder,omitempty"`
+	// Claim is the name of the holder's Claim.
+	// +optional
+	// +kubebuilder:validation:MaxLength=253
+	Claim string `json:"claim,omitempty"`
+	// ClaimUID is the UID of the holder's Claim.
+	// +kubebuilder:validation:Type=string
+	// +optional
+	// +kubebuilder:validation:MaxLength=64
+	ClaimUID types.UID `json:"claimUID,omitempty"`
+	// AcquiredAt is when the holder got the lease.
+	// +optional
+	AcquiredAt *metav1.MicroTime `json:"acquiredAt,omitempty"`
+	// ExpiresAt is when the hold ends unless it is renewed, for people to read: expiry is judged by the operator's own
+	// clock and never comes earlier. Empty when the hold lasts as long as its Pod.
+	// +optional
+	ExpiresAt *metav1.MicroTime `json:"expiresAt,omitempty"`
+	// Renewals is how many times the hold has been renewed.
+	// +optional
+	Renewals int64 `json:"renewals,omitempty"`
+	// FencingToken is the number of the latest grant. Each grant's is larger than every earlier one's, also across
+	// deletion and re-creation of the lease. Let the resource that the lease protects refuse smaller ones.
+	// +optional
+	FencingToken int64 `json:"fencingToken,omitempty"`
+	// Waiting is how many Claims wait for the lease. It may lag by up to 100 ms.
+	// +optional
+	Waiting int32 `json:"waiting"`
+	// Conditions are Ready and Held.
+	// +optional
+	// +listType=map
+	// +listMapKey=type
+	Conditions []metav1.Condition `json:"conditions,omitempty"`
+}
+
+// Lease has one holder at a time, with expiry, renewal and fencing.
+//
+// +kubebuilder:object:root=true
+// +kubebuilder:subresource:status
+// +kubebuilder:resource:shortName=klease,categories=konductor
+// +kubebuilder:selectablefield:JSONPath=`.status.phase`
+// +kubebuilder:selectablefield:JSONPath=`.status.holder`
+// +kubebuilder:printcolumn:name="Phase",type=string,JSONPath=`.status.phase`
+// +kubebuilder:printcolumn:name="Holder",type=string,JSONPath=`.status.holder`
+// +kubebuilder:printcolumn:name="Waiting",type=integer,JSONPath=`.status.waiting`
+// +kubebuilder:printcolumn:name="Token",type=integer,JSONPath=`.status.fencingToken`,priority=1
+// +kubebuilder:printcolumn:name="Acquired",type=date,JSONPath=`.status.acquiredAt`,priority=1
+// +kubebuilder:printcolumn:name="Expires",type=string,JSONPath=`.status.expiresAt`,priority=1
+// +kubebuilder:printcolumn:name="Age",type=date,JSONPath=`.metadata.creationTimestamp`
+// +kubebuilder:validation:XValidation:rule="!has(oldSelf.status) || !has(oldSelf.status.fencingToken) || (has(self.status) && has(self.status.fencingToken) && self.status.fencingToken >= oldSelf.status.fencingToken)",message="the fencing token never goes backwards"
+// +kubebuilder:validation:XValidation:rule="!has(oldSelf.status) || !has(oldSelf.status.fencingToken) || !has(self.status) || !has(self.status.claimUID) || (has(oldSelf.status.claimUID) && self.status.claimUID == oldSelf.status.claimUID) || self.status.claimUID.size() == 0 || self.status.fencingToken > oldSelf.status.fencingToken",message="a new holder needs a larger fencing token than any before it"
+// +kubebuilder:validation:XValidation:rule="!has(oldSelf.status) || !has(oldSelf.status.claimUID) || !has(self.status) || !has(self.status.claimUID) || self.status.claimUID != oldSelf.status.claimUID || self.status.fencingToken == oldSelf.status.fencingToken",message="a hold keeps its fencing token"
+type Lease struct {
+	metav1.TypeMeta   `json:",inline"`
+	metav1.ObjectMeta `json:"metadata,omitempty"`
+
+	// +optional
+	Spec LeaseSpec `json:"spec,omitempty"`
+	// +optional
+	Status LeaseStatus `json:"status,omitempty"`
+}
+
+// LeaseList is a list of Leases.
+// +kubebuilder:object:root=true
+type LeaseList struct {
+	metav1.TypeMeta `json:",inline"`
+	metav1.ListMeta `json:"metadata,omitempty"`
+	Items           []Lease `json:"items"`
+}

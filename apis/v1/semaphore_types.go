@@ -1,0 +1,141 @@
+package v1
+
+import (
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+)
+
+// SemaphorePhase is the state of a Semaphore in one word.
+// +kubebuilder:validation:Enum=Ready;Full
+type SemaphorePhase string
+
+const (
+	// SemaphoreReady means that a permit is free.
+	SemaphoreReady SemaphorePhase = "Ready"
+	// SemaphoreFull means that no permit is free, or that the semaphore is paused with permits 0.
+	SemaphoreFull SemaphorePhase = "Full"
+)
+
+// MaxHolders is how many Claims can hold a Semaphore at the same time, whatever its permits: what fits into one
+// object, and what the API server can check on every write.
+const MaxHolders = 1000
+
+// SemaphoreSpec says how many permits there are.
+type SemaphoreSpec struct {
+	// Permits is how many permits can be held at the same time. 0 pauses the semaphore: nobody gets a permit, nobody
+	// loses one. Lowering it below what is in use takes nothing away. At most 1000 Claims hold permits at a time.
+	// +kubebuilder:validation:Minimum=0
+	// +kubebuilder:validation:Maximum=1000000
+	Permits int32 `json:"permits"`
+	// TTL is how long a hold lasts without renewal, when its Claim doesn't say. When left out, a hold bound to a Pod
+	// lasts as long as the Pod, and any other hold 10m.
+	// +optional
+	TTL *Duration `json:"ttl,omitempty"`
+}
+
+// SemaphoreHolder is one hold.
+type SemaphoreHolder struct {
+	// Holder is who holds.
+	// +kubebuilder:validation:MaxLength=320
+	Holder string `json:"holder"`
+	// Claim is the name of the holder's Claim.
+	// +kubebuilder:validation:MaxLength=253
+	Claim string `json:"claim"`
+	// ClaimUID is the UID of the holder's Claim.
+	// +kubebuilder:validation:Type=string
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=64
+	ClaimUID types.UID `json:"claimUID"`
+	// Permits is how many permits this hold takes.
+	// +kubebuilder:validation:Minimum=1
+	Permits int32 `json:"permits"`
+	// FencingToken is the number of this grant, larger than that of every grant before it.
+	// +kubebuilder:validation:Minimum=1
+	FencingToken int64 `json:"fencingToken"`
+	// AcquiredAt is when the permits were granted.
+	AcquiredAt metav1.MicroTime `json:"acquiredAt"`
+	// ExpiresAt is when the hold ends unless it is renewed, for people to read.
+	// +optional
+	ExpiresAt *metav1.MicroTime `json:"expiresAt,omitempty"`
+	// Renewals is how many times the hold has been renewed.
+	// +optional
+	Renewals int64 `json:"renewals,omitempty"`
+}
+
+// QueueHead remembers how often the first in the queue has been passed by smaller claims.
+type QueueHead struct {
+	// ClaimUID is the UID of the Claim that is first in the queue and asks for more permits than are free.
+	// +kubebuilder:validation:Type=string
+	// +kubebuilder:validation:MaxLength=64
+	ClaimUID types.UID `json:"claimUID"`
+	// Overtaken is how many grants have gone to claims behind it. At 10 they stop until it has been served.
+	Overtaken int32 `json:"overtaken"`
+}
+
+// SemaphoreStatus says who holds permits.
+// +kubebuilder:validation:XValidation:rule="!has(self.holders) || self.holders.all(h, has(self.fencingToken) && h.fencingToken <= self.fencingToken)",message="status.fencingToken must be the largest token of all grants"
+type SemaphoreStatus struct {
+	// Phase is Ready or Full.
+	// +optional
+	Phase SemaphorePhase `json:"phase,omitempty"`
+	// ObservedGeneration is the metadata.generation that this status speaks of.
+	// +optional
+	ObservedGeneration int64 `json:"observedGeneration,omitempty"`
+	// InUse is how many permits are held.
+	// +optional
+	InUse int32 `json:"inUse"`
+	// Available is how many permits are free.
+	// +optional
+	Available int32 `json:"available"`
+	// Waiting is how many Claims wait for permits. It may lag by up to 100 ms.
+	// +optional
+	Waiting int32 `json:"waiting"`
+	// Holders are the current holds, in the order in which they were granted.
+	// +optional
+	// +listType=map
+	// +listMapKey=claimUID
+	// +kubebuilder:validation:MaxItems=1000
+	Holders []SemaphoreHolder `json:"holders,omitempty"`
+	// FencingToken is the number of the latest grant.
+	// +optional
+	FencingToken int64 `json:"fencingToken,omitempty"`
+	// Head is the claim that is first in the queue while it asks for more permits than are free.
+	// +optional
+	Head *QueueHead `json:"head,omitempty"`
+	// Conditions are Ready and Available.
+	// +optional
+	// +listType=map
+	// +listMapKey=type
+	Conditions []metav1.Condition `json:"conditions,omitempty"`
+}
+
+// Semaphore lets at most spec.permits be held at the same time.
+//
+// +kubebuilder:object:root=true
+// +kubebuilder:subresource:status
+// +kubebuilder:resource:shortName=ksem,categories=konductor
+// +kubebuilder:selectablefield:JSONPath=`.status.phase`
+// +kubebuilder:printcolumn:name="Phase",type=string,JSONPath=`.status.phase`
+// +kubebuilder:printcolumn:name="Permits",type=integer,JSONPath=`.spec.permits`
+// +kubebuilder:printcolumn:name="In-Use",type=integer,JSONPath=`.status.inUse`
+// +kubebuilder:printcolumn:name="Waiting",type=integer,JSONPath=`.status.waiting`
+// +kubebuilder:printcolumn:name="Available",type=integer,JSONPath=`.status.available`,priority=1
+// +kubebuilder:printcolumn:name="Age",type=date,JSONPath=`.metadata.creationTimestamp`
+// +kubebuilder:validation:XValidation:rule="!has(self.status) || !has(self.status.holders) || self.status.holders.map(h, h.permits).sum() <= self.spec.permits || (has(oldSelf.status) && has(oldSelf.status.holders) && self.status.holders.map(h, h.permits).sum() <= oldSelf.status.holders.map(h, h.permits).sum())",message="the permits of all holders must add up to at most spec.permits"
+// +kubebuilder:validation:XValidation:rule="!has(oldSelf.status) || !has(oldSelf.status.fencingToken) || (has(self.status) && has(self.status.fencingToken) && self.status.fencingToken >= oldSelf.status.fencingToken)",message="the fencing token never goes backwards"
+type Semaphore struct {
+	metav1.TypeMeta   `json:",inline"`
+	metav1.ObjectMeta `json:"metadata,omitempty"`
+
+	Spec SemaphoreSpec `json:"spec"`
+	// +optional
+	Status SemaphoreStatus `json:"status,omitempty"`
+}
+
+// SemaphoreList is a list of Semaphores.
+// +kubebuilder:object:root=true
+type SemaphoreList struct {
+	metav1.TypeMeta `json:",inline"`
+	metav1.ListMeta `json:"metadata,omitempty"`
+	Items           []Semaphore `json:"items"`
+}

@@ -1,0 +1,313 @@
+package controller
+
+import (
+	"context"
+	"fmt"
+	"strings"
+
+	batchv1 "k8s.io/api/batch/v1"
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/types"
+	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/handler"
+	"sigs.k8s.io/controller-runtime/pkg/reconcile"
+
+	"github.com/LogicIQ/konductor/apis/rules"
+	konductorv1 "github.com/LogicIQ/konductor/apis/v1"
+)
+
+// gates is the controller of Gates.
+type gates struct {
+	Deps
+}
+
+// watchedByGates is the name of the cache index that finds the gates which look at an object.
+const watchedByGates = "konductor.io/gate-conditions"
+
+// SetupGates adds the controller of Gates to mgr.
+func SetupGates(ctx context.Context, mgr ctrl.Manager, deps Deps) error {
+	r := &gates{Deps: deps}
+	if err := mgr.GetFieldIndexer().IndexField(ctx, &konductorv1.Gate{}, watchedByGates, gateObjects); err != nil {
+		return fmt.Errorf("indexing gates by their conditions: %w", err)
+	}
+	return ctrl.NewControllerManagedBy(mgr).
+		Named(konductorv1.KindGate).
+		For(&konductorv1.Gate{}).
+		Watches(&batchv1.Job{}, r.gatesOn(konductorv1.GateOnJob)).
+		Watches(&konductorv1.Barrier{}, r.gatesOn(konductorv1.GateOnBarrier)).
+		Watches(&konductorv1.Lease{}, r.gatesOn(konductorv1.GateOnLease)).
+		Watches(&konductorv1.Semaphore{}, r.gatesOn(konductorv1.GateOnSemaphore)).
+		Watches(&konductorv1.Gate{}, r.gatesOn(konductorv1.GateOnGate)).
+		Watches(&corev1.Namespace{}, r.gatesInto()).
+		WithOptions(controllerOptions()).
+		Complete(r)
+}
+
+// Reconcile brings one Gate up to date with the objects that it looks at.
+func (r *gates) Reconcile(ctx context.Context, req reconcile.Request) (reconcile.Result, error) {
+	gate := &konductorv1.Gate{}
+	if err := r.Client.Get(ctx, req.NamespacedName, gate); err != nil {
+		return reconcile.Result{}, client.IgnoreNotFound(err)
+	}
+	if !gate.DeletionTimestamp.IsZero() {
+		return reconcile.Result{}, nil
+	}
+	seen, err := r.look(ctx, gate)
+	if err != nil {
+		return reconcile.Result{}, err
+	}
+	cycle, err := r.cycle(ctx, gate)
+	if err != nil {
+		return reconcile.Result{}, err
+	}
+	d := rules.Gate(gate, seen, cycle, r.Clock.Now())
+	if d.Delete {
+		r.Recorder.Event(gate, corev1.EventTypeNormal, konductorv1.EventTTL, "the gate has reached its ttl and is deleted")
+		return reconcile.Result{}, deleteExactly(ctx, r.Client, gate)
+	}
+	if d.Changed {
+		if err := r.write(ctx, gate, d); err != nil {
+			return reconcile.Result{}, err
+		}
+	}
+	return reconcile.Result{RequeueAfter: d.After}, nil
+}
+
+// write writes the decision. A conflict is no error: the version that caused it is on its way here.
+func (r *gates) write(ctx context.Context, gate *konductorv1.Gate, d rules.GateDecision) error {
+	next := gate.DeepCopy()
+	next.Status = d.Status
+	if err := r.Client.Status().Update(ctx, next); err != nil {
+		return ignoreLost(err)
+	}
+	if next.Status.Phase != gate.Status.Phase && next.Status.Phase != konductorv1.GateWaiting {
+		r.Metrics.Opened.WithLabelValues(konductorv1.KindGate, string(next.Status.Phase)).Inc()
+	}
+	recordAll(r.Recorder, next, d.Events)
+	return nil
+}
+
+// look gathers what is to be seen of the object of each condition.
+func (r *gates) look(ctx context.Context, gate *konductorv1.Gate) ([]rules.Observed, error) {
+	if gate.Status.Phase == konductorv1.GateOpen {
+		return nil, nil
+	}
+	seen := make([]rules.Observed, len(gate.Spec.Conditions))
+	for i := range gate.Spec.Conditions {
+		c := &gate.Spec.Conditions[i]
+		allowed, err := r.allowed(ctx, gate.Namespace, objectNamespace(gate, c))
+		if err != nil {
+			return nil, err
+		}
+		if !allowed {
+			seen[i] = rules.Observed{Denied: true}
+			continue
+		}
+		if seen[i], err = r.lookAt(ctx, c.Type, types.NamespacedName{Namespace: objectNamespace(gate, c), Name: c.Name}); err != nil {
+			return nil, err
+		}
+	}
+	return seen, nil
+}
+
+// lookAt returns what is to be seen of one object.
+func (r *gates) lookAt(ctx context.Context, kind konductorv1.GateConditionType, key types.NamespacedName) (rules.Observed, error) {
+	var obj client.Object
+	var describe func() rules.Observed
+	switch kind {
+	case konductorv1.GateOnJob:
+		job := &batchv1.Job{}
+		obj, describe = job, func() rules.Observed { return observeJob(job) }
+	case konductorv1.GateOnBarrier:
+		b := &konductorv1.Barrier{}
+		obj, describe = b, func() rules.Observed { return observePhase(string(b.Status.Phase)) }
+	case konductorv1.GateOnGate:
+		g := &konductorv1.Gate{}
+		obj, describe = g, func() rules.Observed { return observePhase(string(g.Status.Phase)) }
+	case konductorv1.GateOnLease:
+		l := &konductorv1.Lease{}
+		obj, describe = l, func() rules.Observed { return observeLease(l) }
+	case konductorv1.GateOnSemaphore:
+		s := &konductorv1.Semaphore{}
+		obj, describe = s, func() rules.Observed { return observeSemaphore(s) }
+	default:
+		return rules.Observed{}, fmt.Errorf("gate condition of unknown type %q", kind)
+	}
+	if err := r.Client.Get(ctx, key, obj); apierrors.IsNotFound(err) {
+		return rules.Observed{}, nil
+	} else if err != nil {
+		return rules.Observed{}, fmt.Errorf("looking at %s %s: %w", strings.ToLower(string(kind)), key, err)
+	}
+	seen := describe()
+	seen.Found, seen.UID = true, string(obj.GetUID())
+	return seen, nil
+}
+
+// observeJob says how a Job stands by its conditions: counts of Pods say nothing about the Job as a whole.
+func observeJob(job *batchv1.Job) rules.Observed {
+	for _, c := range job.Status.Conditions {
+		if c.Status != corev1.ConditionTrue {
+			continue
+		}
+		switch c.Type {
+		case batchv1.JobComplete:
+			return rules.Observed{State: konductorv1.StateComplete, Detail: "complete"}
+		case batchv1.JobFailed:
+			detail := "failed"
+			if c.Reason != "" {
+				detail += " (" + c.Reason + ")"
+			}
+			return rules.Observed{State: konductorv1.StateFailed, Detail: detail}
+		case batchv1.JobSuspended:
+			return rules.Observed{Detail: "suspended"}
+		}
+	}
+	return rules.Observed{Detail: "not finished"}
+}
+
+// observePhase says how a Barrier or a Gate stands.
+func observePhase(phase string) rules.Observed {
+	switch phase {
+	case "", string(konductorv1.BarrierWaiting):
+		return rules.Observed{Detail: "waiting"}
+	case string(konductorv1.BarrierTimeout):
+		return rules.Observed{State: konductorv1.StateTimeout, Detail: "timed out"}
+	default:
+		return rules.Observed{State: konductorv1.GateState(phase), Detail: strings.ToLower(phase)}
+	}
+}
+
+func observeLease(l *konductorv1.Lease) rules.Observed {
+	switch l.Status.Phase {
+	case konductorv1.LeaseAvailable:
+		return rules.Observed{State: konductorv1.StateAvailable, Detail: "available"}
+	case konductorv1.LeaseHeld:
+		return rules.Observed{State: konductorv1.StateHeld, Detail: "held by " + l.Status.Holder}
+	default:
+		return rules.Observed{Detail: "new"}
+	}
+}
+
+func observeSemaphore(s *konductorv1.Semaphore) rules.Observed {
+	if s.Status.Phase == "" {
+		return rules.Observed{Detail: "new"}
+	}
+	if s.Status.Phase == konductorv1.SemaphoreFull {
+		return rules.Observed{State: konductorv1.StateFull, Detail: "full"}
+	}
+	return rules.Observed{State: konductorv1.StateAvailable, Free: s.Status.Available, Detail: fmt.Sprintf("available, %d permits are free", s.Status.Available)}
+}
+
+// allowed reports whether gates of one namespace may look at objects in another.
+func (r *gates) allowed(ctx context.Context, from, to string) (bool, error) {
+	if from == to {
+		return true, nil
+	}
+	namespace := &corev1.Namespace{}
+	if err := r.Client.Get(ctx, types.NamespacedName{Name: to}, namespace); err != nil {
+		return false, client.IgnoreNotFound(err)
+	}
+	for _, name := range strings.Split(namespace.Annotations[konductorv1.AllowGatesAnnotation], ",") {
+		if name = strings.TrimSpace(name); name == "*" || name == from {
+			return true, nil
+		}
+	}
+	return false, nil
+}
+
+// cycle returns the gates that wait for each other in a circle with gate, starting and ending with it.
+func (r *gates) cycle(ctx context.Context, gate *konductorv1.Gate) ([]string, error) {
+	start := client.ObjectKeyFromObject(gate)
+	visited := map[types.NamespacedName]bool{}
+	var search func(g *konductorv1.Gate, path []string) ([]string, error)
+	search = func(g *konductorv1.Gate, path []string) ([]string, error) {
+		if g.Status.Phase == konductorv1.GateOpen {
+			return nil, nil
+		}
+		for i := range g.Spec.Conditions {
+			c := &g.Spec.Conditions[i]
+			if c.Type != konductorv1.GateOnGate {
+				continue
+			}
+			key := types.NamespacedName{Namespace: objectNamespace(g, c), Name: c.Name}
+			if key == start {
+				return append(path, start.Name), nil
+			}
+			if visited[key] {
+				continue
+			}
+			visited[key] = true
+			next := &konductorv1.Gate{}
+			if err := r.Client.Get(ctx, key, next); apierrors.IsNotFound(err) {
+				continue
+			} else if err != nil {
+				return nil, err
+			}
+			if found, err := search(next, append(path, key.Name)); err != nil || found != nil {
+				return found, err
+			}
+		}
+		return nil, nil
+	}
+	return search(gate, []string{start.Name})
+}
+
+// objectNamespace returns the namespace of the object that a gate's condition names.
+func objectNamespace(gate *konductorv1.Gate, c *konductorv1.GateCondition) string {
+	if c.Namespace != "" {
+		return c.Namespace
+	}
+	return gate.Namespace
+}
+
+// gateObjects returns the index entries of a gate: the objects it looks at, and the namespaces they are in.
+func gateObjects(obj client.Object) []string {
+	gate, ok := obj.(*konductorv1.Gate)
+	if !ok || gate.Status.Phase == konductorv1.GateOpen {
+		return nil
+	}
+	var entries []string
+	for i := range gate.Spec.Conditions {
+		c := &gate.Spec.Conditions[i]
+		namespace := objectNamespace(gate, c)
+		entries = append(entries, indexEntry(string(c.Type), namespace, c.Name))
+		if namespace != gate.Namespace {
+			entries = append(entries, indexEntry("Namespace", "", namespace))
+		}
+	}
+	return entries
+}
+
+func indexEntry(kind, namespace, name string) string {
+	return kind + "/" + namespace + "/" + name
+}
+
+// gatesOn hands those gates to the controller that look at an object of that type which has changed.
+func (r *gates) gatesOn(kind konductorv1.GateConditionType) handler.EventHandler {
+	return handler.EnqueueRequestsFromMapFunc(func(ctx context.Context, obj client.Object) []reconcile.Request {
+		return r.indexed(ctx, indexEntry(string(kind), obj.GetNamespace(), obj.GetName()))
+	})
+}
+
+// gatesInto hands those gates to the controller that look into a namespace which has changed.
+func (r *gates) gatesInto() handler.EventHandler {
+	return handler.EnqueueRequestsFromMapFunc(func(ctx context.Context, obj client.Object) []reconcile.Request {
+		return r.indexed(ctx, indexEntry("Namespace", "", obj.GetName()))
+	})
+}
+
+// indexed returns requests for the gates with that index entry.
+func (r *gates) indexed(ctx context.Context, entry string) []reconcile.Request {
+	var list konductorv1.GateList
+	// The list comes from the cache, which fails only when the operator is being stopped.
+	if err := r.Client.List(ctx, &list, client.MatchingFields{watchedByGates: entry}); err != nil {
+		return nil
+	}
+	requests := make([]reconcile.Request, len(list.Items))
+	for i := range list.Items {
+		requests[i] = requestFor(&list.Items[i])
+	}
+	return requests
+}

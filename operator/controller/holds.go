@@ -1,0 +1,466 @@
+package controller
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"sync/atomic"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/client-go/tools/record"
+	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/controller"
+	"sigs.k8s.io/controller-runtime/pkg/log"
+	"sigs.k8s.io/controller-runtime/pkg/reconcile"
+
+	"github.com/LogicIQ/konductor/apis/rules"
+	konductorv1 "github.com/LogicIQ/konductor/apis/v1"
+)
+
+const (
+	// keepFinishedClaims is how long a claim that has expired or was refused is kept, so that its client, and people,
+	// can see what became of it.
+	keepFinishedClaims = 10 * time.Minute
+	// tellAtOnce is how many claims are told at the same time.
+	tellAtOnce = 16
+	// maxRounds is how often one reconciliation decides again because something has changed under its hands.
+	maxRounds = 8
+)
+
+// Deps is what every controller works with.
+type Deps struct {
+	// Client reads from the cache and writes to the API server.
+	Client client.Client
+	// Live reads from the API server.
+	Live client.Reader
+	// Recorder records Events.
+	Recorder record.EventRecorder
+	// Clock tells the time.
+	Clock Clock
+	// Metrics counts what happens.
+	Metrics *Metrics
+}
+
+// holds is the controller of Leases or of Semaphores: T is *Lease or *Semaphore.
+type holds[T client.Object] struct {
+	Deps
+	kind   string
+	ledger *ledger[T]
+	empty  func() T
+	// decide returns obj with its next status, and what to do besides.
+	decide func(obj T, claims *rules.Claims, revision uint64, now rules.Now) (T, rules.HoldActions)
+	// holders returns who holds obj.
+	holders func(obj T) []konductorv1.SemaphoreHolder
+}
+
+// controllerOptions lets a replica that is not the leader follow all watches too, so that it can go on at once when the
+// leader is gone.
+func controllerOptions() controller.Options {
+	warm := true
+	return controller.Options{MaxConcurrentReconciles: 8, EnableWarmup: &warm}
+}
+
+// SetupLeases adds the controller of Leases to mgr.
+func SetupLeases(mgr ctrl.Manager, deps Deps) error {
+	return (&holds[*konductorv1.Lease]{
+		Deps:   deps,
+		kind:   konductorv1.KindLease,
+		ledger: newLedger[*konductorv1.Lease](konductorv1.KindLease),
+		empty:  func() *konductorv1.Lease { return &konductorv1.Lease{} },
+		decide: func(l *konductorv1.Lease, claims *rules.Claims, revision uint64, now rules.Now) (*konductorv1.Lease, rules.HoldActions) {
+			status, act := rules.Lease(l, claims, revision, now)
+			next := l.DeepCopy()
+			next.Status = status
+			return next, act
+		},
+		holders: func(l *konductorv1.Lease) []konductorv1.SemaphoreHolder { return rules.LeaseHolders(&l.Status) },
+	}).setup(mgr)
+}
+
+// SetupSemaphores adds the controller of Semaphores to mgr.
+func SetupSemaphores(mgr ctrl.Manager, deps Deps) error {
+	return (&holds[*konductorv1.Semaphore]{
+		Deps:   deps,
+		kind:   konductorv1.KindSemaphore,
+		ledger: newLedger[*konductorv1.Semaphore](konductorv1.KindSemaphore),
+		empty:  func() *konductorv1.Semaphore { return &konductorv1.Semaphore{} },
+		decide: func(s *konductorv1.Semaphore, claims *rules.Claims, revision uint64, now rules.Now) (*konductorv1.Semaphore, rules.HoldActions) {
+			status, act := rules.Semaphore(s, claims, revision, now)
+			next := s.DeepCopy()
+			next.Status = status
+			return next, act
+		},
+		holders: func(s *konductorv1.Semaphore) []konductorv1.SemaphoreHolder { return s.Status.Holders },
+	}).setup(mgr)
+}
+
+// setup wires the watches. Workers start only when all of them have delivered what was there at the start, so that the
+// first decision knows every claim.
+func (r *holds[T]) setup(mgr ctrl.Manager) error {
+	return ctrl.NewControllerManagedBy(mgr).
+		Named(r.kind).
+		Watches(r.empty(), r.onObject()).
+		Watches(&konductorv1.Claim{}, r.onClaim()).
+		Watches(&corev1.Pod{}, r.onPod()).
+		WithOptions(controllerOptions()).
+		Complete(r)
+}
+
+// Reconcile brings one Lease or Semaphore up to date: it ends the holds that are over, grants what is free, and tells
+// the claims concerned.
+func (r *holds[T]) Reconcile(ctx context.Context, req reconcile.Request) (reconcile.Result, error) {
+	a := r.ledger.account(req.NamespacedName)
+	if err := r.lookAtPods(ctx, req.Namespace, a); err != nil {
+		return reconcile.Result{}, err
+	}
+	for range maxRounds {
+		obj := r.empty()
+		if err := r.Client.Get(ctx, req.NamespacedName, obj); apierrors.IsNotFound(err) {
+			after, err := r.objectGone(ctx, req.NamespacedName, a)
+			return reconcile.Result{RequeueAfter: after}, err
+		} else if err != nil {
+			return reconcile.Result{}, err
+		}
+		obj = a.newer(obj)
+		if !obj.GetDeletionTimestamp().IsZero() {
+			return reconcile.Result{}, nil
+		}
+		after, again, err := r.round(ctx, a, obj)
+		if err != nil {
+			return reconcile.Result{}, err
+		}
+		if !again {
+			cleanup, err := r.cleanUp(ctx, req.Namespace, a)
+			return reconcile.Result{RequeueAfter: sooner(after, cleanup)}, err
+		}
+	}
+	return reconcile.Result{RequeueAfter: informWithin}, nil
+}
+
+// round decides once and acts on it. again means that what it acted on has changed and must be decided anew.
+func (r *holds[T]) round(ctx context.Context, a *account[T], obj T) (after time.Duration, again bool, err error) {
+	revision, err := revisionOf(obj)
+	if err != nil {
+		return 0, false, err
+	}
+	now := r.Clock.Now()
+	a.mu.Lock()
+	a.claims.SetTarget(obj.GetUID())
+	next, act := r.decide(obj, a.claims, revision, now)
+	for _, c := range act.Adopted {
+		a.claims.Granted(c.UID, now.Elapsed)
+	}
+	a.mu.Unlock()
+
+	changed, err := r.expire(ctx, a, obj, act.Expire)
+	if err != nil || changed {
+		return 0, changed, err
+	}
+	if changed, err = r.verify(ctx, a, obj.GetNamespace(), act.Verify); err != nil || changed {
+		return 0, changed, err
+	}
+	after = act.After
+	if act.Changed {
+		hold := a.holdBack(now)
+		if !act.Urgent && hold > 0 {
+			return sooner(after, hold), false, nil
+		}
+		written, err := r.write(ctx, a, next, act)
+		if err != nil || !written {
+			return 0, !written, err
+		}
+	}
+	if changed, err = r.tell(ctx, a, obj.GetNamespace(), act.Tell); err != nil || changed {
+		return 0, changed, err
+	}
+	if err := r.refuse(ctx, a, obj, act.Refuse); err != nil {
+		return 0, false, err
+	}
+	return after, false, r.disown(ctx, a, obj, act.Disown)
+}
+
+// write makes the decision true: a compare-and-swap of the status, on which all grants rest. It returns false when
+// somebody else wrote first.
+func (r *holds[T]) write(ctx context.Context, a *account[T], next T, act rules.HoldActions) (bool, error) {
+	err := r.Client.Status().Update(ctx, next)
+	switch {
+	case apierrors.IsConflict(err):
+		current := r.empty()
+		if err := r.Live.Get(ctx, client.ObjectKeyFromObject(next), current); err != nil {
+			return false, client.IgnoreNotFound(err)
+		}
+		a.read(current)
+		return false, nil
+	case apierrors.IsNotFound(err):
+		return true, nil
+	case apierrors.IsInvalid(err):
+		// The API server guards the same limits. That it had to is a defect of ours.
+		r.Metrics.Violations.WithLabelValues(r.kind).Inc()
+		return false, fmt.Errorf("the API server refused a status that breaks a promise: %w", err)
+	case err != nil:
+		return false, err
+	}
+	now := r.Clock.Now()
+	a.wrote(next, now.Elapsed)
+	a.mu.Lock()
+	for _, c := range act.Granted {
+		a.claims.Granted(c.UID, now.Elapsed)
+	}
+	a.claims.Settle(r.holders(next))
+	a.mu.Unlock()
+	r.Metrics.Grants.WithLabelValues(r.kind).Add(float64(len(act.Granted)))
+	for _, e := range act.Events {
+		if e.Reason != konductorv1.EventGranted {
+			r.Metrics.Ended.WithLabelValues(r.kind, e.Reason).Inc()
+		}
+	}
+	recordAll(r.Recorder, next, act.Events)
+	return true, nil
+}
+
+// expire tells claims that their hold has run out, each on condition that it has not changed since it was looked at: a
+// renewal that came in between makes the write fail, and the hold goes on. Once told, a claim can't be renewed any more
+// and the hold can be given to another.
+func (r *holds[T]) expire(ctx context.Context, a *account[T], obj T, verdicts []rules.Verdict) (changed bool, err error) {
+	for _, v := range verdicts {
+		status := konductorv1.ClaimStatus{Phase: konductorv1.ClaimExpired, Message: v.Message}
+		if _, err := r.writeClaim(ctx, a, obj.GetNamespace(), v.Claim, status); err != nil {
+			return changed, err
+		}
+		changed = true
+	}
+	return changed, nil
+}
+
+// verify looks at holders whose claim has not been seen, and takes note of those that are gone.
+func (r *holds[T]) verify(ctx context.Context, a *account[T], namespace string, holders []konductorv1.SemaphoreHolder) (changed bool, err error) {
+	for _, h := range holders {
+		claim := &konductorv1.Claim{}
+		err := r.Live.Get(ctx, types.NamespacedName{Namespace: namespace, Name: h.Claim}, claim)
+		if err != nil && !apierrors.IsNotFound(err) {
+			return changed, err
+		}
+		if err == nil && claim.UID == h.ClaimUID {
+			r.ledger.observe(claim, r.Clock.Now())
+		} else {
+			a.mu.Lock()
+			a.forget(h.ClaimUID)
+			a.mu.Unlock()
+		}
+		changed = true
+	}
+	return changed, nil
+}
+
+// tell writes into the claims of holders that they hold. changed says that one of them is not any more as it was.
+func (r *holds[T]) tell(ctx context.Context, a *account[T], namespace string, holders []konductorv1.SemaphoreHolder) (changed bool, err error) {
+	group, ctx := errgroup.WithContext(ctx)
+	group.SetLimit(tellAtOnce)
+	var missed atomic.Bool
+	for _, h := range holders {
+		group.Go(func() error {
+			a.mu.Lock()
+			c, presence := a.claims.Find(h.ClaimUID)
+			a.mu.Unlock()
+			if presence != rules.Present {
+				return nil
+			}
+			status := konductorv1.ClaimStatus{Phase: konductorv1.ClaimGranted, FencingToken: h.FencingToken, ExpiresAt: h.ExpiresAt}
+			told, err := r.writeClaim(ctx, a, namespace, c, status)
+			if !told {
+				missed.Store(true)
+			}
+			return err
+		})
+	}
+	err = group.Wait()
+	return missed.Load(), err
+}
+
+// refuse tells claims that they won't be granted.
+func (r *holds[T]) refuse(ctx context.Context, a *account[T], obj T, verdicts []rules.Verdict) error {
+	for _, v := range verdicts {
+		status := konductorv1.ClaimStatus{Phase: konductorv1.ClaimRefused, Message: v.Message}
+		if _, err := r.writeClaim(ctx, a, obj.GetNamespace(), v.Claim, status); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// disown ends claims that say they hold and don't, after the object itself, and not the cache, has confirmed it.
+func (r *holds[T]) disown(ctx context.Context, a *account[T], obj T, claims []*rules.Claim) error {
+	if len(claims) == 0 {
+		return nil
+	}
+	current := r.empty()
+	if err := r.Live.Get(ctx, client.ObjectKeyFromObject(obj), current); err != nil {
+		return client.IgnoreNotFound(err)
+	}
+	a.read(current)
+	if current.GetUID() != obj.GetUID() {
+		return nil
+	}
+	holds := map[types.UID]bool{}
+	for _, h := range r.holders(current) {
+		holds[h.ClaimUID] = true
+	}
+	for _, c := range claims {
+		if holds[c.UID] {
+			continue
+		}
+		status := konductorv1.ClaimStatus{Phase: konductorv1.ClaimExpired, Message: "the hold is not on record any more"}
+		if _, err := r.writeClaim(ctx, a, obj.GetNamespace(), c, status); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// writeClaim writes the claim's status on condition that the claim is as it was last seen, and takes note of the
+// result. It returns false when the claim has changed or is gone; the account is then up to date again.
+func (r *holds[T]) writeClaim(ctx context.Context, a *account[T], namespace string, c *rules.Claim, status konductorv1.ClaimStatus) (bool, error) {
+	claim := &konductorv1.Claim{ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: c.Name}}
+	if status.FencingToken == 0 {
+		status.FencingToken = c.Token
+	}
+	patch, err := json.Marshal(map[string]any{
+		"metadata": map[string]any{"uid": c.UID, "resourceVersion": c.Version},
+		"status":   status,
+	})
+	if err != nil {
+		return false, err
+	}
+	err = r.Client.Status().Patch(ctx, claim, client.RawPatch(types.MergePatchType, patch))
+	switch {
+	case err == nil:
+		r.ledger.observe(claim, r.Clock.Now())
+		return true, nil
+	case apierrors.IsNotFound(err), apierrors.IsConflict(err), apierrors.IsInvalid(err):
+		_, err := r.verify(ctx, a, namespace, []konductorv1.SemaphoreHolder{{Claim: c.Name, ClaimUID: c.UID}})
+		return false, err
+	default:
+		return false, fmt.Errorf("telling claim %s: %w", c.Name, err)
+	}
+}
+
+// lookAtPods looks at the Pods of claims that are new. A Pod that the cache doesn't have may be too young for it, so
+// only the API server's word counts for its absence.
+func (r *holds[T]) lookAtPods(ctx context.Context, namespace string, a *account[T]) error {
+	a.mu.Lock()
+	todo := a.pods
+	a.pods = map[types.UID]boundPod{}
+	a.mu.Unlock()
+	var failed error
+	for claim, bound := range todo {
+		ended, err := podEnded(ctx, r.Client, r.Live, types.NamespacedName{Namespace: namespace, Name: bound.name}, bound.uid)
+		a.mu.Lock()
+		switch {
+		case err != nil:
+			a.pods[claim] = bound
+			failed = err
+		case ended:
+			a.endPodOf(claim)
+		}
+		a.mu.Unlock()
+	}
+	return failed
+}
+
+// podEnded reports whether the Pod of that name and UID has finished or is gone.
+func podEnded(ctx context.Context, cached, live client.Reader, key types.NamespacedName, uid types.UID) (bool, error) {
+	pod := &corev1.Pod{}
+	err := cached.Get(ctx, key, pod)
+	if err != nil || pod.UID != uid {
+		pod = &corev1.Pod{}
+		err = live.Get(ctx, key, pod)
+	}
+	if apierrors.IsNotFound(err) {
+		return true, nil
+	}
+	if err != nil {
+		return false, fmt.Errorf("looking at pod %s: %w", key, err)
+	}
+	return pod.UID != uid || finished(pod), nil
+}
+
+// finished reports whether no container of the Pod will run any more.
+func finished(pod *corev1.Pod) bool {
+	return pod.Status.Phase == corev1.PodSucceeded || pod.Status.Phase == corev1.PodFailed
+}
+
+// objectGone ends the holds on an object that was deleted. Its claims are removed by the garbage collector; those that
+// were made without an owner are told here, and wait on for an object of that name if they were waiting.
+func (r *holds[T]) objectGone(ctx context.Context, key types.NamespacedName, a *account[T]) (time.Duration, error) {
+	a.mu.Lock()
+	var held []*rules.Claim
+	for c := range a.claims.All() {
+		if c.Phase == konductorv1.ClaimGranted {
+			held = append(held, c)
+		}
+	}
+	a.mu.Unlock()
+	if len(held) > 0 {
+		if err := r.Live.Get(ctx, key, r.empty()); !apierrors.IsNotFound(err) {
+			return 0, err
+		}
+	}
+	for _, c := range held {
+		status := konductorv1.ClaimStatus{Phase: konductorv1.ClaimExpired, Message: fmt.Sprintf("%s %s was deleted", r.kind, key.Name)}
+		if _, err := r.writeClaim(ctx, a, key.Namespace, c, status); err != nil {
+			return 0, err
+		}
+	}
+	after, err := r.cleanUp(ctx, key.Namespace, a)
+	r.ledger.drop(key)
+	return after, err
+}
+
+// cleanUp deletes the claims whose Pod has ended, and those that ended some time ago. It returns when to do so again.
+func (r *holds[T]) cleanUp(ctx context.Context, namespace string, a *account[T]) (after time.Duration, err error) {
+	now := r.Clock.Now()
+	remove := map[types.UID]string{}
+	a.mu.Lock()
+	for uid, name := range a.ended {
+		remove[uid] = name
+	}
+	for uid, f := range a.done {
+		if left := f.at + keepFinishedClaims - now.Elapsed; left <= 0 {
+			remove[uid] = f.name
+		} else {
+			after = sooner(after, left)
+		}
+	}
+	a.mu.Unlock()
+	for uid, name := range remove {
+		claim := &konductorv1.Claim{ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: name}}
+		if e := deleteByUID(ctx, r.Client, claim, uid); e != nil {
+			err = errors.Join(err, fmt.Errorf("deleting claim %s: %w", name, e))
+		}
+	}
+	if err == nil && len(remove) > 0 {
+		a.mu.Lock()
+		for uid := range remove {
+			delete(a.ended, uid)
+			delete(a.done, uid)
+		}
+		a.mu.Unlock()
+		log.FromContext(ctx).V(1).Info("deleted claims that had ended", "count", len(remove))
+	}
+	return after, err
+}
+
+// sooner returns the earlier of two waits, of which zero means none.
+func sooner(a, b time.Duration) time.Duration {
+	if a == 0 || (b != 0 && b < a) {
+		return b
+	}
+	return a
+}

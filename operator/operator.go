@@ -1,0 +1,224 @@
+// Package operator is konductor's operator: the process that answers claims,
+// counts arrivals and opens gates. Run starts it; the decisions are in
+// apis/rules and the controllers in operator/controller.
+package operator
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"net/http"
+	"time"
+
+	"github.com/go-logr/logr"
+	"github.com/prometheus/client_golang/prometheus"
+	batchv1 "k8s.io/api/batch/v1"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	typedcorev1 "k8s.io/client-go/kubernetes/typed/core/v1"
+	"k8s.io/client-go/rest"
+	"k8s.io/client-go/tools/record"
+	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/cache"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	ctrlconfig "sigs.k8s.io/controller-runtime/pkg/config"
+	"sigs.k8s.io/controller-runtime/pkg/healthz"
+	"sigs.k8s.io/controller-runtime/pkg/log"
+	"sigs.k8s.io/controller-runtime/pkg/metrics"
+	"sigs.k8s.io/controller-runtime/pkg/metrics/filters"
+	metricsserver "sigs.k8s.io/controller-runtime/pkg/metrics/server"
+
+	konductorv1 "github.com/LogicIQ/konductor/apis/v1"
+	"github.com/LogicIQ/konductor/operator/controller"
+)
+
+// LeaderElectionID is the name of the coordination.k8s.io Lease by which operators agree on who acts.
+const LeaderElectionID = "konductor-operator"
+
+// Options says how to run the operator.
+type Options struct {
+	// Config is how to reach the API server.
+	Config *rest.Config
+	// Logger takes the operator's log.
+	Logger logr.Logger
+	// Namespaces to work in; all when empty.
+	Namespaces []string
+	// LeaderElection makes operators agree on one that acts. Without it several may act at once, which costs failed
+	// writes and the exact order of the queue, but never makes a holder too many.
+	LeaderElection bool
+	// LeaderElectionNamespace is where they agree; the Pod's own when empty.
+	LeaderElectionNamespace string
+	// MetricsAddress is where metrics are served over HTTPS to clients that may get them; "0" for nowhere.
+	MetricsAddress string
+	// HealthAddress is where /healthz and /readyz are served; "0" for nowhere.
+	HealthAddress string
+	// Registerer takes the operator's metrics; controller-runtime's when nil.
+	Registerer prometheus.Registerer
+}
+
+// Run runs the operator until ctx is done. It then finishes what it is doing, gives up leadership, and returns nil.
+func Run(ctx context.Context, o Options) error {
+	ctx = log.IntoContext(ctx, o.Logger)
+	clock := controller.NewServerClock()
+	config := rest.CopyConfig(o.Config)
+	// The operator's own work queue paces it. A rate limit on top would only make waiters wait.
+	config.QPS = -1
+	config.Wrap(clock.Wrap)
+
+	mgr, err := newManager(config, o)
+	if err != nil {
+		return err
+	}
+	recorder, stop, err := newRecorder(ctx, mgr)
+	if err != nil {
+		return err
+	}
+	defer stop()
+	counters, err := controller.NewMetrics(o.registerer())
+	if err != nil {
+		return fmt.Errorf("registering metrics: %w", err)
+	}
+	deps := controller.Deps{
+		Client: mgr.GetClient(), Live: mgr.GetAPIReader(), Recorder: recorder, Clock: clock, Metrics: counters,
+	}
+	if err := errors.Join(
+		controller.SetupBarriers(mgr, deps),
+		controller.SetupGates(ctx, mgr, deps),
+		controller.SetupLeases(mgr, deps),
+		controller.SetupSemaphores(mgr, deps),
+		mgr.AddHealthzCheck("ping", healthz.Ping),
+		mgr.AddReadyzCheck("caches", cachesSynced(mgr)),
+	); err != nil {
+		return fmt.Errorf("setting up the operator: %w", err)
+	}
+	return mgr.Start(ctx)
+}
+
+// NewScheme returns the kinds that the operator works with.
+func NewScheme() (*runtime.Scheme, error) {
+	s := runtime.NewScheme()
+	return s, errors.Join(konductorv1.AddToScheme(s), corev1.AddToScheme(s), batchv1.AddToScheme(s))
+}
+
+func newManager(config *rest.Config, o Options) (ctrl.Manager, error) {
+	s, err := NewScheme()
+	if err != nil {
+		return nil, err
+	}
+	drain := 10 * time.Second
+	options := ctrl.Options{
+		Scheme:                        s,
+		Logger:                        o.Logger,
+		Cache:                         cacheOptions(o.Namespaces),
+		Controller:                    ctrlconfig.Controller{SkipNameValidation: ptr(true)},
+		HealthProbeBindAddress:        o.HealthAddress,
+		LeaderElection:                o.LeaderElection,
+		LeaderElectionID:              LeaderElectionID,
+		LeaderElectionNamespace:       o.LeaderElectionNamespace,
+		LeaderElectionReleaseOnCancel: true,
+		GracefulShutdownTimeout:       &drain,
+		Metrics: metricsserver.Options{
+			BindAddress:    o.MetricsAddress,
+			SecureServing:  true,
+			FilterProvider: filters.WithAuthenticationAndAuthorization,
+			TLSOpts:        []func(*tls.Config){func(c *tls.Config) { c.MinVersion = tls.VersionTLS12 }},
+		},
+	}
+	mgr, err := ctrl.NewManager(config, options)
+	if err != nil {
+		return nil, fmt.Errorf("connecting to the API server: %w", err)
+	}
+	return mgr, nil
+}
+
+// cacheOptions keeps in memory only what the rules look at.
+func cacheOptions(namespaces []string) cache.Options {
+	o := cache.Options{
+		DefaultTransform: cache.TransformStripManagedFields(),
+		ByObject: map[client.Object]cache.ByObject{
+			&corev1.Pod{}:       {Transform: cutPod},
+			&batchv1.Job{}:      {Transform: cutJob},
+			&corev1.Namespace{}: {Transform: cutNamespace},
+		},
+	}
+	if len(namespaces) > 0 {
+		o.DefaultNamespaces = map[string]cache.Config{}
+		for _, n := range namespaces {
+			o.DefaultNamespaces[n] = cache.Config{}
+		}
+	}
+	return o
+}
+
+// cutPod leaves of a Pod its identity and whether it has finished.
+func cutPod(obj any) (any, error) {
+	pod, ok := obj.(*corev1.Pod)
+	if !ok {
+		return obj, nil
+	}
+	return &corev1.Pod{ObjectMeta: identity(pod.ObjectMeta), Status: corev1.PodStatus{Phase: pod.Status.Phase}}, nil
+}
+
+// cutJob leaves of a Job its identity and its conditions.
+func cutJob(obj any) (any, error) {
+	job, ok := obj.(*batchv1.Job)
+	if !ok {
+		return obj, nil
+	}
+	return &batchv1.Job{ObjectMeta: identity(job.ObjectMeta), Status: batchv1.JobStatus{Conditions: job.Status.Conditions}}, nil
+}
+
+// cutNamespace leaves of a Namespace its identity and its annotation for gates.
+func cutNamespace(obj any) (any, error) {
+	namespace, ok := obj.(*corev1.Namespace)
+	if !ok {
+		return obj, nil
+	}
+	cut := &corev1.Namespace{ObjectMeta: identity(namespace.ObjectMeta)}
+	if allowed, ok := namespace.Annotations[konductorv1.AllowGatesAnnotation]; ok {
+		cut.Annotations = map[string]string{konductorv1.AllowGatesAnnotation: allowed}
+	}
+	return cut, nil
+}
+
+func identity(m metav1.ObjectMeta) metav1.ObjectMeta {
+	return metav1.ObjectMeta{
+		Name: m.Name, Namespace: m.Namespace, UID: m.UID, ResourceVersion: m.ResourceVersion, DeletionTimestamp: m.DeletionTimestamp,
+	}
+}
+
+// newRecorder returns a recorder of Events whose correlator folds repeated ones together, so that a busy semaphore does
+// not write an Event for each grant.
+func newRecorder(ctx context.Context, mgr ctrl.Manager) (record.EventRecorder, func(), error) {
+	events, err := typedcorev1.NewForConfigAndClient(mgr.GetConfig(), mgr.GetHTTPClient())
+	if err != nil {
+		return nil, nil, fmt.Errorf("setting up events: %w", err)
+	}
+	broadcaster := record.NewBroadcaster(record.WithContext(ctx))
+	broadcaster.StartRecordingToSink(&typedcorev1.EventSinkImpl{Interface: events.Events("")})
+	return broadcaster.NewRecorder(mgr.GetScheme(), corev1.EventSource{Component: "konductor"}), broadcaster.Shutdown, nil
+}
+
+// cachesSynced is false until all caches have been filled: a replica that has not seen the cluster yet must not count
+// as ready.
+func cachesSynced(mgr ctrl.Manager) healthz.Checker {
+	return func(req *http.Request) error {
+		ctx, cancel := context.WithTimeout(req.Context(), time.Second)
+		defer cancel()
+		if !mgr.GetCache().WaitForCacheSync(ctx) {
+			return errors.New("caches are not synced yet")
+		}
+		return nil
+	}
+}
+
+func (o Options) registerer() prometheus.Registerer {
+	if o.Registerer != nil {
+		return o.Registerer
+	}
+	return metrics.Registry
+}
+
+func ptr[T any](v T) *T { return &v }

@@ -1,0 +1,208 @@
+package konductor
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"strings"
+	"sync"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/serializer"
+	"k8s.io/apimachinery/pkg/watch"
+	"k8s.io/client-go/gentype"
+	"k8s.io/client-go/metadata"
+	"k8s.io/client-go/rest"
+	"k8s.io/client-go/tools/clientcmd"
+
+	konductorv1 "github.com/LogicIQ/konductor/apis/v1"
+)
+
+// Client takes part in barriers, gates, leases and semaphores of one namespace. It is safe for concurrent use.
+type Client struct {
+	namespace string
+	identity  identity
+	objects   objects
+	metadata  metadata.Interface
+	notify    func(string)
+
+	// turns lets those who share this Client, and so an identity, take turns: to the operator they would be one holder.
+	turns turns
+}
+
+// objects are the API resources of a namespace.
+type objects struct {
+	barriers   resource[*konductorv1.Barrier, *konductorv1.BarrierList]
+	arrivals   resource[*konductorv1.Arrival, *konductorv1.ArrivalList]
+	gates      resource[*konductorv1.Gate, *konductorv1.GateList]
+	leases     resource[*konductorv1.Lease, *konductorv1.LeaseList]
+	semaphores resource[*konductorv1.Semaphore, *konductorv1.SemaphoreList]
+	claims     resource[*konductorv1.Claim, *konductorv1.ClaimList]
+}
+
+// resource reads and writes objects of one kind.
+type resource[T runtime.Object, L runtime.Object] interface {
+	Create(ctx context.Context, obj T, opts metav1.CreateOptions) (T, error)
+	Get(ctx context.Context, name string, opts metav1.GetOptions) (T, error)
+	List(ctx context.Context, opts metav1.ListOptions) (L, error)
+	Watch(ctx context.Context, opts metav1.ListOptions) (watch.Interface, error)
+	Delete(ctx context.Context, name string, opts metav1.DeleteOptions) error
+	patcher[T]
+}
+
+// ClientOption changes how a Client is made.
+type ClientOption func(*Client)
+
+// InNamespace makes the Client work in that namespace instead of the Pod's or the kubeconfig's.
+func InNamespace(namespace string) ClientOption {
+	return func(c *Client) { c.namespace = namespace }
+}
+
+// NotifyFunc makes the Client call say with a sentence for people whenever a wait has something to tell: that the
+// object doesn't exist yet, that the API server is out of reach, that no operator answers. It may be called from several
+// goroutines.
+func NotifyFunc(say func(string)) ClientOption {
+	return func(c *Client) { c.notify = say }
+}
+
+// New returns a Client for the cluster that config names. When config is nil that is the cluster the Pod runs in, or
+// outside of one the current context of the kubeconfig.
+func New(config *rest.Config, opts ...ClientOption) (*Client, error) {
+	namespace := ""
+	if config == nil {
+		var err error
+		if config, namespace, err = defaultConfig(); err != nil {
+			return nil, err
+		}
+	}
+	c := &Client{namespace: namespace, notify: func(string) {}}
+	for _, o := range opts {
+		o(c)
+	}
+	c.identity = ownIdentity(config)
+	if c.namespace == "" {
+		c.namespace = c.identity.namespace
+	}
+	if c.namespace == "" {
+		c.namespace = metav1.NamespaceDefault
+	}
+	if c.namespace != c.identity.namespace {
+		// A Pod can bind its holds only where it lives.
+		c.identity = identity{host: c.identity.host}
+	}
+	return c, c.connect(config)
+}
+
+// Namespace returns the namespace that the Client works in.
+func (c *Client) Namespace() string { return c.namespace }
+
+// defaultConfig finds the cluster and the namespace to work in as kubectl does.
+func defaultConfig() (*rest.Config, string, error) {
+	loader := clientcmd.NewNonInteractiveDeferredLoadingClientConfig(
+		clientcmd.NewDefaultClientConfigLoadingRules(), &clientcmd.ConfigOverrides{})
+	config, err := loader.ClientConfig()
+	if err != nil {
+		return nil, "", fmt.Errorf("finding the cluster: %w", err)
+	}
+	namespace, _, err := loader.Namespace()
+	if err != nil {
+		return nil, "", fmt.Errorf("finding the namespace: %w", err)
+	}
+	return config, namespace, nil
+}
+
+// connect makes the clients of all kinds, which share one connection.
+func (c *Client) connect(config *rest.Config) error {
+	scheme := runtime.NewScheme()
+	if err := konductorv1.AddToScheme(scheme); err != nil {
+		return err
+	}
+	config = rest.CopyConfig(config)
+	gv := konductorv1.GroupVersion()
+	config.GroupVersion, config.APIPath = &gv, "/apis"
+	config.NegotiatedSerializer = serializer.NewCodecFactory(scheme).WithoutConversion()
+	// The API server's own fairness limits us. A limit here on top would only make a release late.
+	config.QPS = -1
+	if config.UserAgent == "" {
+		config.UserAgent = "konductor-sdk-go"
+	}
+	client, err := rest.RESTClientFor(config)
+	if err != nil {
+		return fmt.Errorf("connecting to %s: %w", config.Host, err)
+	}
+	if c.metadata, err = metadata.NewForConfig(config); err != nil {
+		return fmt.Errorf("connecting to %s: %w", config.Host, err)
+	}
+	codec := runtime.NewParameterCodec(scheme)
+	metav1.AddToGroupVersion(scheme, gv)
+	c.objects = objects{
+		barriers: gentype.NewClientWithList("barriers", client, codec, c.namespace,
+			func() *konductorv1.Barrier { return &konductorv1.Barrier{} }, func() *konductorv1.BarrierList { return &konductorv1.BarrierList{} }),
+		arrivals: gentype.NewClientWithList("arrivals", client, codec, c.namespace,
+			func() *konductorv1.Arrival { return &konductorv1.Arrival{} }, func() *konductorv1.ArrivalList { return &konductorv1.ArrivalList{} }),
+		gates: gentype.NewClientWithList("gates", client, codec, c.namespace,
+			func() *konductorv1.Gate { return &konductorv1.Gate{} }, func() *konductorv1.GateList { return &konductorv1.GateList{} }),
+		leases: gentype.NewClientWithList("leases", client, codec, c.namespace,
+			func() *konductorv1.Lease { return &konductorv1.Lease{} }, func() *konductorv1.LeaseList { return &konductorv1.LeaseList{} }),
+		semaphores: gentype.NewClientWithList("semaphores", client, codec, c.namespace,
+			func() *konductorv1.Semaphore { return &konductorv1.Semaphore{} }, func() *konductorv1.SemaphoreList { return &konductorv1.SemaphoreList{} }),
+		claims: gentype.NewClientWithList("claims", client, codec, c.namespace,
+			func() *konductorv1.Claim { return &konductorv1.Claim{} }, func() *konductorv1.ClaimList { return &konductorv1.ClaimList{} }),
+	}
+	return nil
+}
+
+// turns is a set of locks by name.
+type turns struct {
+	mu    sync.Mutex
+	locks map[string]chan struct{}
+}
+
+func (t *turns) lock(name string) chan struct{} {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.locks == nil {
+		t.locks = map[string]chan struct{}{}
+	}
+	if t.locks[name] == nil {
+		t.locks[name] = make(chan struct{}, 1)
+	}
+	return t.locks[name]
+}
+
+// take waits for the lock of that name and returns what gives it back.
+func (t *turns) take(ctx context.Context, name string) (func(), error) {
+	lock := t.lock(name)
+	select {
+	case lock <- struct{}{}:
+		return sync.OnceFunc(func() { <-lock }), nil
+	case <-ctx.Done():
+		return nil, context.Cause(ctx)
+	}
+}
+
+// tryTake takes the lock of that name if nobody has it.
+func (t *turns) tryTake(name string) (func(), bool) {
+	lock := t.lock(name)
+	select {
+	case lock <- struct{}{}:
+		return sync.OnceFunc(func() { <-lock }), true
+	default:
+		return nil, false
+	}
+}
+
+// hostname returns the name of this host, or what stands in for it.
+func hostname() string {
+	if name, err := os.Hostname(); err == nil && name != "" {
+		return name
+	}
+	return "unknown-host"
+}
+
+// ref names an object as kubectl does.
+func ref(kind, name string) string { return strings.ToLower(kind) + "/" + name }
+
+var errNoName = errors.New("a name is needed")

@@ -1,0 +1,238 @@
+package konductor
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+
+	konductorv1 "github.com/LogicIQ/konductor/apis/v1"
+)
+
+// Hold is a lease, or permits of a semaphore, that this process holds. Unless it was acquired Detached, it is renewed
+// in the background until it is released or lost. It is safe for concurrent use.
+type Hold struct {
+	client *Client
+	object string // as KIND/NAME
+	claim  string
+	uid    types.UID
+	holder string
+	token  int64
+	ttl    time.Duration // zero: as long as the Pod
+
+	ctx    context.Context
+	cancel context.CancelCauseFunc
+	lost   chan struct{}
+	ended  sync.WaitGroup // the background work
+	leave  func()         // lets the next with the same identity take its turn
+
+	mu       sync.Mutex
+	renewals int64
+	deadline time.Time // by the monotonic clock; zero: none
+	reason   error     // why it was lost
+	released bool
+}
+
+// errReleased is the cause of a hold's context that ended by Release.
+var errReleased = errors.New("the hold was released")
+
+// Token returns the fencing token: larger than that of every grant before. Send it along to the resource that the lease
+// protects and let that refuse smaller ones; nothing else stops a paused process from acting on a hold it has lost.
+func (h *Hold) Token() int64 { return h.token }
+
+// Holder returns the name under which it is held.
+func (h *Hold) Holder() string { return h.holder }
+
+// TTL returns how long the hold lasts without renewal; zero: as long as the Pod it is bound to.
+func (h *Hold) TTL() time.Duration { return h.ttl }
+
+// Lost is closed when the hold has ended without having been released: it could not be renewed in time, or its Claim was
+// deleted. It is closed before the operator may give the hold to another.
+func (h *Hold) Lost() <-chan struct{} { return h.lost }
+
+// Context is done when the hold is lost or released, and when the context it was acquired with is done. Its cause is
+// then a *LostError if it was lost.
+func (h *Hold) Context() context.Context { return h.ctx }
+
+// Release gives the hold back and ends the background work. It returns a *LostError when the hold had been lost before,
+// so that others may have held in the meantime. To release again does nothing.
+//
+// Use a context that is not done: hold.Release(context.WithoutCancel(ctx)).
+func (h *Hold) Release(ctx context.Context) error {
+	h.mu.Lock()
+	if h.released {
+		h.mu.Unlock()
+		return nil
+	}
+	h.released = true
+	h.mu.Unlock()
+	h.cancel(errReleased)
+	h.ended.Wait()
+	defer h.leave()
+	err := h.client.deleteClaim(ctx, h.claim, h.uid)
+	if reason := h.lostReason(); reason != nil {
+		return reason
+	}
+	if apierrors.IsNotFound(err) || apierrors.IsConflict(err) {
+		return &LostError{Object: h.object, Reason: "its claim was deleted"}
+	}
+	return h.client.explain(err, "delete", plural(konductorv1.KindClaim), h.claim)
+}
+
+func (h *Hold) lostReason() error {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.reason
+}
+
+// lose ends the hold.
+func (h *Hold) lose(reason string) {
+	h.mu.Lock()
+	first := h.reason == nil && !h.released
+	if first {
+		h.reason = &LostError{Object: h.object, Reason: reason}
+	}
+	err := h.reason
+	h.mu.Unlock()
+	if first {
+		close(h.lost)
+		h.cancel(err)
+	}
+}
+
+// Renew prolongs the hold by another TTL, counted from before the request was sent. It is done in the background unless
+// the hold was acquired Detached. It returns a *LostError when the hold has ended.
+func (h *Hold) Renew(ctx context.Context) error {
+	h.mu.Lock()
+	next := h.renewals + 1
+	h.mu.Unlock()
+	sent := time.Now()
+	claim, err := h.client.renewClaim(ctx, h.claim, h.uid, next)
+	if over := endOfClaim(err); over != "" {
+		h.lose(over)
+		return &LostError{Object: h.object, Reason: over}
+	}
+	if err != nil {
+		return h.client.explain(err, "patch", plural(konductorv1.KindClaim), h.claim)
+	}
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.renewals = claim.Spec.Renewals
+	if h.ttl > 0 {
+		h.deadline = sent.Add(h.ttl - margin(h.ttl))
+	}
+	return nil
+}
+
+// margin is how much earlier than its TTL a holder stops, for the time between its noticing and its work having ended.
+func margin(ttl time.Duration) time.Duration { return ttl / 10 }
+
+// endOfClaim says why a claim that can't be renewed can't; empty: it can, as far as err tells.
+func endOfClaim(err error) string {
+	switch {
+	case apierrors.IsNotFound(err), apierrors.IsConflict(err):
+		return "its claim was deleted"
+	case apierrors.IsInvalid(err):
+		return "it was not renewed in time"
+	default:
+		return ""
+	}
+}
+
+// keep renews the hold and watches over it until ctx is done.
+func (h *Hold) keep(ctx context.Context) {
+	h.ended.Go(func() { h.watchClaim(ctx) })
+	if h.ttl > 0 {
+		h.ended.Go(func() { h.renewInTime(ctx) })
+	}
+}
+
+// watchClaim notices when the claim ends.
+func (h *Hold) watchClaim(ctx context.Context) {
+	err := follow(ctx, h.client, h.client.objects.claims, h.claim, func(c *konductorv1.Claim) (bool, error) {
+		switch {
+		case c == nil || c.UID != h.uid || c.DeletionTimestamp != nil:
+			h.lose("its claim was deleted")
+		case c.Status.Phase != konductorv1.ClaimGranted:
+			h.lose(c.Status.Message)
+		default:
+			return false, nil
+		}
+		return true, nil
+	})
+	if err != nil && ctx.Err() == nil {
+		h.client.notify(fmt.Sprintf("can't watch over the hold on %s: %v", h.object, err))
+	}
+}
+
+// renewInTime renews three times per TTL, and counts the hold as lost when the last renewal that succeeded is too long
+// ago: after that the operator may give it to another.
+func (h *Hold) renewInTime(ctx context.Context) {
+	pause := time.NewTimer(h.ttl / 3)
+	defer pause.Stop()
+	for {
+		h.mu.Lock()
+		deadline := h.deadline
+		h.mu.Unlock()
+		over := time.NewTimer(time.Until(deadline))
+		select {
+		case <-ctx.Done():
+			over.Stop()
+			return
+		case <-over.C:
+			h.lose(fmt.Sprintf("it could not be renewed within its ttl of %s", h.ttl))
+			return
+		case <-pause.C:
+			over.Stop()
+		}
+		// A process that was stopped wakes up here. It must not trust a hold it may have lost long ago.
+		if !time.Now().Before(deadline) {
+			h.lose(fmt.Sprintf("it could not be renewed within its ttl of %s", h.ttl))
+			return
+		}
+		attempt, cancel := context.WithDeadline(ctx, deadline)
+		err := h.Renew(attempt)
+		cancel()
+		if h.lostReason() != nil {
+			return
+		}
+		if err != nil && ctx.Err() == nil {
+			h.client.notify(fmt.Sprintf("renewing the hold on %s: %v", h.object, err))
+			pause.Reset(min(h.ttl/20, time.Second))
+			continue
+		}
+		pause.Reset(h.ttl / 3)
+	}
+}
+
+// deleteClaim deletes the claim with that UID. Passing trouble of the API server is waited out.
+func (c *Client) deleteClaim(ctx context.Context, name string, uid types.UID) error {
+	return c.retry(ctx, func() error {
+		return c.objects.claims.Delete(ctx, name, metav1.DeleteOptions{Preconditions: &metav1.Preconditions{UID: &uid}})
+	})
+}
+
+// renewClaim raises the claim's renewals to n, or higher when another process of the same identity has renewed it too.
+func (c *Client) renewClaim(ctx context.Context, name string, uid types.UID, n int64) (*konductorv1.Claim, error) {
+	for {
+		patch := fmt.Appendf(nil, `{"metadata":{"uid":%q},"spec":{"renewals":%d}}`, uid, n)
+		var claim *konductorv1.Claim
+		err := c.retry(ctx, func() (err error) {
+			claim, err = c.objects.claims.Patch(ctx, name, types.MergePatchType, patch, metav1.PatchOptions{})
+			return err
+		})
+		if !apierrors.IsInvalid(err) {
+			return claim, err
+		}
+		now, getErr := c.objects.claims.Get(ctx, name, metav1.GetOptions{})
+		if getErr != nil || now.UID != uid || now.Status.Phase != konductorv1.ClaimGranted || now.Spec.Renewals < n {
+			return nil, err
+		}
+		n = now.Spec.Renewals + 1
+	}
+}

@@ -1,0 +1,78 @@
+package konductor
+
+import (
+	"context"
+	"fmt"
+
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/fields"
+	"k8s.io/apimachinery/pkg/types"
+
+	konductorv1 "github.com/LogicIQ/konductor/apis/v1"
+)
+
+// CreateLease creates a lease. Options: WithTTL, DryRun.
+func (c *Client) CreateLease(ctx context.Context, name string, opts ...Option) (*konductorv1.Lease, error) {
+	o := collect(opts)
+	l, err := c.objects.leases.Create(ctx, NewLease(name, opts...), metav1.CreateOptions{DryRun: o.dryRun})
+	return l, c.explain(err, "create", plural(konductorv1.KindLease), name)
+}
+
+// NewLease returns the lease that CreateLease creates.
+func NewLease(name string, opts ...Option) *konductorv1.Lease {
+	o := collect(opts)
+	return &konductorv1.Lease{
+		TypeMeta:   typeMeta(konductorv1.KindLease),
+		ObjectMeta: metav1.ObjectMeta{Name: name},
+		Spec:       konductorv1.LeaseSpec{TTL: duration(o.ttl)},
+	}
+}
+
+// GetLease returns a lease.
+func (c *Client) GetLease(ctx context.Context, name string) (*konductorv1.Lease, error) {
+	return get(ctx, c, c.objects.leases, konductorv1.KindLease, name)
+}
+
+// ListLeases returns all leases of the namespace.
+func (c *Client) ListLeases(ctx context.Context) (*konductorv1.LeaseList, error) {
+	list, err := c.objects.leases.List(ctx, metav1.ListOptions{})
+	return list, c.explain(err, "list", plural(konductorv1.KindLease), "")
+}
+
+// DeleteLease deletes a lease. A hold on it is lost, and those who wait for it end with a *NotFoundError.
+func (c *Client) DeleteLease(ctx context.Context, name string, opts ...Option) error {
+	return remove(ctx, c, c.objects.leases, konductorv1.KindLease, name, opts)
+}
+
+// BreakLease takes the lease away from whoever holds it, and returns who that was. The holder learns of it, but may act
+// on its hold until then. It returns a *NotFoundError when nobody holds the lease.
+func (c *Client) BreakLease(ctx context.Context, name string) (holder string, err error) {
+	l, err := c.GetLease(ctx, name)
+	if err != nil {
+		return "", err
+	}
+	if l.Status.ClaimUID == "" {
+		return "", &NotFoundError{Kind: konductorv1.KindLease, Name: name, Namespace: c.namespace, Hint: "nobody holds it"}
+	}
+	return l.Status.Holder, c.breakHold(ctx, konductorv1.KindLease, name, l.Status.Claim, l.Status.ClaimUID)
+}
+
+// breakHold deletes somebody else's claim.
+func (c *Client) breakHold(ctx context.Context, kind, name, claim string, uid types.UID) error {
+	err := c.deleteClaim(ctx, claim, uid)
+	if apierrors.IsNotFound(err) || apierrors.IsConflict(err) {
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("breaking the hold on %s: %w", ref(kind, name), c.explain(err, "delete", plural(konductorv1.KindClaim), claim))
+	}
+	return nil
+}
+
+// ListClaims returns the claims on a lease or semaphore, those that wait and those that hold.
+func (c *Client) ListClaims(ctx context.Context, kind, name string) (*konductorv1.ClaimList, error) {
+	selector := fields.Set{"spec.target.kind": kind, "spec.target.name": name}.AsSelector().String()
+	list, err := c.objects.claims.List(ctx, metav1.ListOptions{FieldSelector: selector})
+	return list, c.explain(err, "list", plural(konductorv1.KindClaim), "")
+}

@@ -1,0 +1,87 @@
+package konductor
+
+import (
+	"time"
+
+	konductorv1 "github.com/LogicIQ/konductor/apis/v1"
+)
+
+// Option changes one call. An option that a call has no use for is ignored.
+type Option func(*options)
+
+type options struct {
+	holder        string
+	timeout       time.Duration
+	hasTimeout    bool
+	failIfMissing bool
+	ttl           time.Duration
+	priority      int32
+	permits       int32
+	detached      bool
+	failed        bool
+	reason        string
+	quorum        int32
+	expireAfter   time.Duration
+	waitAtMost    time.Duration
+	dryRun        []string
+}
+
+func collect(opts []Option) options {
+	o := options{permits: 1}
+	for _, set := range opts {
+		set(&o)
+	}
+	return o
+}
+
+// WithHolder gives the name under which to acquire or to arrive, instead of the Pod's, its Job's or the host's. 1 to 320
+// characters.
+func WithHolder(name string) Option { return func(o *options) { o.holder = name } }
+
+// WithTimeout bounds the whole call, waiting for an object that doesn't exist yet included. As in kubectl wait, zero
+// looks once and doesn't wait, and a negative timeout is no limit, which is also the default.
+func WithTimeout(d time.Duration) Option {
+	return func(o *options) { o.timeout, o.hasTimeout = d, d >= 0 }
+}
+
+// FailIfMissing makes a wait end with a *NotFoundError when the object doesn't exist, instead of waiting for it.
+func FailIfMissing() Option { return func(o *options) { o.failIfMissing = true } }
+
+// WithTTL sets how long a hold lasts without renewal. For a created Lease or Semaphore it is the default of its holds.
+// Longer than zero.
+func WithTTL(d time.Duration) Option { return func(o *options) { o.ttl = d } }
+
+// WithPriority puts the claim before all of lower priority; -1 000 000 to 1 000 000, 0 by default.
+func WithPriority(p int32) Option { return func(o *options) { o.priority = p } }
+
+// WithPermits asks for n permits of a semaphore, all at the same time; 1 by default.
+func WithPermits(n int32) Option { return func(o *options) { o.permits = n } }
+
+// Detached leaves the hold behind when the process ends: nothing renews it or watches over it, and Hold.Lost stays
+// open. It lasts until it is released, its TTL runs out, or its Pod ends.
+func Detached() Option { return func(o *options) { o.detached = true } }
+
+// AsFailed arrives at a barrier as one that can't do its part; the reason is for people and may be empty.
+func AsFailed(reason string) Option {
+	return func(o *options) { o.failed, o.reason = true, reason }
+}
+
+// WithQuorum makes a created barrier open when n participants have arrived instead of all.
+func WithQuorum(n int32) Option { return func(o *options) { o.quorum = n } }
+
+// ExpireAfter makes a created barrier or gate be deleted that long after it opened, failed or timed out.
+func ExpireAfter(d time.Duration) Option { return func(o *options) { o.expireAfter = d } }
+
+// TimeOutAfter makes a created barrier or gate stop waiting that long after its creation.
+func TimeOutAfter(d time.Duration) Option { return func(o *options) { o.waitAtMost = d } }
+
+// DryRun makes the API server check a write without keeping it.
+func DryRun() Option { return func(o *options) { o.dryRun = []string{"All"} } }
+
+// duration returns d as an API field, or nil for zero.
+func duration(d time.Duration) *konductorv1.Duration {
+	if d == 0 {
+		return nil
+	}
+	return konductorv1.NewDuration(d)
+}

@@ -1,0 +1,59 @@
+package konductor
+
+import (
+	"context"
+	"fmt"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+
+	konductorv1 "github.com/LogicIQ/konductor/apis/v1"
+)
+
+// CreateSemaphore creates a semaphore with that many permits, 0 or more. Options: WithTTL, DryRun.
+func (c *Client) CreateSemaphore(ctx context.Context, name string, permits int32, opts ...Option) (*konductorv1.Semaphore, error) {
+	o := collect(opts)
+	s, err := c.objects.semaphores.Create(ctx, NewSemaphore(name, permits, opts...), metav1.CreateOptions{DryRun: o.dryRun})
+	return s, c.explain(err, "create", plural(konductorv1.KindSemaphore), name)
+}
+
+// NewSemaphore returns the semaphore that CreateSemaphore creates.
+func NewSemaphore(name string, permits int32, opts ...Option) *konductorv1.Semaphore {
+	o := collect(opts)
+	return &konductorv1.Semaphore{
+		TypeMeta:   typeMeta(konductorv1.KindSemaphore),
+		ObjectMeta: metav1.ObjectMeta{Name: name},
+		Spec:       konductorv1.SemaphoreSpec{Permits: permits, TTL: duration(o.ttl)},
+	}
+}
+
+// GetSemaphore returns a semaphore.
+func (c *Client) GetSemaphore(ctx context.Context, name string) (*konductorv1.Semaphore, error) {
+	return get(ctx, c, c.objects.semaphores, konductorv1.KindSemaphore, name)
+}
+
+// ListSemaphores returns all semaphores of the namespace.
+func (c *Client) ListSemaphores(ctx context.Context) (*konductorv1.SemaphoreList, error) {
+	list, err := c.objects.semaphores.List(ctx, metav1.ListOptions{})
+	return list, c.explain(err, "list", plural(konductorv1.KindSemaphore), "")
+}
+
+// ResizeSemaphore sets how many permits there are. 0 pauses the semaphore. Nobody loses a permit by it.
+func (c *Client) ResizeSemaphore(ctx context.Context, name string, permits int32, opts ...Option) (*konductorv1.Semaphore, error) {
+	if name == "" {
+		return nil, errNoName
+	}
+	o := collect(opts)
+	patch := fmt.Appendf(nil, `{"spec":{"permits":%d}}`, permits)
+	var s *konductorv1.Semaphore
+	err := c.retry(ctx, func() (err error) {
+		s, err = c.objects.semaphores.Patch(ctx, name, types.MergePatchType, patch, metav1.PatchOptions{DryRun: o.dryRun})
+		return err
+	})
+	return s, c.explain(err, "patch", plural(konductorv1.KindSemaphore), name)
+}
+
+// DeleteSemaphore deletes a semaphore. Holds on it are lost, and those who wait for it end with a *NotFoundError.
+func (c *Client) DeleteSemaphore(ctx context.Context, name string, opts ...Option) error {
+	return remove(ctx, c, c.objects.semaphores, konductorv1.KindSemaphore, name, opts)
+}

@@ -1,0 +1,288 @@
+package konductor
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"time"
+
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/fields"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/watch"
+)
+
+const (
+	// Requests are repeated while the API server is out of reach, with growing pauses.
+	firstPause, longestPause = 50 * time.Millisecond, 2 * time.Second
+	// firstContact is how long a call tries to reach an API server that has not answered it yet. After the first answer
+	// it tries for ever: a server that was there comes back.
+	firstContact = 30 * time.Second
+	// operatorAnswers is after which time without any sign of an operator people are told so.
+	operatorAnswers = 5 * time.Second
+)
+
+// errTimeout is the cause of a context that ended by WithTimeout.
+var errTimeout = errors.New("timeout")
+
+// bounded returns ctx limited by the call's timeout. A timeout of zero is not a limit in time: such a call looks once.
+func (o *options) bounded(ctx context.Context) (context.Context, context.CancelFunc) {
+	if !o.hasTimeout || o.timeout == 0 {
+		return context.WithCancel(ctx)
+	}
+	return context.WithTimeoutCause(ctx, o.timeout, errTimeout)
+}
+
+// lookOnce reports whether the call must not wait.
+func (o *options) lookOnce() bool { return o.hasTimeout && o.timeout == 0 }
+
+// ended returns the error of a call whose context has ended.
+func (o *options) ended(ctx context.Context, object, status string) error {
+	if errors.Is(context.Cause(ctx), errTimeout) {
+		return &TimeoutError{Object: object, Timeout: o.timeout, Status: status}
+	}
+	return fmt.Errorf("waiting for %s: %w", object, context.Cause(ctx))
+}
+
+// backoff is the pause between tries, and how long there have been none that succeeded.
+type backoff struct {
+	pause     time.Duration
+	since     time.Time
+	contacted bool
+}
+
+// wait pauses before the next try. It returns err itself when it is no use to try again.
+func (b *backoff) wait(ctx context.Context, c *Client, err error) error {
+	if b.since.IsZero() {
+		b.since, b.pause = time.Now(), firstPause
+	}
+	if !b.contacted && time.Since(b.since) > firstContact {
+		return fmt.Errorf("can't reach the API server: %w", err)
+	}
+	if b.pause == longestPause {
+		c.notify(fmt.Sprintf("the API server can't be reached, trying again: %v", err))
+	}
+	pause := b.pause/2 + rand.N(b.pause/2)
+	if hint, ok := apierrors.SuggestsClientDelay(err); ok {
+		pause = min(time.Duration(hint)*time.Second, longestPause)
+	}
+	b.pause = min(2*b.pause, longestPause)
+	timer := time.NewTimer(pause)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return nil
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+}
+
+// succeeded takes note that the API server answers.
+func (b *backoff) succeeded() { *b = backoff{contacted: true} }
+
+// retry makes a request until it succeeds or fails for good.
+func (c *Client) retry(ctx context.Context, request func() error) error {
+	var b backoff
+	for {
+		err := request()
+		if err != nil && ctx.Err() != nil {
+			return context.Cause(ctx)
+		}
+		if err == nil || !passing(err) {
+			return err
+		}
+		if err := b.wait(ctx, c, err); err != nil {
+			return err
+		}
+	}
+}
+
+// object is what can be followed: a pointer to one of the API types.
+type object interface {
+	metav1.Object
+	comparable
+}
+
+// follow shows see the object of that name as it is, and then each change to it, until see is done. It is shown nil
+// when the object doesn't exist. The state it begins with is a consistent read and no change after that is missed,
+// though several quick ones may be shown as one.
+func follow[T object, L runtime.Object](ctx context.Context, c *Client, r watched[L], name string, see func(T) (done bool, err error)) error {
+	return followFrom(ctx, c, r, name, "", see)
+}
+
+// followFrom does the same from a revision on whose state the caller knows already.
+func followFrom[T object, L runtime.Object](ctx context.Context, c *Client, r watched[L], name, revision string, see func(T) (done bool, err error)) error {
+	if name == "" {
+		return errNoName
+	}
+	f := follower[T, L]{resource: r, see: see, revision: revision}
+	f.options.FieldSelector = fields.OneTermEqualSelector("metadata.name", name).String()
+	for {
+		done, err := f.once(ctx)
+		if done {
+			return err
+		}
+		if ctx.Err() != nil {
+			return context.Cause(ctx)
+		}
+		switch {
+		case err == nil, expired(err):
+			// The server ends every watch after a while. Go on at once.
+		case !passing(err):
+			return err
+		default:
+			if err := f.backoff.wait(ctx, c, err); err != nil {
+				return err
+			}
+		}
+	}
+}
+
+// watched is what follow needs of a resource.
+type watched[L runtime.Object] interface {
+	List(ctx context.Context, opts metav1.ListOptions) (L, error)
+	Watch(ctx context.Context, opts metav1.ListOptions) (watch.Interface, error)
+}
+
+type follower[T object, L runtime.Object] struct {
+	resource watched[L]
+	options  metav1.ListOptions
+	see      func(T) (bool, error)
+	backoff  backoff
+	revision string // from where to watch on; empty: list first
+}
+
+// once lists, unless it can go on from where it was, and watches until the connection ends.
+func (f *follower[T, L]) once(ctx context.Context) (done bool, err error) {
+	if f.revision == "" {
+		if done, err = f.list(ctx); done || err != nil {
+			return done, err
+		}
+	}
+	opts := f.options
+	opts.ResourceVersion, opts.AllowWatchBookmarks = f.revision, true
+	w, err := f.resource.Watch(ctx, opts)
+	if err != nil {
+		if expired(err) {
+			f.revision = ""
+		}
+		return false, err
+	}
+	defer w.Stop()
+	f.backoff.succeeded()
+	for {
+		select {
+		case <-ctx.Done():
+			return false, context.Cause(ctx)
+		case e, ok := <-w.ResultChan():
+			if !ok {
+				return false, nil
+			}
+			if done, err = f.event(e); done || err != nil {
+				return done, err
+			}
+		}
+	}
+}
+
+func (f *follower[T, L]) list(ctx context.Context) (done bool, err error) {
+	list, err := f.resource.List(ctx, f.options)
+	if err != nil {
+		return false, err
+	}
+	f.backoff.succeeded()
+	access, err := meta.ListAccessor(list)
+	if err != nil {
+		return false, err
+	}
+	items, err := meta.ExtractList(list)
+	if err != nil {
+		return false, err
+	}
+	var obj T
+	if len(items) > 0 {
+		obj, _ = items[0].(T)
+	}
+	if done, err = f.see(obj); done || err != nil {
+		return true, err
+	}
+	f.revision = access.GetResourceVersion()
+	return false, nil
+}
+
+func (f *follower[T, L]) event(e watch.Event) (done bool, err error) {
+	var none T
+	switch e.Type {
+	case watch.Added, watch.Modified, watch.Deleted:
+		obj, ok := e.Object.(T)
+		if !ok {
+			return false, nil
+		}
+		f.revision = obj.GetResourceVersion()
+		if e.Type == watch.Deleted {
+			obj = none
+		}
+		if done, err = f.see(obj); done || err != nil {
+			return true, err
+		}
+	case watch.Bookmark:
+		if obj, err := meta.Accessor(e.Object); err == nil {
+			f.revision = obj.GetResourceVersion()
+		}
+	case watch.Error:
+		// Whatever it is, a new list puts us right.
+		f.revision = ""
+		return false, apierrors.FromObject(e.Object)
+	}
+	return false, nil
+}
+
+// expired reports whether the revision to watch from is too old, so that a new list is needed.
+func expired(err error) bool {
+	return apierrors.IsResourceExpired(err) || apierrors.IsGone(err)
+}
+
+// waitFor follows an object until settled says that the wait is over. It is what all waits of the package have in
+// common: the timeout, objects that don't exist yet, and objects that are deleted.
+func waitFor[T object, L runtime.Object](ctx context.Context, c *Client, r watched[L], kind, name string, o options, settled func(T) (done bool, status string, err error)) error {
+	ctx, cancel := o.bounded(ctx)
+	defer cancel()
+	var none T
+	seen, told := false, false
+	status := ""
+	err := follow(ctx, c, r, name, func(obj T) (bool, error) {
+		if obj == none {
+			missing := &NotFoundError{Kind: kind, Name: name, Namespace: c.namespace, Deleted: seen}
+			if seen || o.failIfMissing || o.lookOnce() {
+				return true, missing
+			}
+			status = "it does not exist"
+			if !told {
+				told = true
+				c.notify(fmt.Sprintf("waiting for %s to be created in namespace %s", ref(kind, name), c.namespace))
+			}
+			return false, nil
+		}
+		seen = true
+		done, now, err := settled(obj)
+		status = now
+		if !done && err == nil && o.lookOnce() {
+			return true, &TimeoutError{Object: ref(kind, name), Status: status}
+		}
+		return done || err != nil, err
+	})
+	if err != nil && ctx.Err() != nil && errors.Is(err, context.Cause(ctx)) {
+		return o.ended(ctx, ref(kind, name), status)
+	}
+	return c.explain(err, "list,watch", plural(kind), name)
+}
+
+// plural returns the resource of a konductor kind, as RBAC names it.
+func plural(kind string) string {
+	return map[string]string{
+		"Barrier": "barriers", "Gate": "gates", "Lease": "leases", "Semaphore": "semaphores", "Claim": "claims", "Arrival": "arrivals",
+	}[kind] + ".konductor.io"
+}
