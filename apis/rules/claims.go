@@ -134,6 +134,10 @@ func (c *Claims) SetTarget(uid types.UID) {
 // Observe takes note of a claim as the API server has it, and reports whether that is news to the rules. What is known
 // only here (RenewedAt, PodEnded, the place in the queue) is kept.
 func (c *Claims) Observe(seen Claim, elapsed time.Duration) bool {
+	if _, ok := c.gone[seen.UID]; ok {
+		// The answer to our own write came after the news of its deletion. A UID doesn't come back.
+		return false
+	}
 	seen.RenewedAt, seen.Held = elapsed, seen.Phase == konductorv1.ClaimGranted
 	known, ok := c.all[seen.UID]
 	if !ok {

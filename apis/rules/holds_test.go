@@ -181,7 +181,7 @@ func TestHowAHoldEnds(t *testing.T) {
 				// The active operator grants after an hour. The standby sees the lease before it sees the claim.
 				s.lease.Status.ClaimUID, s.lease.Status.Claim, s.lease.Status.Holder, s.lease.Status.FencingToken = "uid-a", "a", "a", 7
 				s.now = time.Hour
-			}, want: outcome{Holders: "a", Tell: "a", After: 15 * time.Second, Later: true}},
+			}, want: outcome{Holders: "a", Tell: "a", After: 15 * time.Second}},
 			{at: time.Hour + 14*time.Second, want: outcome{Holders: "a", After: time.Second, Rest: true}},
 		}},
 		"a standby counts a hold from when it saw that the claim was told": {aLease().ttl(minute), []moment{

@@ -12,6 +12,8 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	utilnet "k8s.io/apimachinery/pkg/util/net"
+
+	konductorv1 "github.com/LogicIQ/konductor/apis/v1"
 )
 
 // NotFoundError says that an object doesn't exist, or was deleted while it was waited for.
@@ -125,7 +127,9 @@ type LostError struct {
 	Reason string
 }
 
-func (e *LostError) Error() string { return fmt.Sprintf("the hold on %s was lost: %s", e.Object, e.Reason) }
+func (e *LostError) Error() string {
+	return fmt.Sprintf("the hold on %s was lost: %s", e.Object, e.Reason)
+}
 
 // RefusedError says that a claim can't be granted, however long it waits.
 type RefusedError struct {
@@ -135,7 +139,9 @@ type RefusedError struct {
 	Reason string
 }
 
-func (e *RefusedError) Error() string { return fmt.Sprintf("%s refused the claim: %s", e.Object, e.Reason) }
+func (e *RefusedError) Error() string {
+	return fmt.Sprintf("%s refused the claim: %s", e.Object, e.Reason)
+}
 
 // TermsError says that the same holder has a claim already, on other terms.
 type TermsError struct {
@@ -163,6 +169,16 @@ func (e *UninstalledError) Unwrap() error { return e.err }
 // explain turns an error of the API server's into the one that says what to do. verb, resource and name say what was
 // asked for.
 func (c *Client) explain(err error, verb, resource, name string) error {
+	return explain(err, verb, resource, c.namespace, name)
+}
+
+// Explain turns an error that the API server gave to a request for objects of a konductor kind into one of this
+// package's types, where one fits. It is for programs that talk to the API server themselves.
+func Explain(err error, verb, kind, namespace string) error {
+	return explain(err, verb, plural(kind), namespace, "")
+}
+
+func explain(err error, verb, resource, namespace, name string) error {
 	switch {
 	case err == nil:
 		return nil
@@ -170,7 +186,7 @@ func (c *Client) explain(err error, verb, resource, name string) error {
 		if reason := admissionReason(err); reason != "" {
 			return errors.New(reason)
 		}
-		e := &ForbiddenError{Verb: verb, Resource: resource, Namespace: c.namespace, Unauthorized: apierrors.IsUnauthorized(err), err: err}
+		e := &ForbiddenError{Verb: verb, Resource: resource, Namespace: namespace, Unauthorized: apierrors.IsUnauthorized(err), err: err}
 		if m := regexp.MustCompile(`User "([^"]+)"`).FindStringSubmatch(err.Error()); m != nil {
 			e.User = m[1]
 		}
@@ -178,11 +194,22 @@ func (c *Client) explain(err error, verb, resource, name string) error {
 	case noSuchResource(err):
 		return &UninstalledError{err}
 	case apierrors.IsNotFound(err):
-		kind := strings.TrimSuffix(strings.TrimSuffix(resource, ".konductor.io"), "s")
-		return &NotFoundError{Kind: kind, Name: name, Namespace: c.namespace}
+		return &NotFoundError{Kind: kindOf(resource), Name: name, Namespace: namespace}
 	default:
 		return err
 	}
+}
+
+// kindOf returns the kind of a konductor resource, or the resource itself when it is another's.
+func kindOf(resource string) string {
+	for _, kind := range []string{
+		konductorv1.KindBarrier, konductorv1.KindGate, konductorv1.KindLease, konductorv1.KindSemaphore, konductorv1.KindClaim, konductorv1.KindArrival,
+	} {
+		if plural(kind) == resource {
+			return kind
+		}
+	}
+	return strings.TrimSuffix(resource, "s")
 }
 
 // admissionReason returns what an admission policy has to say, when it and not a missing right forbids the request.

@@ -1,0 +1,181 @@
+package cli
+
+import (
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	konductorv1 "github.com/LogicIQ/konductor/apis/v1"
+	konductor "github.com/LogicIQ/konductor/sdk/go"
+)
+
+func (a *app) barrier() *cobra.Command {
+	return group("barrier", []string{"barriers", "kbar"}, "Meet: nobody goes on before enough have arrived",
+		a.barrierCreate(), a.barrierArrive(), a.waitCommand(konductorv1.KindBarrier, (*konductor.Client).WaitBarrier),
+		a.statusOf(konductorv1.KindBarrier), a.listCommand(konductorv1.KindBarrier, "barriers"),
+		a.deleteCommand(konductorv1.KindBarrier, (*konductor.Client).DeleteBarrier))
+}
+
+func (a *app) barrierCreate() *cobra.Command {
+	var expected, quorum int32
+	var timeout, ttl time.Duration
+	out := newOutput("created")
+	cmd := &cobra.Command{
+		Use: "create NAME --expected N", Short: "Create a barrier", Args: oneName("barrier"),
+		Example: a.examples(`  # open when all ten have arrived
+  koncli barrier create extracts-done --expected 10
+
+  # open when 7 of 10 have arrived, give up after an hour, and tidy up a day later
+  koncli barrier create extracts-done --expected 10 --quorum 7 --timeout 1h --ttl 24h
+`),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if !cmd.Flags().Changed("expected") {
+				return errors.New("--expected is missing: say how many participants there are, for example --expected 10")
+			}
+			if err := positive(cmd, "timeout", "ttl"); err != nil {
+				return err
+			}
+			opts, err := out.options()
+			if err != nil {
+				return err
+			}
+			opts = append(opts, konductor.WithQuorum(quorum), konductor.TimeOutAfter(timeout), konductor.ExpireAfter(ttl))
+			if out.clientOnly() {
+				return out.print(konductor.NewBarrier(args[0], expected, opts...), a.streams.Out)
+			}
+			client, err := a.client()
+			if err != nil {
+				return err
+			}
+			b, err := client.CreateBarrier(cmd.Context(), args[0], expected, opts...)
+			if err != nil {
+				return err
+			}
+			return out.print(b, a.streams.Out)
+		},
+	}
+	cmd.Flags().Int32Var(&expected, "expected", 0, "how many participants there are, at least 1")
+	cmd.Flags().Int32Var(&quorum, "quorum", 0, "how many must arrive, from 1 to --expected (default all)")
+	durationFlag(cmd, &timeout, "timeout", 0, "how long after its creation the barrier stops waiting (default never)")
+	durationFlag(cmd, &ttl, "ttl", 0, "how long after it opened, failed or timed out the barrier is deleted (default never)")
+	out.addTo(cmd)
+	out.addDryRun(cmd)
+	return cmd
+}
+
+func (a *app) barrierArrive() *cobra.Command {
+	var w waiting
+	var wait, failed bool
+	var holder, reason string
+	cmd := &cobra.Command{
+		Use: "arrive NAME", Short: "Arrive at a barrier", Args: oneName("barrier"),
+		Long: `Arrive at a barrier. A participant counts once, however often it arrives, so this
+can be repeated, and a barrier that is open already takes arrivals too.
+
+The participant is the Job that the Pod belongs to (with its index in an Indexed
+Job), else the Pod, else this host; --holder says otherwise.`,
+		Example: a.examples(`  # the last line of a Job's script
+  koncli barrier arrive extracts-done
+
+  # arrive, and go on when everybody has
+  koncli barrier arrive round-1 --wait --timeout 10m
+
+  # say that this part can't be done, so that nobody waits for it in vain
+  koncli barrier arrive extracts-done --failed --reason "source is empty"
+`),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if reason != "" && !failed {
+				return errors.New("--reason goes with --failed: add --failed or leave --reason out")
+			}
+			opts, err := holderOption(cmd, holder)
+			if err != nil {
+				return err
+			}
+			client, err := a.client()
+			if err != nil {
+				return err
+			}
+			opts = append(opts, w.options(cmd)...)
+			if failed {
+				opts = append(opts, konductor.AsFailed(reason))
+			}
+			begin := time.Now()
+			if err := client.ArriveBarrier(cmd.Context(), args[0], opts...); err != nil {
+				return err
+			}
+			what := "arrived"
+			if failed {
+				what = "arrived failed"
+			}
+			a.did(konductorv1.KindBarrier, args[0], what)
+			if !wait {
+				return nil
+			}
+			if err := client.WaitBarrier(cmd.Context(), args[0], w.since(cmd, begin)...); err != nil {
+				return err
+			}
+			a.did(konductorv1.KindBarrier, args[0], "open")
+			return nil
+		},
+	}
+	w.addFlags(cmd)
+	cmd.Flags().BoolVar(&wait, "wait", false, "then wait until the barrier is open")
+	cmd.Flags().BoolVar(&failed, "failed", false, "arrive as one that can't do its part")
+	cmd.Flags().StringVar(&reason, "reason", "", "why, for people; goes with --failed")
+	addHolder(cmd, &holder, "participant")
+	return cmd
+}
+
+// waiting are the flags of everything that waits.
+type waiting struct {
+	timeout       time.Duration
+	failIfMissing bool
+}
+
+func (w *waiting) addFlags(cmd *cobra.Command) {
+	durationFlag(cmd, &w.timeout, "timeout", -1, "how long to wait, for the object to be created included; 0: look once and don't wait, negative: no limit (default no limit)")
+	cmd.Flags().BoolVar(&w.failIfMissing, "fail-if-missing", false, "end at once when the object does not exist, instead of waiting for it to be created")
+}
+
+func (w *waiting) options(cmd *cobra.Command) []konductor.Option {
+	return w.since(cmd, time.Now())
+}
+
+// since returns the options of a step of a command that began then: the timeout is for the whole command.
+func (w *waiting) since(_ *cobra.Command, begin time.Time) []konductor.Option {
+	var opts []konductor.Option
+	left := w.timeout
+	if left > 0 {
+		left = max(left-time.Since(begin), time.Millisecond)
+	}
+	opts = append(opts, konductor.WithTimeout(left))
+	if w.failIfMissing {
+		opts = append(opts, konductor.FailIfMissing())
+	}
+	return opts
+}
+
+func addHolder(cmd *cobra.Command, holder *string, what string) {
+	usage := "name of the " + what + " (default the Pod's name, else the host's)"
+	if what == "participant" {
+		usage = "name of the participant (default the Pod's Job, else the Pod, else the host)"
+	}
+	cmd.Flags().StringVar(holder, "holder", "", usage)
+}
+
+// holderOption returns the option for --holder. An empty name is most likely a variable that is not set, and to fall
+// back on the default would then make one holder out of several.
+func holderOption(cmd *cobra.Command, holder string) ([]konductor.Option, error) {
+	if !cmd.Flags().Changed("holder") {
+		return nil, nil
+	}
+	if holder == "" {
+		return nil, errors.New("--holder is empty: is the variable set? Give a name, or leave --holder out for the default")
+	}
+	if len(holder) > 320 {
+		return nil, fmt.Errorf("--holder has %d characters: use at most 320", len(holder))
+	}
+	return []konductor.Option{konductor.WithHolder(holder)}, nil
+}

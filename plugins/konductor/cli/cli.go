@@ -1,0 +1,176 @@
+// Package cli is konductor's command line. Each command turns its flags into a
+// call of the SDK (or, for operator, of the operator) and its result into text.
+//
+// root.go has the tree of commands; a file for each kind has its verbs; print.go
+// has what they print and exit.go what they exit with.
+package cli
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+	"golang.org/x/term"
+	"k8s.io/cli-runtime/pkg/genericclioptions"
+	"k8s.io/cli-runtime/pkg/genericiooptions"
+	"k8s.io/client-go/rest"
+	"k8s.io/utils/ptr"
+
+	konductor "github.com/LogicIQ/konductor/sdk/go"
+)
+
+// Run runs the command line args, of which the first is the name the program was called by, and returns the exit code.
+func Run(ctx context.Context, args []string, streams genericiooptions.IOStreams) int {
+	name, rest := calledAs(args)
+	a := &app{streams: streams, config: newConfigFlags(), name: name}
+	root := a.root()
+	root.SetArgs(rest)
+	root.SetIn(streams.In)
+	root.SetOut(streams.Out)
+	root.SetErr(streams.ErrOut)
+	err := root.ExecuteContext(ctx)
+	if err != nil && !errors.Is(err, errBrokenPipe) {
+		fmt.Fprintln(streams.ErrOut, "error: "+describe(ctx, err))
+	}
+	return exitCode(err)
+}
+
+// calledAs returns how people call the program, and the arguments for it. kubectl calls kubectl_complete-konductor to
+// complete "kubectl konductor".
+func calledAs(args []string) (name string, rest []string) {
+	if len(args) == 0 {
+		return "koncli", nil
+	}
+	base := strings.TrimSuffix(filepath.Base(args[0]), ".exe")
+	switch {
+	case base == "kubectl_complete-konductor":
+		return "kubectl konductor", append([]string{cobra.ShellCompRequestCmd}, args[1:]...)
+	case strings.HasPrefix(base, "kubectl-"):
+		return "kubectl konductor", args[1:]
+	default:
+		return "koncli", args[1:]
+	}
+}
+
+// app is what all commands share.
+type app struct {
+	streams genericiooptions.IOStreams
+	config  *genericclioptions.ConfigFlags
+	name    string
+}
+
+func newConfigFlags() *genericclioptions.ConfigFlags {
+	f := genericclioptions.NewConfigFlags(true)
+	// The API server's own fairness limits us.
+	f.WrapConfigFn = func(c *rest.Config) *rest.Config {
+		c.QPS = -1
+		c.UserAgent = "kubectl-konductor/" + version()
+		return c
+	}
+	// The cache of discovery goes to the home directory, which a container may not have.
+	f.CacheDir = ptr.To(filepath.Join(os.TempDir(), "konductor-cache"))
+	return f
+}
+
+// client returns the SDK's client for the cluster and namespace that the flags name. What it has to say goes to stderr.
+func (a *app) client() (*konductor.Client, error) {
+	config, err := a.config.ToRESTConfig()
+	if err != nil {
+		return nil, fmt.Errorf("finding the cluster: %w", err)
+	}
+	namespace, err := a.namespace()
+	if err != nil {
+		return nil, err
+	}
+	return konductor.New(config, konductor.InNamespace(namespace), konductor.NotifyFunc(a.say))
+}
+
+func (a *app) namespace() (string, error) {
+	namespace, _, err := a.config.ToRawKubeConfigLoader().Namespace()
+	if err != nil {
+		return "", fmt.Errorf("finding the namespace: %w", err)
+	}
+	return namespace, nil
+}
+
+// say tells people something. Results go to stdout instead.
+func (a *app) say(message string) { fmt.Fprintln(a.streams.ErrOut, message) }
+
+// errDeclined is the answer no.
+var errDeclined = errors.New("nothing was done")
+
+// confirm asks on a terminal; elsewhere yes must have been given.
+func (a *app) confirm(yes bool, question string) error {
+	if yes {
+		return nil
+	}
+	in, ok := a.streams.In.(*os.File)
+	if !ok || !term.IsTerminal(int(in.Fd())) {
+		return fmt.Errorf("%s: confirm with --yes", question)
+	}
+	fmt.Fprintf(a.streams.ErrOut, "%s? [y/N] ", question)
+	answer, err := bufio.NewReader(in).ReadString('\n')
+	if err != nil && !errors.Is(err, io.EOF) {
+		return err
+	}
+	if answer = strings.ToLower(strings.TrimSpace(answer)); answer != "y" && answer != "yes" {
+		return errDeclined
+	}
+	return nil
+}
+
+// oneName takes the NAME of an object as the only argument.
+func oneName(kind string) cobra.PositionalArgs {
+	return func(cmd *cobra.Command, args []string) error {
+		switch {
+		case len(args) == 0:
+			return fmt.Errorf("the name of the %s is missing: %s NAME", kind, cmd.CommandPath())
+		case len(args) > 1:
+			return fmt.Errorf("one %s at a time, not %q: %s NAME", kind, args, cmd.CommandPath())
+		case args[0] == "":
+			return fmt.Errorf("the name of the %s is empty: %s NAME", kind, cmd.CommandPath())
+		}
+		return nil
+	}
+}
+
+// durationValue is a flag that takes a duration and says what one looks like.
+type durationValue time.Duration
+
+func (d *durationValue) String() string { return time.Duration(*d).String() }
+func (d *durationValue) Type() string   { return "duration" }
+func (d *durationValue) Set(s string) error {
+	v, err := time.ParseDuration(s)
+	if err != nil {
+		return fmt.Errorf("%q is not a duration: write a number with a unit, for example 30s, 5m or 1h30m", s)
+	}
+	*d = durationValue(v)
+	return nil
+}
+
+// durationFlag adds a flag for a duration that defaults to value.
+func durationFlag(cmd *cobra.Command, p *time.Duration, name string, value time.Duration, usage string) {
+	*p = value
+	cmd.Flags().Var((*durationValue)(p), name, usage)
+	if value <= 0 {
+		cmd.Flags().Lookup(name).DefValue = ""
+	}
+}
+
+// positive checks a flag whose duration must be longer than zero when it is given.
+func positive(cmd *cobra.Command, flags ...string) error {
+	for _, name := range flags {
+		f := cmd.Flags().Lookup(name)
+		if v, ok := f.Value.(*durationValue); ok && f.Changed && *v <= 0 {
+			return fmt.Errorf("--%s must be longer than zero, for example 30s, 5m or 1h30m", name)
+		}
+	}
+	return nil
+}

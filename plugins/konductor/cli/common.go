@@ -1,0 +1,103 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	konductor "github.com/LogicIQ/konductor/sdk/go"
+)
+
+// waitCommand returns the verb wait of a kind that opens.
+func (a *app) waitCommand(kind string, wait func(*konductor.Client, context.Context, string, ...konductor.Option) error) *cobra.Command {
+	var w waiting
+	lower := strings.ToLower(kind)
+	cmd := &cobra.Command{
+		Use: "wait NAME", Short: fmt.Sprintf("Wait until a %s is open", lower), Args: oneName(lower),
+		Long: fmt.Sprintf(`Wait until a %s is open. It ends with exit code 6 as soon as the %s has
+failed or timed out. A %s that does not exist yet is waited for.`, lower, lower, lower),
+		Example: a.examples(fmt.Sprintf(`  # in an initContainer: start when it is open
+  koncli %s wait stage-1-complete
+
+  # give up after half an hour, with exit code 3
+  koncli %s wait stage-1-complete --timeout 30m
+`, lower, lower)),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			client, err := a.client()
+			if err != nil {
+				return err
+			}
+			if err := wait(client, cmd.Context(), args[0], w.options(cmd)...); err != nil {
+				return err
+			}
+			a.did(kind, args[0], "open")
+			return nil
+		},
+	}
+	w.addFlags(cmd)
+	acceptWait(cmd)
+	return cmd
+}
+
+// acceptWait accepts --wait where waiting is what is done anyway.
+func acceptWait(cmd *cobra.Command) {
+	cmd.Flags().Bool("wait", true, "wait, which is the default")
+	cmd.Flags().Lookup("wait").Hidden = true
+}
+
+// deleteCommand returns the verb delete of a kind.
+func (a *app) deleteCommand(kind string, remove func(*konductor.Client, context.Context, string, ...konductor.Option) error) *cobra.Command {
+	var yes, ignoreNotFound bool
+	out := newOutput("deleted")
+	lower := strings.ToLower(kind)
+	cmd := &cobra.Command{
+		Use: "delete NAME…", Short: fmt.Sprintf("Delete a %s", lower),
+		Long: fmt.Sprintf(`Delete a %s. Those who wait for it end with exit code 2, and holds on it are
+lost. On a terminal it asks first; elsewhere --yes is needed.`, lower),
+		Example: a.examples(fmt.Sprintf("  koncli %s delete old-one\n  koncli %s delete one two --yes\n", lower, lower)),
+		Args: func(cmd *cobra.Command, args []string) error {
+			if len(args) == 0 {
+				return fmt.Errorf("the name of the %s is missing: %s NAME", lower, cmd.CommandPath())
+			}
+			return nil
+		},
+		RunE: func(cmd *cobra.Command, args []string) error {
+			opts, err := out.options()
+			if err != nil {
+				return err
+			}
+			client, err := a.client()
+			if err != nil {
+				return err
+			}
+			question := fmt.Sprintf("delete %s %s in namespace %s", lower, strings.Join(args, ", "), client.Namespace())
+			if err := a.confirm(yes || out.dryRun != "none", question); err != nil {
+				return err
+			}
+			var failed error
+			for _, name := range args {
+				if !out.clientOnly() {
+					err = remove(client, cmd.Context(), name, opts...)
+				}
+				var missing *konductor.NotFoundError
+				switch {
+				case err == nil && out.dryRun != "none":
+					a.did(kind, name, "deleted ("+out.dryRun+" dry run)")
+				case err == nil:
+					a.did(kind, name, "deleted")
+				case ignoreNotFound && errors.As(err, &missing):
+				default:
+					failed = errors.Join(failed, err)
+				}
+			}
+			return failed
+		},
+	}
+	cmd.Flags().BoolVarP(&yes, "yes", "y", false, "don't ask")
+	cmd.Flags().BoolVar(&ignoreNotFound, "ignore-not-found", false, "don't complain when there is none")
+	out.addDryRun(cmd)
+	return cmd
+}

@@ -1,0 +1,69 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/url"
+	"syscall"
+
+	konductor "github.com/LogicIQ/konductor/sdk/go"
+)
+
+// Exit codes. They are part of the interface: scripts rely on them.
+const (
+	exitOK        = 0
+	exitError     = 1 // any other error, usage included
+	exitNotFound  = 2 // not found, or deleted while waiting
+	exitTimeout   = 3 // timed out
+	exitForbidden = 4 // forbidden or unauthorized
+	exitBusy      = 5 // --timeout 0 and not available
+	exitFailed    = 6 // the barrier or gate failed or timed out
+	exitLost      = 7 // a hold was lost while held
+)
+
+// errBrokenPipe says that nobody reads our output any more, which is no reason to complain.
+var errBrokenPipe = syscall.EPIPE
+
+// exitCode returns the exit code that tells of err.
+func exitCode(err error) int {
+	var (
+		notFound  *konductor.NotFoundError
+		timeout   *konductor.TimeoutError
+		forbidden *konductor.ForbiddenError
+		busy      *konductor.BusyError
+		failed    *konductor.FailedError
+		lost      *konductor.LostError
+	)
+	switch {
+	case err == nil, errors.Is(err, errBrokenPipe):
+		return exitOK
+	case errors.As(err, &notFound):
+		return exitNotFound
+	case errors.As(err, &timeout):
+		return exitTimeout
+	case errors.As(err, &forbidden):
+		return exitForbidden
+	case errors.As(err, &busy):
+		return exitBusy
+	case errors.As(err, &failed):
+		return exitFailed
+	case errors.As(err, &lost):
+		return exitLost
+	default:
+		return exitError
+	}
+}
+
+// describe returns err as one sentence that says what to do.
+func describe(ctx context.Context, err error) string {
+	var unreachable *url.Error
+	switch {
+	case ctx.Err() != nil && errors.Is(err, context.Canceled):
+		return "interrupted"
+	case errors.As(err, &unreachable):
+		return fmt.Sprintf("can't reach the API server (%v): check the kubeconfig's server, or --server and --context", unreachable.Err)
+	default:
+		return err.Error()
+	}
+}

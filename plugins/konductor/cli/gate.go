@@ -1,0 +1,113 @@
+package cli
+
+import (
+	"errors"
+	"fmt"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	konductorv1 "github.com/LogicIQ/konductor/apis/v1"
+	konductor "github.com/LogicIQ/konductor/sdk/go"
+)
+
+func (a *app) gate() *cobra.Command {
+	return group("gate", []string{"gates", "kgate"}, "Wait for others: open when a list of conditions holds",
+		a.gateCreate(), a.waitCommand(konductorv1.KindGate, (*konductor.Client).WaitGate),
+		a.statusOf(konductorv1.KindGate), a.listCommand(konductorv1.KindGate, "gates"),
+		a.deleteCommand(konductorv1.KindGate, (*konductor.Client).DeleteGate))
+}
+
+func (a *app) gateCreate() *cobra.Command {
+	wanted := map[konductorv1.GateConditionType]*[]string{
+		konductorv1.GateOnJob: {}, konductorv1.GateOnBarrier: {}, konductorv1.GateOnGate: {},
+		konductorv1.GateOnLease: {}, konductorv1.GateOnSemaphore: {},
+	}
+	var timeout, ttl time.Duration
+	out := newOutput("created")
+	cmd := &cobra.Command{
+		Use: "create NAME --job JOB…", Short: "Create a gate", Args: oneName("gate"),
+		Long: `Create a gate that opens when all its conditions hold at the same time. Each flag
+adds a condition and can be given several times. NAME=STATE asks for another
+state than the usual one: Complete or Failed of a Job; Open, Failed or Timeout of
+a barrier or gate; Available or Held of a lease; Available or Full of a
+semaphore. SEMAPHORE=N asks for N free permits. NAMESPACE/NAME names an object
+elsewhere, if that namespace allows it.`,
+		Example: a.examples(`  # open when two Jobs are complete and a barrier is open
+  koncli gate create dependencies-ready --job load --job validate --barrier extracts-done
+
+  # open when the Job has failed, or rather: clean up after it
+  koncli gate create load-failed --job load=Failed --timeout 1h
+`),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if err := positive(cmd, "timeout", "ttl"); err != nil {
+				return err
+			}
+			var conditions []konductorv1.GateCondition
+			for _, kind := range []konductorv1.GateConditionType{
+				konductorv1.GateOnJob, konductorv1.GateOnBarrier, konductorv1.GateOnGate, konductorv1.GateOnLease, konductorv1.GateOnSemaphore,
+			} {
+				for _, text := range *wanted[kind] {
+					c, err := parseCondition(kind, text)
+					if err != nil {
+						return err
+					}
+					conditions = append(conditions, c)
+				}
+			}
+			if len(conditions) == 0 {
+				return errors.New("the gate has no condition: add one, for example --job NAME or --barrier NAME")
+			}
+			opts, err := out.options()
+			if err != nil {
+				return err
+			}
+			opts = append(opts, konductor.TimeOutAfter(timeout), konductor.ExpireAfter(ttl))
+			if out.clientOnly() {
+				return out.print(konductor.NewGate(args[0], conditions, opts...), a.streams.Out)
+			}
+			client, err := a.client()
+			if err != nil {
+				return err
+			}
+			g, err := client.CreateGate(cmd.Context(), args[0], conditions, opts...)
+			if err != nil {
+				return err
+			}
+			return out.print(g, a.streams.Out)
+		},
+	}
+	f := cmd.Flags()
+	f.StringArrayVar(wanted[konductorv1.GateOnJob], "job", nil, "wait for this Job to complete")
+	f.StringArrayVar(wanted[konductorv1.GateOnBarrier], "barrier", nil, "wait for this barrier to open")
+	f.StringArrayVar(wanted[konductorv1.GateOnGate], "gate", nil, "wait for this other gate to open")
+	f.StringArrayVar(wanted[konductorv1.GateOnLease], "lease", nil, "wait for this lease to be available")
+	f.StringArrayVar(wanted[konductorv1.GateOnSemaphore], "semaphore", nil, "wait for this semaphore to have a free permit")
+	durationFlag(cmd, &timeout, "timeout", 0, "how long after its creation the gate stops waiting (default never)")
+	durationFlag(cmd, &ttl, "ttl", 0, "how long after it opened, failed or timed out the gate is deleted (default never)")
+	out.addTo(cmd)
+	out.addDryRun(cmd)
+	return cmd
+}
+
+// parseCondition reads [NAMESPACE/]NAME[=STATE]. The API server checks what it says.
+func parseCondition(kind konductorv1.GateConditionType, text string) (konductorv1.GateCondition, error) {
+	c := konductorv1.GateCondition{Type: kind}
+	name, state, found := strings.Cut(text, "=")
+	if namespace, inner, ok := strings.Cut(name, "/"); ok {
+		c.Namespace, name = namespace, inner
+	}
+	c.Name = name
+	if name == "" || (found && state == "") {
+		return c, fmt.Errorf("--%s %q: write NAME or NAME=STATE", strings.ToLower(string(kind)), text)
+	}
+	if n, err := strconv.ParseInt(state, 10, 32); err == nil {
+		value := int32(n)
+		c.Value = &value
+		return c, nil
+	}
+	c.State = konductorv1.GateState(state)
+	return c, nil
+}

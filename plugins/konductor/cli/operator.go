@@ -1,0 +1,69 @@
+package cli
+
+import (
+	"fmt"
+	"log/slog"
+
+	"github.com/go-logr/logr"
+	"github.com/spf13/cobra"
+	"k8s.io/klog/v2"
+	ctrl "sigs.k8s.io/controller-runtime"
+
+	"github.com/LogicIQ/konductor/operator"
+)
+
+func (a *app) operator() *cobra.Command {
+	o := operator.Options{}
+	var level, format string
+	cmd := &cobra.Command{
+		Use: "operator", Short: "Run the operator", Args: cobra.NoArgs,
+		Long: `Run the operator: the process that counts arrivals, opens gates, and grants leases
+and permits. It usually runs in the cluster, as the Helm chart sets it up; several
+replicas agree on one that acts.`,
+		Example: a.examples("  # against the cluster of the kubeconfig, for a try\n  koncli operator --leader-elect=false --metrics-bind-address=0\n\n  # only two namespaces\n  koncli operator --watch-namespaces=etl,reports\n"),
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			logger, err := a.logger(level, format)
+			if err != nil {
+				return err
+			}
+			ctrl.SetLogger(logger)
+			klog.SetLogger(logger)
+			if o.Config, err = a.config.ToRESTConfig(); err != nil {
+				return fmt.Errorf("finding the cluster: %w", err)
+			}
+			o.Logger = logger
+			if o.LeaderElection && o.LeaderElectionNamespace == "" {
+				if o.LeaderElectionNamespace, err = a.namespace(); err != nil {
+					return err
+				}
+			}
+			return operator.Run(cmd.Context(), o)
+		},
+	}
+	f := cmd.Flags()
+	f.BoolVar(&o.LeaderElection, "leader-elect", true, "agree with other replicas on one that acts")
+	f.StringVar(&o.LeaderElectionNamespace, "leader-election-namespace", "", "namespace of the leader election's lease (default the Pod's)")
+	f.StringSliceVar(&o.Namespaces, "watch-namespaces", nil, "namespaces to work in (default all)")
+	f.StringVar(&o.MetricsAddress, "metrics-bind-address", ":8443", "where metrics are served over HTTPS to those who may get them; 0: nowhere")
+	f.StringVar(&o.HealthAddress, "health-probe-bind-address", ":8081", "where /healthz and /readyz are served; 0: nowhere")
+	f.StringVar(&level, "log-level", "info", "debug, info, warn or error")
+	f.StringVar(&format, "log-format", "json", "json or text")
+	return cmd
+}
+
+// logger returns a log to stderr.
+func (a *app) logger(level, format string) (logr.Logger, error) {
+	var l slog.Level
+	if err := l.UnmarshalText([]byte(level)); err != nil {
+		return logr.Logger{}, fmt.Errorf("--log-level must be debug, info, warn or error, not %q", level)
+	}
+	options := &slog.HandlerOptions{Level: l}
+	switch format {
+	case "json":
+		return logr.FromSlogHandler(slog.NewJSONHandler(a.streams.ErrOut, options)), nil
+	case "text":
+		return logr.FromSlogHandler(slog.NewTextHandler(a.streams.ErrOut, options)), nil
+	default:
+		return logr.Logger{}, fmt.Errorf("--log-format must be json or text, not %q", format)
+	}
+}
