@@ -8,3 +8,15 @@
 // is a compare-and-swap of the object that lists the holders. A stale cache or a
 // second operator can make a write fail, never make it wrong.
 package controller
+
+// What the operator may do. The chart's role is generated from these lines. It may not read Secrets, and of the objects
+// of others it changes none.
+//
+// +kubebuilder:rbac:groups=konductor.io,resources=barriers;gates,verbs=get;list;watch;delete
+// +kubebuilder:rbac:groups=konductor.io,resources=leases;semaphores;arrivals,verbs=get;list;watch
+// +kubebuilder:rbac:groups=konductor.io,resources=claims,verbs=get;list;watch;delete
+// +kubebuilder:rbac:groups=konductor.io,resources=barriers/status;gates/status;leases/status;semaphores/status,verbs=update
+// +kubebuilder:rbac:groups=konductor.io,resources=claims/status,verbs=patch
+// +kubebuilder:rbac:groups="",resources=pods;namespaces,verbs=get;list;watch
+// +kubebuilder:rbac:groups=batch,resources=jobs,verbs=get;list;watch
+// +kubebuilder:rbac:groups="",resources=events,verbs=create;patch
