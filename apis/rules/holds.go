@@ -42,8 +42,8 @@ type HoldActions struct {
 	Refuse []Verdict
 	// Verify are holders whose claim has not been seen. They hold until it is known to be gone.
 	Verify []konductorv1.SemaphoreHolder
-	// Disown are claims that say they hold and don't, as it seems: after a look at the object itself they are ended, so
-	// that their clients learn of it.
+	// Disown are claims that say they hold and don't, as it seems, or not with the token they say: after a look at the
+	// object itself they are ended, so that their clients learn of it.
 	Disown []*Claim
 	// Events to record once the status is written.
 	Events []Event
@@ -294,11 +294,12 @@ func (in *holding) nextToken() int64 {
 	return max(int64(in.revision)*int64(in.slots), in.lastToken+1)
 }
 
-// untold returns the holders whose claim doesn't say what it should.
+// untold returns the holders whose claim doesn't say what it should. A claim that was told of another grant is not among
+// them: it can't be told otherwise.
 func untold(holders []konductorv1.SemaphoreHolder, claims *Claims) (tell []konductorv1.SemaphoreHolder) {
 	for _, h := range holders {
 		c, presence := claims.Find(h.ClaimUID)
-		if presence != Present || rank(c.Phase) == 2 {
+		if presence != Present || rank(c.Phase) == 2 || (rank(c.Phase) == 1 && c.Token != h.FencingToken) {
 			continue
 		}
 		if c.Phase != konductorv1.ClaimGranted || !c.ExpiresAt.Equal(timeOf(h.ExpiresAt)) {
@@ -308,12 +309,13 @@ func untold(holders []konductorv1.SemaphoreHolder, claims *Claims) (tell []kondu
 	return tell
 }
 
-// disowned returns the claims that say they hold and don't.
+// disowned returns the claims that say they hold and don't, or hold by another grant than they say: one that was told of
+// a grant by the object that had this name before, say.
 func disowned(holders []konductorv1.SemaphoreHolder, claims *Claims) (found []*Claim) {
 	if len(claims.told) <= len(holders) {
 		holding := 0
 		for i := range holders {
-			if _, ok := claims.told[holders[i].ClaimUID]; ok {
+			if c, ok := claims.told[holders[i].ClaimUID]; ok && c.Token == holders[i].FencingToken {
 				holding++
 			}
 		}
@@ -321,12 +323,12 @@ func disowned(holders []konductorv1.SemaphoreHolder, claims *Claims) (found []*C
 			return nil
 		}
 	}
-	holds := make(map[types.UID]bool, len(holders))
+	tokens := make(map[types.UID]int64, len(holders))
 	for i := range holders {
-		holds[holders[i].ClaimUID] = true
+		tokens[holders[i].ClaimUID] = holders[i].FencingToken
 	}
 	for uid, c := range claims.told {
-		if !holds[uid] && !c.PodEnded {
+		if token, ok := tokens[uid]; (!ok || token != c.Token) && !c.PodEnded {
 			found = append(found, c)
 		}
 	}

@@ -211,6 +211,16 @@ func TestHowAHoldEnds(t *testing.T) {
 		"a claim that says it holds and doesn't is disowned": {aLease(), []moment{
 			{do: claims(aClaim("a").granted(3)), want: outcome{Disown: "a"}},
 		}},
+		"a claim that was told of another grant than the one it holds by is disowned, and not told again and again": {aLease(), []moment{
+			{do: claims(aClaim("a")), want: outcome{Holders: "a", Granted: "a", Tell: "a", Events: granted("a")}},
+			{do: func(s *scene) {
+				s.claims = rules.NewClaims()
+				s.claim(aClaim("a").granted(3), aClaim("b"))
+			}, want: outcome{Holders: "a", Waiting: 1, Disown: "a", Later: true}},
+			{do: claims(aClaim("a").granted(3).phase(konductorv1.ClaimExpired)), want: outcome{
+				Holders: "b", Granted: "b", Tell: "b", Events: append([]string{"! Expired: the hold of a has expired"}, granted("b")...),
+			}},
+		}},
 		"a claim whose pod has ended is not disowned, for nobody asks": {aLease(), []moment{
 			{do: func(s *scene) { s.claim(aClaim("a").granted(3)); s.endPod("a") }, want: outcome{}},
 		}},

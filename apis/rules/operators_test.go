@@ -223,21 +223,21 @@ func (o *operator) planDisown(from *parent, claims []*rules.Claim) {
 	if len(claims) == 0 {
 		return
 	}
-	holds := map[types.UID]bool{}
+	holds := map[grant]bool{}
 	o.then(func(f fault) error {
 		return request(f, func() error {
 			if o.w.parent == nil || o.w.parent.uid() != from.uid() {
 				return errNotFound
 			}
 			for _, h := range o.w.parent.holders() {
-				holds[h.ClaimUID] = true
+				holds[grant{h.ClaimUID, h.FencingToken}] = true
 			}
 			return nil
 		})
 	})
 	for _, c := range claims {
 		o.then(func(f fault) error {
-			if holds[c.UID] {
+			if holds[grant{c.UID, c.Token}] {
 				return nil
 			}
 			return o.writeClaim(f, *c, konductorv1.ClaimExpired, c.Token, time.Time{})
@@ -277,9 +277,10 @@ func (o *operator) step(f fault) {
 // settle lets the operator see and do everything until nothing is left to do.
 func (o *operator) settle() {
 	const enough = 1000
+	var act rules.HoldActions
 	for range enough {
 		o.catchUp()
-		act := o.decide(0)
+		act = o.decide(0)
 		if len(o.plan) == 0 && !act.Changed {
 			return
 		}
@@ -291,5 +292,5 @@ func (o *operator) settle() {
 			o.w.checkBelief()
 		}
 	}
-	violation("no rest after %d decisions: revision %d", enough, o.w.revision)
+	violation("no rest after %d decisions; the last: %+v", enough, act)
 }

@@ -19,6 +19,8 @@ import (
 // revisions, refuses a write that is conditional on another revision, and holds claims to the transitions that the CRD
 // allows. All that is committed goes through commit, where the promises are checked.
 type world struct {
+	lease    bool          // or a semaphore
+	ttl      time.Duration // of the object
 	now      time.Duration
 	revision uint64
 	log      []change
@@ -54,11 +56,11 @@ func (p *parent) permits() int32 {
 	return p.sem.Spec.Permits
 }
 
-func (p *parent) ttl() time.Duration {
+func (p *parent) head() *konductorv1.QueueHead {
 	if p.lease != nil {
-		return p.lease.Spec.TTL.Or(0)
+		return nil
 	}
-	return p.sem.Spec.TTL.Or(0)
+	return p.sem.Status.Head
 }
 
 func (p *parent) holders() []konductorv1.SemaphoreHolder {
@@ -135,9 +137,9 @@ var (
 
 func newWorld(lease bool, permits int32, ttl time.Duration) *world {
 	w := &world{
-		claims: map[types.UID]*apiClaim{}, grants: map[grant]types.UID{}, lastWord: map[types.UID]deadline{}, revision: 1000,
+		lease: lease, ttl: ttl, claims: map[types.UID]*apiClaim{}, grants: map[grant]types.UID{}, lastWord: map[types.UID]deadline{}, revision: 1000,
 	}
-	w.createParent(lease, permits, ttl)
+	w.createParent(permits)
 	return w
 }
 
@@ -147,20 +149,20 @@ func (w *world) append(c change) uint64 {
 	return w.revision
 }
 
-func (w *world) createParent(lease bool, permits int32, ttl time.Duration) {
+func (w *world) createParent(permits int32) {
 	w.incarnated++
 	meta := metav1.ObjectMeta{Name: "object", UID: types.UID(fmt.Sprint("object-", w.incarnated)), Generation: 1}
 	p := &parent{}
-	if lease {
+	if w.lease {
 		p.lease = &konductorv1.Lease{ObjectMeta: meta}
-		if ttl > 0 {
-			p.lease.Spec.TTL = konductorv1.NewDuration(ttl)
+		if w.ttl > 0 {
+			p.lease.Spec.TTL = konductorv1.NewDuration(w.ttl)
 		}
 	} else {
 		p.sem = &konductorv1.Semaphore{ObjectMeta: meta}
 		p.sem.Spec.Permits = permits
-		if ttl > 0 {
-			p.sem.Spec.TTL = konductorv1.NewDuration(ttl)
+		if w.ttl > 0 {
+			p.sem.Spec.TTL = konductorv1.NewDuration(w.ttl)
 		}
 	}
 	p.revision = w.append(change{stream: parents, parent: p})
@@ -232,8 +234,8 @@ func (w *world) renewClaim(uid types.UID) {
 // deadlineOf is how long a client trusts a hold that it was told of, or that it renewed, just now.
 func (w *world) deadlineOf(c *apiClaim) deadline {
 	ttl := c.facts.TTL
-	if ttl == 0 && w.parent != nil {
-		ttl = w.parent.ttl()
+	if ttl == 0 {
+		ttl = w.ttl
 	}
 	switch {
 	case ttl == 0 && c.facts.Bound:
@@ -359,14 +361,14 @@ func (w *world) checkBelief() {
 	if w.parent == nil {
 		return
 	}
-	holds := map[types.UID]bool{}
+	holds := map[grant]bool{}
 	for _, h := range w.parent.holders() {
-		holds[h.ClaimUID] = true
+		holds[grant{h.ClaimUID, h.FencingToken}] = true
 	}
 	for uid, d := range w.lastWord {
 		c := w.claims[uid]
-		ofThisObject := w.grants[grant{uid, c.facts.Token}] == w.parent.uid()
-		if ofThisObject && (d.none || w.now < d.at) && !holds[uid] {
+		believes := grant{uid, c.facts.Token}
+		if w.grants[believes] == w.parent.uid() && (d.none || w.now < d.at) && !holds[believes] {
 			violation("%s believes that it holds until %s, it is %s, and it does not", uid, d.at, w.now)
 		}
 	}

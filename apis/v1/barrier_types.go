@@ -93,7 +93,7 @@ type Barrier struct {
 
 	Spec BarrierSpec `json:"spec"`
 	// +optional
-	Status BarrierStatus `json:"status,omitempty"`
+	Status BarrierStatus `json:"status,omitzero"`
 }
 
 // BarrierList is a list of Barriers.

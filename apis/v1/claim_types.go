@@ -137,7 +137,7 @@ type Claim struct {
 	Spec ClaimSpec `json:"spec"`
 	// +optional
 	// +kubebuilder:default={phase: Pending}
-	Status ClaimStatus `json:"status,omitempty"`
+	Status ClaimStatus `json:"status,omitzero"`
 }
 
 // ClaimList is a list of Claims.

@@ -164,7 +164,7 @@ type Gate struct {
 
 	Spec GateSpec `json:"spec"`
 	// +optional
-	Status GateStatus `json:"status,omitempty"`
+	Status GateStatus `json:"status,omitzero"`
 }
 
 // GateList is a list of Gates.

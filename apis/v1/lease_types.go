@@ -94,7 +94,7 @@ type Lease struct {
 	// +optional
 	Spec LeaseSpec `json:"spec,omitempty"`
 	// +optional
-	Status LeaseStatus `json:"status,omitempty"`
+	Status LeaseStatus `json:"status,omitzero"`
 }
 
 // LeaseList is a list of Leases.

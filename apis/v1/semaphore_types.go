@@ -129,7 +129,7 @@ type Semaphore struct {
 
 	Spec SemaphoreSpec `json:"spec"`
 	// +optional
-	Status SemaphoreStatus `json:"status,omitempty"`
+	Status SemaphoreStatus `json:"status,omitzero"`
 }
 
 // SemaphoreList is a list of Semaphores.

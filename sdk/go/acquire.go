@@ -120,6 +120,7 @@ func (c *Client) acquireTurn(ctx, bounded context.Context, kind, name, holder st
 			hold := c.newHold(ctx, t, granted, sent)
 			err = hold.begin(bounded, o, claim.Status.Phase == konductorv1.ClaimPending)
 			if err == nil {
+				c.tellDefaultTTL(t, o)
 				return hold, nil
 			}
 			hold.cancel(errReleased)
@@ -164,8 +165,14 @@ func (c *Client) ttl(t target, o options) *konductorv1.Duration {
 	case c.identity.pod != "":
 		return nil
 	default:
-		c.notify(fmt.Sprintf("%s has no ttl and this is not a pod: the hold ends after %s without renewal", t.ref(), konductorv1.DefaultTTL))
 		return duration(konductorv1.DefaultTTL)
+	}
+}
+
+// tellDefaultTTL tells people how long a hold lasts of which nobody has said so.
+func (c *Client) tellDefaultTTL(t target, o options) {
+	if o.ttl == 0 && t.ttl == nil && c.identity.pod == "" {
+		c.notify(fmt.Sprintf("%s has no ttl and this is not a pod: the hold ends after %s without renewal", t.ref(), konductorv1.DefaultTTL))
 	}
 }
 
@@ -280,7 +287,7 @@ func (c *Client) awaitGrant(ctx context.Context, t target, claim *konductorv1.Cl
 	err := followFrom(ctx, c, c.objects.claims, claim.Name, claim.ResourceVersion, func(now *konductorv1.Claim) (bool, error) {
 		switch {
 		case now == nil || now.UID != claim.UID:
-			return true, &NotFoundError{Kind: t.kind, Name: t.name, Namespace: c.namespace, Deleted: true, Hint: "its claim " + claim.Name + " is gone"}
+			return true, &NotFoundError{Kind: t.kind, Name: t.name, Namespace: c.namespace, Deleted: true, Message: fmt.Sprintf("claim %s was deleted while it waited for %s in namespace %s", claim.Name, t.ref(), c.namespace)}
 		case now.Status.Phase == konductorv1.ClaimGranted:
 			granted = now
 			return true, nil
@@ -395,7 +402,7 @@ func (c *Client) release(ctx context.Context, kind, name string, opts []Option) 
 	t, claim, err := c.ownClaim(ctx, kind, name, opts)
 	var none *NotFoundError
 	if errors.As(err, &none) && none.Kind == konductorv1.KindClaim {
-		none.Hint = fmt.Sprintf("%s doesn't hold %s and doesn't wait for it", c.Holder(opts...), t.ref())
+		none.Message = fmt.Sprintf("%s neither holds %s nor waits for it", c.Holder(opts...), t.ref())
 	}
 	if err != nil {
 		return err

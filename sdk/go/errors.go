@@ -22,19 +22,19 @@ type NotFoundError struct {
 	Kind, Name, Namespace string
 	// Deleted says that it was there when the wait began.
 	Deleted bool
-	// Hint, if any, says what to do.
-	Hint string
+	// Message, if any, says it in other words.
+	Message string
 }
 
 func (e *NotFoundError) Error() string {
-	message := fmt.Sprintf("%s not found in namespace %s", ref(e.Kind, e.Name), e.Namespace)
-	if e.Deleted {
-		message = fmt.Sprintf("%s in namespace %s was deleted while it was waited for", ref(e.Kind, e.Name), e.Namespace)
+	switch {
+	case e.Message != "":
+		return e.Message
+	case e.Deleted:
+		return fmt.Sprintf("%s in namespace %s was deleted while it was waited for", ref(e.Kind, e.Name), e.Namespace)
+	default:
+		return fmt.Sprintf("%s not found in namespace %s", ref(e.Kind, e.Name), e.Namespace)
 	}
-	if e.Hint != "" {
-		message += ": " + e.Hint
-	}
-	return message
 }
 
 // TimeoutError says that what was waited for did not happen in time.

@@ -53,7 +53,7 @@ func (c *Client) BreakLease(ctx context.Context, name string) (holder string, er
 		return "", err
 	}
 	if l.Status.ClaimUID == "" {
-		return "", &NotFoundError{Kind: konductorv1.KindLease, Name: name, Namespace: c.namespace, Hint: "nobody holds it"}
+		return "", &NotFoundError{Kind: konductorv1.KindLease, Name: name, Namespace: c.namespace, Message: fmt.Sprintf("nobody holds %s in namespace %s", ref(konductorv1.KindLease, name), c.namespace)}
 	}
 	return l.Status.Holder, c.breakHold(ctx, konductorv1.KindLease, name, l.Status.Claim, l.Status.ClaimUID)
 }

@@ -97,7 +97,7 @@ Job), else the Pod, else this host; --holder says otherwise.`,
 			if err != nil {
 				return err
 			}
-			opts = append(opts, w.options(cmd)...)
+			opts = append(opts, w.options()...)
 			if failed {
 				opts = append(opts, konductor.AsFailed(reason))
 			}
@@ -113,7 +113,7 @@ Job), else the Pod, else this host; --holder says otherwise.`,
 			if !wait {
 				return nil
 			}
-			if err := client.WaitBarrier(cmd.Context(), args[0], w.since(cmd, begin)...); err != nil {
+			if err := client.WaitBarrier(cmd.Context(), args[0], w.after(time.Since(begin))...); err != nil {
 				return err
 			}
 			a.did(konductorv1.KindBarrier, args[0], "open")
@@ -139,18 +139,15 @@ func (w *waiting) addFlags(cmd *cobra.Command) {
 	cmd.Flags().BoolVar(&w.failIfMissing, "fail-if-missing", false, "end at once when the object does not exist, instead of waiting for it to be created")
 }
 
-func (w *waiting) options(cmd *cobra.Command) []konductor.Option {
-	return w.since(cmd, time.Now())
-}
+func (w *waiting) options() []konductor.Option { return w.after(0) }
 
-// since returns the options of a step of a command that began then: the timeout is for the whole command.
-func (w *waiting) since(_ *cobra.Command, begin time.Time) []konductor.Option {
-	var opts []konductor.Option
+// after returns the options of a step of a command that has taken so long already: the timeout is for all of it.
+func (w *waiting) after(taken time.Duration) []konductor.Option {
 	left := w.timeout
 	if left > 0 {
-		left = max(left-time.Since(begin), time.Millisecond)
+		left = max(left-taken, time.Millisecond)
 	}
-	opts = append(opts, konductor.WithTimeout(left))
+	opts := []konductor.Option{konductor.WithTimeout(left)}
 	if w.failIfMissing {
 		opts = append(opts, konductor.FailIfMissing())
 	}

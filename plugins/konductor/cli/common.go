@@ -30,7 +30,7 @@ failed or timed out. A %s that does not exist yet is waited for.`, lower, lower,
 			if err != nil {
 				return err
 			}
-			if err := wait(client, cmd.Context(), args[0], w.options(cmd)...); err != nil {
+			if err := wait(client, cmd.Context(), args[0], w.options()...); err != nil {
 				return err
 			}
 			a.did(kind, args[0], "open")

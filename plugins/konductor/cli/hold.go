@@ -208,7 +208,7 @@ Acquiring again under the same name in the same Pod finds the same hold.`, lower
 			if err != nil {
 				return err
 			}
-			opts = append(opts, w.options(cmd)...)
+			opts = append(opts, w.options()...)
 			opts = append(opts, konductor.WithTTL(ttl), konductor.WithPriority(priority), konductor.WithPermits(permits), konductor.Detached())
 			hold, err := acquire(client, cmd.Context(), args[0], opts...)
 			if err != nil {
