@@ -196,7 +196,8 @@ func newRecorder(ctx context.Context, mgr ctrl.Manager) (record.EventRecorder, f
 	if err != nil {
 		return nil, nil, fmt.Errorf("setting up events: %w", err)
 	}
-	broadcaster := record.NewBroadcaster(record.WithContext(ctx))
+	// Not ctx itself: what happens while the operator finishes its work is news too.
+	broadcaster := record.NewBroadcaster(record.WithContext(context.WithoutCancel(ctx)))
 	broadcaster.StartRecordingToSink(&typedcorev1.EventSinkImpl{Interface: events.Events("")})
 	return broadcaster.NewRecorder(mgr.GetScheme(), corev1.EventSource{Component: "konductor"}), broadcaster.Shutdown, nil
 }

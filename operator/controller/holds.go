@@ -308,12 +308,12 @@ func (r *holds[T]) disown(ctx context.Context, a *account[T], obj T, claims []*r
 	if current.GetUID() != obj.GetUID() {
 		return nil
 	}
-	holds := map[types.UID]bool{}
+	tokens := map[types.UID]int64{}
 	for _, h := range r.holders(current) {
-		holds[h.ClaimUID] = true
+		tokens[h.ClaimUID] = h.FencingToken
 	}
 	for _, c := range claims {
-		if holds[c.UID] {
+		if token, holds := tokens[c.UID]; holds && token == c.Token {
 			continue
 		}
 		status := konductorv1.ClaimStatus{Phase: konductorv1.ClaimExpired, Message: "the hold is not on record any more"}
