@@ -162,6 +162,8 @@ func observeJob(job *batchv1.Job) rules.Observed {
 			return rules.Observed{State: konductorv1.StateFailed, Detail: detail}
 		case batchv1.JobSuspended:
 			return rules.Observed{Detail: "suspended"}
+		default:
+			// Others announce an end that has not come yet.
 		}
 	}
 	return rules.Observed{Detail: "not finished"}

@@ -2,7 +2,6 @@ package controller
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"strconv"
 	"sync"
@@ -110,9 +109,4 @@ func ignoreLost(err error) error {
 		return nil
 	}
 	return err
-}
-
-// quiet reports whether the error needs no mention: the operator is being stopped.
-func quiet(err error) bool {
-	return errors.Is(err, context.Canceled)
 }

@@ -17,7 +17,7 @@ import (
 )
 
 // released is the version of a released binary, set when it is linked.
-var released string
+var released string //nolint:gochecknoglobals // the linker can set nothing else
 
 // version returns the version of this binary: the released one, else what the Go toolchain noted.
 func version() string {
@@ -44,7 +44,7 @@ func (a *app) versionCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "version", Short: "Print the version of this program and of the cluster", Args: cobra.NoArgs,
 		Example: a.examples("  koncli version\n  koncli version --client -o json\n"),
-		RunE: func(cmd *cobra.Command, _ []string) error {
+		RunE: func(_ *cobra.Command, _ []string) error {
 			v := versions{Client: version(), GoVersion: runtime.Version(), Platform: runtime.GOOS + "/" + runtime.GOARCH}
 			var unreachable error
 			if !clientOnly {
@@ -135,7 +135,7 @@ func copyProgram(from, to string) (err error) {
 	if err != nil {
 		return err
 	}
-	defer in.Close()
+	defer func() { _ = in.Close() }()
 	out, err := os.CreateTemp(filepath.Dir(to), ".koncli-*")
 	if errors.Is(err, os.ErrNotExist) {
 		return fmt.Errorf("directory %s does not exist: mount a volume there or create it first", filepath.Dir(to))

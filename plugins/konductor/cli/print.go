@@ -40,14 +40,6 @@ func (o *output) addDryRun(cmd *cobra.Command) {
 	cmd.Flags().Lookup("dry-run").NoOptDefVal = "unchanged"
 }
 
-// format returns the value of -o.
-func (o *output) format() string {
-	if o.flags.OutputFormat == nil {
-		return ""
-	}
-	return *o.flags.OutputFormat
-}
-
 // print prints an object as -o says: as KIND/NAME OPERATION when it is not given.
 func (o *output) print(obj runtime.Object, w io.Writer) error {
 	switch o.dryRun {
@@ -84,12 +76,11 @@ func (a *app) did(kind, name, what string) {
 
 // listing is a list of objects as the server would show it: -A, -l and --field-selector as in kubectl get.
 type listing struct {
-	allNamespaces  bool
-	labelSelector  string
-	fieldSelector  string
-	noHeaders      bool
-	format         string
-	ignoreNotFound bool
+	allNamespaces bool
+	labelSelector string
+	fieldSelector string
+	noHeaders     bool
+	format        string
 }
 
 func (l *listing) addFlags(cmd *cobra.Command) {
