@@ -1,0 +1,100 @@
+package cluster
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime/debug"
+	"strings"
+
+	"github.com/LogicIQ/konductor/e2e/cluster/internal/component"
+	"github.com/LogicIQ/konductor/e2e/cluster/internal/supervisor"
+	"github.com/LogicIQ/konductor/e2e/cluster/toolchain"
+)
+
+// command is the package of the program that can be a supervisor.
+const command = "github.com/LogicIQ/konductor/e2e/cmd/cluster"
+
+// controlPlaneBinaries gives the programs of a control plane without a node. It
+// takes etcd and kube-apiserver from KUBEBUILDER_ASSETS, as envtest does, if they
+// are there; what is not there is built.
+func controlPlaneBinaries(ctx context.Context, tools *toolchain.Toolchain, assets string, names ...string) (map[string]string, error) {
+	binaries := assetBinaries(assets)
+	for _, name := range names {
+		if binaries[name] != "" {
+			continue
+		}
+		path, err := tools.Path(ctx, name)
+		if err != nil {
+			return nil, err
+		}
+		binaries[name] = path
+	}
+	return binaries, nil
+}
+
+// assetBinaries takes both or none: the two are released to go together.
+func assetBinaries(dir string) map[string]string {
+	binaries := map[string]string{}
+	if dir == "" {
+		return binaries
+	}
+	for _, name := range []string{component.Etcd, component.APIServer} {
+		path := filepath.Join(dir, name)
+		if info, err := os.Stat(path); err != nil || !info.Mode().IsRegular() {
+			return map[string]string{}
+		}
+		binaries[name] = path
+	}
+	return binaries
+}
+
+func freePorts() (component.Ports, error) { return component.FreePorts(rand.IntN) }
+
+// supervisorBinary puts the program of the supervisor into the cluster's folder:
+// the running one may be gone soon, if "go run" made it, or be a test.
+func (s starter) supervisorBinary(ctx context.Context) error {
+	target := supervisor.Binary(s.dir)
+	if err := os.MkdirAll(filepath.Dir(target), 0o755); err != nil {
+		return err
+	}
+	if info, ok := debug.ReadBuildInfo(); ok && info.Path == command {
+		self, err := os.Executable()
+		if err != nil {
+			return err
+		}
+		return copyFile(target, self)
+	}
+	e2e, err := toolchain.SourceRoot()
+	if err != nil {
+		return err
+	}
+	cmd := exec.CommandContext(ctx, "go", "build", "-buildvcs=false", "-o", target, "./cmd/cluster")
+	cmd.Dir = e2e
+	cmd.Env = append(os.Environ(), "GOWORK=off", "GOFLAGS=")
+	if out, err := cmd.CombinedOutput(); err != nil {
+		return fmt.Errorf("build %s: %w\n%s", command, err, strings.TrimSpace(string(out)))
+	}
+	return nil
+}
+
+func copyFile(target, source string) error {
+	in, err := os.Open(source)
+	if err != nil {
+		return err
+	}
+	defer in.Close()
+	out, err := os.OpenFile(target, os.O_CREATE|os.O_WRONLY|os.O_TRUNC, 0o755)
+	if err != nil {
+		return err
+	}
+	if _, err := io.Copy(out, in); err != nil {
+		out.Close()
+		return err
+	}
+	return out.Close()
+}

@@ -1,0 +1,76 @@
+package cluster
+
+import (
+	"context"
+	"fmt"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/fields"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/watch"
+	"k8s.io/client-go/kubernetes"
+	"k8s.io/client-go/rest"
+	"k8s.io/client-go/tools/cache"
+	watchtools "k8s.io/client-go/tools/watch"
+
+	"github.com/LogicIQ/konductor/e2e/cluster/internal/component"
+)
+
+func restConfig(access component.Access) *rest.Config {
+	return &rest.Config{
+		Host:            access.Server,
+		BearerToken:     access.Token,
+		TLSClientConfig: rest.TLSClientConfig{CAData: append([]byte(nil), access.CA...)},
+		QPS:             -1,
+	}
+}
+
+// waitDefaultServiceAccount waits until Pods can be created in the default
+// namespace: without its ServiceAccount they are refused.
+func waitDefaultServiceAccount(ctx context.Context, config *rest.Config) error {
+	err := waitCore(ctx, config, "serviceaccounts", metav1.NamespaceDefault, "default", &corev1.ServiceAccount{},
+		func(runtime.Object) bool { return true })
+	if err != nil {
+		return fmt.Errorf("the default ServiceAccount did not appear: %w", err)
+	}
+	return nil
+}
+
+// waitNodeReady waits until Pods can run on the node.
+func waitNodeReady(ctx context.Context, config *rest.Config) error {
+	err := waitCore(ctx, config, "nodes", metav1.NamespaceAll, component.NodeName, &corev1.Node{}, nodeReady)
+	if err != nil {
+		return fmt.Errorf("node %s did not become Ready: %w", component.NodeName, err)
+	}
+	return nil
+}
+
+// nodeReady wants the taint gone as well: the scheduler heeds it, not the condition.
+func nodeReady(o runtime.Object) bool {
+	node, ok := o.(*corev1.Node)
+	if !ok || len(node.Spec.Taints) > 0 {
+		return false
+	}
+	for _, c := range node.Status.Conditions {
+		if c.Type == corev1.NodeReady {
+			return c.Status == corev1.ConditionTrue
+		}
+	}
+	return false
+}
+
+// waitCore lists and watches one object of the core group until it is there and
+// satisfies is.
+func waitCore(ctx context.Context, config *rest.Config, resource, namespace, name string, kind runtime.Object, is func(runtime.Object) bool) error {
+	client, err := kubernetes.NewForConfig(config)
+	if err != nil {
+		return err
+	}
+	byName := fields.OneTermEqualSelector(metav1.ObjectNameField, name)
+	lw := cache.NewListWatchFromClient(client.CoreV1().RESTClient(), resource, namespace, byName)
+	_, err = watchtools.UntilWithSync(ctx, lw, kind, nil, func(e watch.Event) (bool, error) {
+		return e.Type != watch.Deleted && is(e.Object), nil
+	})
+	return err
+}

@@ -1,0 +1,123 @@
+package image
+
+import (
+	"debug/elf"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path"
+	"runtime"
+)
+
+// nonroot is the user that images of programs run as.
+const nonroot = 65532
+
+// Program is an image of one static program at /NAME, which is its entrypoint and
+// also found on PATH, run by a user without rights. There is no shell in it.
+func Program(tag, name, binary string) (Image, error) {
+	if err := static(binary); err != nil {
+		return Image{}, err
+	}
+	file := "/" + name
+	files := []File{
+		{Path: file, Source: binary, Mode: 0o755},
+		{Path: "/etc/passwd", Content: fmt.Appendf(nil, "root:x:0:0:root:/root:/sbin/nologin\nnonroot:x:%d:%[1]d:nonroot:/:/sbin/nologin\n", nonroot), Mode: 0o644},
+		{Path: "/etc/group", Content: fmt.Appendf(nil, "root:x:0:\nnonroot:x:%d:\n", nonroot), Mode: 0o644},
+		{Path: "/tmp", Mode: fs.ModeDir | fs.ModeSticky | 0o777},
+	}
+	if bundle := authorities(); bundle != "" {
+		files = append(files, File{Path: "/etc/ssl/certs/ca-certificates.crt", Source: bundle, Mode: 0o644})
+	}
+	return Image{
+		Tag:        tag,
+		Files:      files,
+		Entrypoint: []string{file},
+		Path:       []string{"/", "/usr/local/bin", "/usr/bin", "/bin"},
+		User:       fmt.Sprintf("%d:%[1]d", nonroot),
+		Labels: map[string]string{
+			"org.opencontainers.image.title":    name,
+			"org.opencontainers.image.ref.name": tag,
+			"org.opencontainers.image.source":   "https://github.com/LogicIQ/konductor",
+			"org.opencontainers.image.licenses": "Apache-2.0",
+		},
+	}, nil
+}
+
+// MultiCall is an image of one static program that goes by many names in /bin, as
+// busybox does, and runs a shell.
+func MultiCall(tag, name, binary string, names []string) (Image, error) {
+	if err := static(binary); err != nil {
+		return Image{}, err
+	}
+	file := path.Join("/bin", name)
+	files := []File{
+		{Path: file, Source: binary, Mode: 0o755},
+		{Path: "/etc/passwd", Content: []byte("root:x:0:0:root:/root:/bin/sh\nnobody:x:65534:65534:nobody:/:/bin/false\n"), Mode: 0o644},
+		{Path: "/etc/group", Content: []byte("root:x:0:\nnobody:x:65534:\n"), Mode: 0o644},
+		{Path: "/root", Mode: fs.ModeDir | 0o700},
+		{Path: "/tmp", Mode: fs.ModeDir | fs.ModeSticky | 0o777},
+	}
+	for _, n := range names {
+		if n != name {
+			files = append(files, File{Path: path.Join("/bin", n), Link: file})
+		}
+	}
+	return Image{Tag: tag, Files: files, Cmd: []string{"sh"}, Path: []string{"/usr/local/bin", "/usr/bin", "/bin"}}, nil
+}
+
+// static refuses programs that would not start in an image of their own.
+func static(binary string) error {
+	f, err := elf.Open(binary)
+	if err != nil {
+		if _, ok := errors.AsType[*elf.FormatError](err); ok {
+			return fmt.Errorf("%s is not a Linux program: build it with GOOS=linux", binary)
+		}
+		return err
+	}
+	defer f.Close()
+	if want := machine(runtime.GOARCH); want != f.Machine {
+		return fmt.Errorf("%s is for %s, not for %s", binary, f.Machine, want)
+	}
+	for _, p := range f.Progs {
+		if p.Type == elf.PT_INTERP {
+			return fmt.Errorf("%s is dynamically linked: build it with CGO_ENABLED=0", binary)
+		}
+	}
+	return nil
+}
+
+// Static tells whether a program can be the only file of an image.
+func Static(binary string) bool { return static(binary) == nil }
+
+func machine(arch string) elf.Machine {
+	switch arch {
+	case "amd64":
+		return elf.EM_X86_64
+	case "arm64":
+		return elf.EM_AARCH64
+	case "riscv64":
+		return elf.EM_RISCV
+	case "s390x":
+		return elf.EM_S390
+	case "ppc64le":
+		return elf.EM_PPC64
+	}
+	return elf.EM_NONE
+}
+
+// authorities is this machine's bundle of certificate authorities, if there is one
+// in a usual place.
+func authorities() string {
+	for _, file := range []string{
+		"/etc/ssl/certs/ca-certificates.crt",
+		"/etc/pki/tls/certs/ca-bundle.crt",
+		"/etc/ssl/ca-bundle.pem",
+		"/etc/ssl/cert.pem",
+	} {
+		if info, err := os.Stat(file); err == nil && info.Mode().IsRegular() {
+			return file
+		}
+	}
+	return ""
+}

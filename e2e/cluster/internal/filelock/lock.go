@@ -1,0 +1,78 @@
+//go:build unix
+
+// Package filelock keeps two processes from doing the same thing at once. The
+// kernel gives a lock back when its holder ends, however it ends.
+package filelock
+
+import (
+	"context"
+	"errors"
+	"os"
+
+	"golang.org/x/sys/unix"
+)
+
+// Acquire takes the lock that path stands for and gives the function that
+// releases it. If another holds it, busy is called once, and Acquire waits
+// until the lock is free or ctx is done.
+func Acquire(ctx context.Context, path string, busy func()) (release func(), err error) {
+	for {
+		f, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR, 0o644)
+		if err != nil {
+			return nil, err
+		}
+		if err := flock(f, unix.LOCK_EX|unix.LOCK_NB); errors.Is(err, unix.EWOULDBLOCK) {
+			busy()
+			busy = func() {}
+			if err := wait(ctx, f); err != nil {
+				return nil, err
+			}
+		} else if err != nil {
+			f.Close()
+			return nil, err
+		}
+		// The holder before may have removed the file: then this is a lock on
+		// nothing, and the next one to come would get another.
+		if same(f, path) {
+			return func() { f.Close() }, nil
+		}
+		f.Close()
+	}
+}
+
+// wait blocks until f is locked; on failure it closes f.
+func wait(ctx context.Context, f *os.File) error {
+	locked := make(chan error, 1)
+	go func() { locked <- flock(f, unix.LOCK_EX) }()
+	select {
+	case err := <-locked:
+		if err != nil {
+			f.Close()
+		}
+		return err
+	case <-ctx.Done():
+		// flock can't be interrupted: let go of the lock should it still come.
+		go func() {
+			<-locked
+			f.Close()
+		}()
+		return ctx.Err()
+	}
+}
+
+func flock(f *os.File, how int) error {
+	for {
+		if err := unix.Flock(int(f.Fd()), how); !errors.Is(err, unix.EINTR) {
+			return err
+		}
+	}
+}
+
+func same(f *os.File, path string) bool {
+	opened, err := f.Stat()
+	if err != nil {
+		return false
+	}
+	named, err := os.Stat(path)
+	return err == nil && os.SameFile(opened, named)
+}

@@ -1,0 +1,131 @@
+// Package isolate gives a cluster with a node its own processes, mounts, network
+// and host name. All of it goes when the first process in there does, however
+// that ends: the kernel removes what is in a namespace with the namespace.
+package isolate
+
+import (
+	"errors"
+	"fmt"
+	"maps"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"syscall"
+
+	"golang.org/x/sys/unix"
+)
+
+// Attr is how to start the process that will call Enter.
+func Attr() *syscall.SysProcAttr {
+	return &syscall.SysProcAttr{
+		Setsid:     true, // outlives the terminal
+		Cloneflags: unix.CLONE_NEWPID | unix.CLONE_NEWNS | unix.CLONE_NEWNET | unix.CLONE_NEWUTS | unix.CLONE_NEWIPC,
+	}
+}
+
+// Options of Enter.
+type Options struct {
+	Hostname string
+	// Binds shows folders of the host under other names: target to source.
+	Binds map[string]string
+	// Keep lists folders of the host that must stay visible where they are.
+	Keep []string
+	// Addresses are for the loopback device, such as 10.96.0.1/32.
+	Addresses []string
+	// Bridge and BridgeAddress are the device that Pods hang on.
+	Bridge, BridgeAddress string
+}
+
+// Enter sets up the namespaces of the calling process.
+func Enter(o Options) error {
+	if os.Getpid() != 1 {
+		return errors.New("isolate: not the first process of a namespace")
+	}
+	// First of all: from here on, no mount reaches the host.
+	if err := unix.Mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, ""); err != nil {
+		return fmt.Errorf("make mounts private: %w", err)
+	}
+	if err := arrangeFolders(o); err != nil {
+		return err
+	}
+	if err := unix.Mount("proc", "/proc", "proc", unix.MS_NOSUID|unix.MS_NODEV|unix.MS_NOEXEC, ""); err != nil {
+		return fmt.Errorf("mount /proc: %w", err)
+	}
+	// Pods with mount propagation need a shared tree; it is shared only in here.
+	if err := unix.Mount("", "/", "", unix.MS_REC|unix.MS_SHARED, ""); err != nil {
+		return fmt.Errorf("make mounts shared: %w", err)
+	}
+	if err := unix.Sethostname([]byte(o.Hostname)); err != nil {
+		return fmt.Errorf("set host name: %w", err)
+	}
+	return setUpNetwork(o)
+}
+
+// arrangeFolders hides the folders that the node's programs write to without being
+// asked (/run/netns, /var/lib/cni, /var/log/containers and the like) behind empty
+// ones in memory.
+func arrangeFolders(o Options) error {
+	// Descriptors still lead to what is hidden afterwards.
+	open := map[string]int{}
+	defer func() {
+		for _, fd := range open {
+			unix.Close(fd)
+		}
+	}()
+	sources := map[string]string{} // by target
+	for _, dir := range o.Keep {
+		sources[dir] = dir
+	}
+	for target, source := range o.Binds {
+		sources[target] = source
+	}
+	for target, source := range sources {
+		fd, err := unix.Open(source, unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+		if err != nil {
+			return fmt.Errorf("open %s: %w", source, err)
+		}
+		open[target] = fd
+	}
+	resolvConf, _ := filepath.EvalSymlinks("/etc/resolv.conf")
+
+	hidden := []string{"/run", "/var/lib", "/var/log"}
+	if real, err := filepath.EvalSymlinks("/var/run"); err == nil && real != "/run" {
+		hidden = append(hidden, real)
+	}
+	for _, dir := range hidden {
+		if err := unix.Mount("konductor", dir, "tmpfs", unix.MS_NOSUID|unix.MS_NODEV, "mode=0755"); err != nil {
+			return fmt.Errorf("mount %s: %w", dir, err)
+		}
+	}
+	for _, target := range slices.Sorted(maps.Keys(open)) { // a folder before those in it
+		fd := open[target]
+		source := fmt.Sprintf("/proc/self/fd/%d", fd)
+		if sources[target] == target && !below(target, hidden) {
+			continue
+		}
+		if err := os.MkdirAll(target, 0o755); err != nil {
+			return err
+		}
+		if err := unix.Mount(source, target, "", unix.MS_BIND|unix.MS_REC, ""); err != nil {
+			return fmt.Errorf("mount %s: %w", target, err)
+		}
+	}
+	// containerd copies it for Pods that don't have one of their own.
+	if below(resolvConf, hidden) {
+		if err := os.MkdirAll(filepath.Dir(resolvConf), 0o755); err != nil {
+			return err
+		}
+		return os.WriteFile(resolvConf, nil, 0o644)
+	}
+	return nil
+}
+
+func below(path string, dirs []string) bool {
+	for _, dir := range dirs {
+		if strings.HasPrefix(path, dir+"/") {
+			return true
+		}
+	}
+	return false
+}

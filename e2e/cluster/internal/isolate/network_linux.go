@@ -1,0 +1,51 @@
+package isolate
+
+import (
+	"fmt"
+	"os"
+
+	"github.com/vishvananda/netlink"
+)
+
+func setUpNetwork(o Options) error {
+	lo, err := netlink.LinkByName("lo")
+	if err != nil {
+		return fmt.Errorf("loopback device: %w", err)
+	}
+	if err := addAddresses(lo, o.Addresses...); err != nil {
+		return err
+	}
+	// The network plugin would make the bridge with the first Pod. The kubelet
+	// wants an address that isn't loopback before that.
+	bridge := &netlink.Bridge{LinkAttrs: netlink.NewLinkAttrs()}
+	bridge.Name = o.Bridge
+	if err := netlink.LinkAdd(bridge); err != nil {
+		return fmt.Errorf("add bridge %s: %w", o.Bridge, err)
+	}
+	if err := addAddresses(bridge, o.BridgeAddress); err != nil {
+		return err
+	}
+	// A Pod that calls out of the cluster is then told at once that there is no
+	// way; otherwise its packets would vanish.
+	if err := os.WriteFile("/proc/sys/net/ipv4/ip_forward", []byte("1"), 0o644); err != nil {
+		return fmt.Errorf("forwarding: %w", err)
+	}
+	return nil
+}
+
+func addAddresses(link netlink.Link, addresses ...string) error {
+	name := link.Attrs().Name
+	if err := netlink.LinkSetUp(link); err != nil {
+		return fmt.Errorf("set %s up: %w", name, err)
+	}
+	for _, address := range addresses {
+		addr, err := netlink.ParseAddr(address)
+		if err != nil {
+			return err
+		}
+		if err := netlink.AddrAdd(link, addr); err != nil {
+			return fmt.Errorf("add %s to %s: %w", address, name, err)
+		}
+	}
+	return nil
+}

@@ -1,0 +1,113 @@
+package state
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"strconv"
+	"strings"
+
+	"golang.org/x/sys/unix"
+)
+
+// startTime is the 22nd field of /proc/PID/stat: clock ticks between boot and
+// the start of the process. It fails if there is no such process; one that has
+// ended but was not reaped counts as gone.
+func startTime(pid int) (string, error) {
+	data, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+	if err != nil {
+		return "", err
+	}
+	return parseStat(data)
+}
+
+func parseStat(data []byte) (string, error) {
+	// The second field is the program's name in parentheses, which may itself
+	// hold spaces and parentheses: count from the last one.
+	end := bytes.LastIndexByte(data, ')')
+	if end < 0 {
+		return "", fmt.Errorf("unexpected process stat %q", data)
+	}
+	fields := strings.Fields(string(data[end+1:]))
+	const state, start = 3 - 3, 22 - 3
+	if len(fields) <= start {
+		return "", fmt.Errorf("unexpected process stat %q", data)
+	}
+	if fields[state] == "Z" || fields[state] == "X" {
+		return "", errors.New("the process has ended")
+	}
+	if _, err := strconv.ParseUint(fields[start], 10, 64); err != nil {
+		return "", fmt.Errorf("unexpected process stat %q", data)
+	}
+	return fields[start], nil
+}
+
+// Marked finds the running processes of the cluster in dir, by component. The
+// processes of others, whose environment can't be read, are passed over.
+func Marked(dir string) (map[ProcessID]string, error) {
+	entries, err := os.ReadDir("/proc")
+	if err != nil {
+		return nil, err
+	}
+	marked := map[ProcessID]string{}
+	for _, entry := range entries {
+		pid, err := strconv.Atoi(entry.Name())
+		if err != nil || pid == os.Getpid() {
+			continue
+		}
+		// The identity first: if the pid is given to another process between the
+		// two reads, the identity is one that nobody has any more.
+		id, err := Identify(pid)
+		if err != nil {
+			continue
+		}
+		environ, err := os.ReadFile(fmt.Sprintf("/proc/%d/environ", pid))
+		if err != nil {
+			continue
+		}
+		if component, ok := markedComponent(string(environ), dir); ok {
+			marked[id] = component
+		}
+	}
+	return marked, nil
+}
+
+// Kill ends that very process and waits until it is gone, and with the first
+// process of a namespace all others in it.
+func (p ProcessID) Kill(ctx context.Context) error {
+	// The descriptor is of whatever process has the pid now; if that is p, it
+	// stays p's, so what is killed below can't be another.
+	fd, err := unix.PidfdOpen(p.PID, 0)
+	if errors.Is(err, unix.ESRCH) {
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("process %d: %w", p.PID, err)
+	}
+	defer unix.Close(fd)
+	if !p.Alive() {
+		return nil
+	}
+	if err := unix.PidfdSendSignal(fd, unix.SIGKILL, nil, 0); err != nil && !errors.Is(err, unix.ESRCH) {
+		return fmt.Errorf("kill process %d: %w", p.PID, err)
+	}
+	return waitGone(ctx, p.PID, fd)
+}
+
+func waitGone(ctx context.Context, pid, fd int) error {
+	// poll can't be interrupted by a context: look up now and then.
+	const interval = 100 // ms
+	for {
+		n, err := unix.Poll([]unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}}, interval)
+		switch {
+		case n > 0:
+			return nil
+		case err != nil && !errors.Is(err, unix.EINTR):
+			return fmt.Errorf("wait for process %d: %w", pid, err)
+		case ctx.Err() != nil:
+			return fmt.Errorf("process %d does not end: %w", pid, ctx.Err())
+		}
+	}
+}

@@ -1,0 +1,155 @@
+package cluster
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/LogicIQ/konductor/e2e/cluster/internal/filelock"
+	"github.com/LogicIQ/konductor/e2e/cluster/internal/supervisor"
+	"github.com/LogicIQ/konductor/e2e/cluster/toolchain"
+)
+
+// Options says which cluster to start.
+type Options struct {
+	// Dir is the folder of the cluster; by default that of the checkout.
+	Dir string
+	// ControlPlaneOnly starts no node even where one is possible.
+	ControlPlaneOnly bool
+	// Log gets a line per step; nil is silent.
+	Log func(format string, args ...any)
+}
+
+// upTimeout bounds the start, builds not included.
+const upTimeout = 3 * time.Minute
+
+// errNoNode marks a failure that concerns the node alone, so that a control plane
+// can be had nonetheless.
+var errNoNode = errors.New("no node is possible here")
+
+// Up starts a cluster and returns when it is ready: the API server and all else is
+// well, the node, if there is one, takes Pods. A cluster that runs already is
+// returned as it is; what a dead one left is removed first.
+//
+// Where no node is possible (not root, not Linux, no runc and no means to build
+// it) the control plane is started alone, and HasNode is false.
+func Up(ctx context.Context, o Options) (*Cluster, error) {
+	if o.Log == nil {
+		o.Log = func(string, ...any) {}
+	}
+	if o.Dir == "" {
+		dir, err := DefaultDir()
+		if err != nil {
+			return nil, err
+		}
+		o.Dir = dir
+	}
+	dir, err := canonical(o.Dir)
+	if err != nil {
+		return nil, err
+	}
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return nil, err
+	}
+	unlock, err := filelock.Acquire(ctx, supervisor.LockFile(dir), func() {
+		o.Log("waiting for another command on the cluster in %s", dir)
+	})
+	if err != nil {
+		return nil, fmt.Errorf("cluster in %s: %w", dir, err)
+	}
+	defer unlock()
+
+	if c, err := running(ctx, dir, o.Log); c != nil || err != nil {
+		return c, err
+	}
+	tools, err := toolchain.Open(o.Log)
+	if err != nil {
+		return nil, err
+	}
+	starter := starter{dir: dir, tools: tools, log: o.Log}
+	if o.ControlPlaneOnly {
+		return starter.start(ctx, "not asked for")
+	}
+	noNode := nodeObstacle()
+	if noNode == "" {
+		c, err := starter.start(ctx, "")
+		if !errors.Is(err, errNoNode) {
+			return c, err
+		}
+		noNode = err.Error()
+	}
+	o.Log("starting the control plane alone, Pods won't run: %s", noNode)
+	return starter.start(ctx, noNode)
+}
+
+// running gives the cluster of dir if one runs and is well. One that is still
+// starting, because the "up" before this one was killed, is waited for. What is
+// left of a dead one is removed.
+func running(ctx context.Context, dir string, log func(string, ...any)) (*Cluster, error) {
+	record, err := supervisor.Load(dir)
+	if err == nil && record.Supervisor.Alive() {
+		c := open(record)
+		if err := c.waitReady(ctx); err != nil {
+			return nil, fmt.Errorf("a cluster runs in %s but isn't well: %w: see \"cluster status\", or end it with \"cluster down\"", dir, err)
+		}
+		log("already running in %s", dir)
+		return c, nil
+	}
+	leftovers, markedErr := processesOf(dir)
+	if markedErr != nil {
+		return nil, markedErr
+	}
+	if len(leftovers) > 0 || !errors.Is(err, fs.ErrNotExist) {
+		log("removing what is left of a cluster in %s", dir)
+	}
+	if err := end(ctx, dir); err != nil {
+		return nil, err
+	}
+	return nil, removeFiles(dir)
+}
+
+// removeFiles removes all files of a cluster but the lock, which is held.
+func removeFiles(dir string) error {
+	for _, path := range supervisor.Owned(dir) {
+		if path == supervisor.LockFile(dir) {
+			continue
+		}
+		if err := os.RemoveAll(path); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// waitReady waits until the supervisor has started everything, all of it is well,
+// and Pods can be created and run.
+func (c *Cluster) waitReady(ctx context.Context) error {
+	ctx, cancel := context.WithTimeoutCause(ctx, upTimeout, fmt.Errorf("not ready within %s", upTimeout))
+	defer cancel()
+	status, err := c.client.WaitStarted(ctx)
+	if err != nil {
+		return errors.Join(err, context.Cause(ctx))
+	}
+	switch {
+	case status.Refused:
+		return fmt.Errorf("%w: %s", errNoNode, status.Error)
+	case status.Error != "":
+		return errors.New(status.Error)
+	}
+	waits, waitCtx := errgroup.WithContext(ctx)
+	waits.Go(func() error { return waitDefaultServiceAccount(waitCtx, c.Config()) })
+	if c.HasNode() {
+		waits.Go(func() error { return waitNodeReady(waitCtx, c.Config()) })
+	}
+	waitErr := waits.Wait()
+	// A component that isn't well is the better explanation.
+	if status, err = c.client.Status(context.WithoutCancel(ctx)); err == nil && status.Problem() != "" {
+		return errors.New(status.Problem())
+	}
+	return errors.Join(waitErr, err)
+}

@@ -1,0 +1,126 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/LogicIQ/konductor/e2e/cluster"
+	"github.com/LogicIQ/konductor/e2e/cluster/toolchain"
+)
+
+// env is what all commands share: results go to out, talk goes to talk.
+type env struct {
+	out, talk io.Writer
+	dir       string
+}
+
+func newCommand(out, talk io.Writer) *cobra.Command {
+	e := &env{out: out, talk: talk}
+	root := &cobra.Command{
+		Use:   "cluster",
+		Short: "A real Kubernetes cluster without a container engine",
+		Long: `A real Kubernetes cluster, built from Go modules: etcd, kube-apiserver,
+kube-controller-manager and, as root on Linux, a node where Pods run.
+
+The first start builds the programs, which takes some minutes; they are kept in
+${KONDUCTOR_CACHE:-${XDG_CACHE_HOME:-~/.cache}/konductor}. After that it takes seconds.
+
+The node has no registry. It has the image busybox:1.37 (a shell and small
+utilities); others are put there with "cluster image load". There is no DNS, and of
+all Services only "kubernetes" can be reached by its address.`,
+		SilenceUsage:  true,
+		SilenceErrors: true,
+		Args:          cobra.NoArgs,
+	}
+	root.SetOut(out)
+	root.SetErr(talk)
+	root.PersistentFlags().StringVar(&e.dir, "dir", "", "folder of the cluster (default: .cluster in the checkout)")
+	root.AddCommand(
+		e.up(), e.down(), e.status(),
+		e.stop(), e.start(), e.restart(),
+		e.image(), e.tool(), e.supervise(),
+	)
+	root.CompletionOptions.DisableDefaultCmd = true
+	return root
+}
+
+func (e *env) logf(format string, args ...any) { fmt.Fprintf(e.talk, format+"\n", args...) }
+
+// folder is the one asked for, else the checkout's.
+func (e *env) folder() (string, error) {
+	if e.dir != "" {
+		return e.dir, nil
+	}
+	return cluster.DefaultDir()
+}
+
+func (e *env) open() (*cluster.Cluster, error) {
+	dir, err := e.folder()
+	if err != nil {
+		return nil, err
+	}
+	return cluster.Open(dir)
+}
+
+func (e *env) up() *cobra.Command {
+	var controlPlane bool
+	cmd := &cobra.Command{
+		Use:   "up",
+		Short: "Start the cluster and wait until it is ready",
+		Long: `Start the cluster and wait until it is ready. A cluster that runs already is left
+as it is. Where no node is possible (not root, not Linux, neither runc nor gcc) the
+control plane is started alone.`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			_, err := cluster.Up(cmd.Context(), cluster.Options{Dir: e.dir, ControlPlaneOnly: controlPlane, Log: e.logf})
+			return err
+		},
+	}
+	cmd.Flags().BoolVar(&controlPlane, "control-plane", false, "start no node: Pods stay Pending")
+	return cmd
+}
+
+func (e *env) down() *cobra.Command {
+	return &cobra.Command{
+		Use:   "down",
+		Short: "End the cluster and remove every trace of it",
+		Args:  cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			dir, err := e.folder()
+			if err != nil {
+				return err
+			}
+			start := time.Now()
+			if err := cluster.Down(cmd.Context(), dir); err != nil {
+				return err
+			}
+			e.logf("no cluster left in %s (%s)", dir, time.Since(start).Round(10*time.Millisecond))
+			return nil
+		},
+	}
+}
+
+func (e *env) tool() *cobra.Command {
+	return &cobra.Command{
+		Use:       "tool NAME",
+		Short:     "Print the path of a tool, building it if need be",
+		Example:   `  $(go run ./cmd/cluster tool kubectl) get pods -A`,
+		Args:      cobra.ExactArgs(1),
+		ValidArgs: toolchain.Names(),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			tools, err := toolchain.Open(e.logf)
+			if err != nil {
+				return err
+			}
+			path, err := tools.Path(cmd.Context(), args[0])
+			if err != nil {
+				return err
+			}
+			_, err = fmt.Fprintln(e.out, path)
+			return err
+		},
+	}
+}

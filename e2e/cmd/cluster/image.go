@@ -1,0 +1,83 @@
+package main
+
+import (
+	"fmt"
+	"os"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/LogicIQ/konductor/e2e/cluster/image"
+)
+
+func (e *env) image() *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "image",
+		Short: "Build images and put them on the node",
+		Args:  cobra.NoArgs,
+	}
+	cmd.AddCommand(e.imageBuild(), e.imageLoad())
+	return cmd
+}
+
+func (e *env) imageBuild() *cobra.Command {
+	var binary, name, tag, file string
+	cmd := &cobra.Command{
+		Use:   "build --binary PATH --tag NAME -o FILE.tar",
+		Short: "Make an image of a static program",
+		Long: `Make an image of a static program: the program at /koncli, certificate authorities,
+user 65532, no shell. The same program gives the same image, byte for byte.`,
+		Example: `  CGO_ENABLED=0 go build -o /tmp/koncli ./plugins/...
+  go run ./cmd/cluster image build --binary /tmp/koncli --tag logiciq/koncli:dev -o /tmp/koncli.tar
+  go run ./cmd/cluster image load /tmp/koncli.tar`,
+		Args: cobra.NoArgs,
+		RunE: func(*cobra.Command, []string) error {
+			i, err := image.Program(tag, name, binary)
+			if err != nil {
+				return err
+			}
+			if err := image.Write(file, i); err != nil {
+				return err
+			}
+			info, err := os.Stat(file)
+			if err != nil {
+				return err
+			}
+			e.logf("%s: %s, %.1f MB", file, tag, float64(info.Size())/1e6)
+			return nil
+		},
+	}
+	cmd.Flags().StringVar(&binary, "binary", "", "the program")
+	cmd.Flags().StringVar(&name, "name", "koncli", "what the program is called in the image")
+	cmd.Flags().StringVar(&tag, "tag", "", "name of the image, such as logiciq/koncli:dev")
+	cmd.Flags().StringVarP(&file, "output", "o", "", "the archive to write")
+	for _, flag := range []string{"binary", "tag", "output"} {
+		if err := cmd.MarkFlagRequired(flag); err != nil {
+			cmd.RunE = func(*cobra.Command, []string) error { return fmt.Errorf("flag %s: %w", flag, err) }
+		}
+	}
+	return cmd
+}
+
+func (e *env) imageLoad() *cobra.Command {
+	return &cobra.Command{
+		Use:   "load FILE.tar",
+		Short: "Put the images of an archive on the node",
+		Long: `Put the images of an archive on the node, as "image build" or "docker save" write it.
+A short name is completed: logiciq/koncli:dev becomes docker.io/logiciq/koncli:dev,
+as it does in a Pod. Use imagePullPolicy IfNotPresent or Never: there is no registry.`,
+		Args: cobra.ExactArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			c, err := e.open()
+			if err != nil {
+				return err
+			}
+			start := time.Now()
+			if err := c.LoadImage(cmd.Context(), args[0]); err != nil {
+				return err
+			}
+			e.logf("loaded %s in %s", args[0], time.Since(start).Round(10*time.Millisecond))
+			return nil
+		},
+	}
+}

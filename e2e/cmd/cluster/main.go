@@ -1,0 +1,25 @@
+// Command cluster gives a real Kubernetes cluster without a container engine, and
+// the tools this repository is built and tested with. Run it in e2e/:
+//
+//	go run ./cmd/cluster up
+//	export KUBECONFIG=../.cluster/kubeconfig
+//	$(go run ./cmd/cluster tool kubectl) get nodes
+//	go run ./cmd/cluster down
+package main
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"os/signal"
+	"syscall"
+)
+
+func main() {
+	ctx, cancel := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer cancel()
+	if err := newCommand(os.Stdout, os.Stderr).ExecuteContext(ctx); err != nil {
+		fmt.Fprintln(os.Stderr, "error:", err)
+		os.Exit(1)
+	}
+}

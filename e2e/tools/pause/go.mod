@@ -1,0 +1,3 @@
+module github.com/LogicIQ/konductor/e2e/tools/pause
+
+go 1.26.0
