@@ -75,7 +75,7 @@ test-unit: race-note ## Unit and property tests
 
 .PHONY: test-integration
 test-integration: race-note ## Tests against a real kube-apiserver and etcd
-	cd e2e && $(GO) test $(RACE) -timeout 20m ./cluster/... ./crd/... ./integration/...
+	cd e2e && $(GO) test $(RACE) -timeout 20m ./cluster/... ./chart/... ./crd/... ./integration/...
 
 .PHONY: test-pods
 test-pods: image.tar ## Tests with real Pods (needs root on Linux; says so and skips where it can't)

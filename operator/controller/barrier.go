@@ -30,6 +30,7 @@ type attendance struct {
 	memory[*konductorv1.Barrier]
 
 	mu       sync.Mutex
+	exists   bool // the barrier itself has been seen, and has not been seen deleted
 	arrivals map[types.UID]arrival
 }
 
@@ -97,10 +98,23 @@ func (r *barriers) write(ctx context.Context, roll *attendance, barrier *konduct
 // onBarrier hands the barrier itself to the controller, unless it is as we wrote it.
 func (r *barriers) onBarrier() handler.EventHandler {
 	return watchHandler(func(obj client.Object, q queue) {
-		if b, ok := obj.(*konductorv1.Barrier); ok && !r.attendance(client.ObjectKeyFromObject(b)).isLast(b) {
+		b, ok := obj.(*konductorv1.Barrier)
+		if !ok {
+			return
+		}
+		r.mu.Lock()
+		roll := r.locked(client.ObjectKeyFromObject(b))
+		roll.setExists(true)
+		r.mu.Unlock()
+		if !roll.isLast(b) {
 			q.Add(requestFor(obj))
 		}
-	}, func(obj client.Object, q queue) { q.Add(requestFor(obj)) })
+	}, func(obj client.Object, q queue) {
+		key := client.ObjectKeyFromObject(obj)
+		r.attendance(key).setExists(false)
+		r.drop(key)
+		q.Add(requestFor(obj))
+	})
 }
 
 // onArrival keeps the attendance and hands the arrival's barrier to the controller.
@@ -115,6 +129,7 @@ func (r *barriers) onArrival() handler.EventHandler {
 			r.mu.Lock()
 			take(r.locked(key), a)
 			r.mu.Unlock()
+			r.drop(key)
 			q.Add(reconcile.Request{NamespacedName: key})
 		}
 	}
@@ -141,15 +156,21 @@ func (r *barriers) locked(key types.NamespacedName) *attendance {
 func (r *barriers) drop(key types.NamespacedName) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if roll, ok := r.rolls[key]; ok && roll.empty() {
+	if roll, ok := r.rolls[key]; ok && roll.unused() {
 		delete(r.rolls, key)
 	}
 }
 
-func (a *attendance) empty() bool {
+func (a *attendance) unused() bool {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	return len(a.arrivals) == 0
+	return len(a.arrivals) == 0 && !a.exists
+}
+
+func (a *attendance) setExists(exists bool) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.exists = exists
 }
 
 func (a *attendance) add(obj *konductorv1.Arrival) {

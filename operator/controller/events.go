@@ -32,13 +32,20 @@ func watchHandler(seen, gone func(client.Object, queue)) handler.EventHandler {
 
 // onObject hands the object itself to the controller, unless it is as we wrote it.
 func (r *holds[T]) onObject() handler.EventHandler {
-	enqueue := func(obj client.Object, q queue) { q.Add(requestFor(obj)) }
 	return watchHandler(func(obj client.Object, q queue) {
-		if seen, ok := obj.(T); ok && r.ledger.account(client.ObjectKeyFromObject(obj)).isLast(seen) {
+		seen, ok := obj.(T)
+		if !ok {
 			return
 		}
-		enqueue(obj, q)
-	}, enqueue)
+		key := client.ObjectKeyFromObject(obj)
+		r.ledger.seen(key, r.holders(seen))
+		if !r.ledger.account(key).isLast(seen) {
+			q.Add(requestFor(obj))
+		}
+	}, func(obj client.Object, q queue) {
+		r.ledger.gone(client.ObjectKeyFromObject(obj))
+		q.Add(requestFor(obj))
+	})
 }
 
 // isLast reports whether obj is the version that was written or read last.

@@ -29,6 +29,7 @@ type account[T client.Object] struct {
 
 	mu      sync.Mutex
 	dropped bool
+	exists  bool // the object itself has been seen, and has not been seen deleted
 	claims  *rules.Claims
 	pods    map[types.UID]boundPod      // by claim: Pods not looked at yet
 	ended   map[types.UID]string        // by claim, its name: claims to delete, since their Pod has ended
@@ -70,6 +71,21 @@ func (l *ledger[T]) account(key types.NamespacedName) *account[T] {
 	return a
 }
 
+// seen takes note that the object exists and who holds it. What happened to claims that are not among them is not asked
+// any more: without this, a replica that only stands by would remember every claim there ever was.
+func (l *ledger[T]) seen(key types.NamespacedName, holders []konductorv1.SemaphoreHolder) {
+	l.with(key, func(a *account[T]) {
+		a.exists = true
+		a.claims.Settle(holders)
+	})
+}
+
+// gone takes note that the object was deleted.
+func (l *ledger[T]) gone(key types.NamespacedName) {
+	l.with(key, func(a *account[T]) { a.exists = false })
+	l.drop(key)
+}
+
 // drop forgets the account of an object that is gone, unless claims are left that wait for one of its name.
 func (l *ledger[T]) drop(key types.NamespacedName) {
 	l.mu.Lock()
@@ -80,7 +96,7 @@ func (l *ledger[T]) drop(key types.NamespacedName) {
 	}
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	if a.claims.Len() == 0 {
+	if a.claims.Len() == 0 && !a.exists {
 		a.dropped = true
 		delete(l.accounts, key)
 	}
@@ -143,6 +159,7 @@ func (l *ledger[T]) forget(c *konductorv1.Claim) (types.NamespacedName, bool) {
 		l.unbind(c.Spec.BoundTo.UID, c.UID)
 	}
 	l.with(key, func(a *account[T]) { a.forget(c.UID) })
+	l.drop(key)
 	return key, true
 }
 

@@ -64,12 +64,17 @@ type ForbiddenError struct {
 	Verb, Resource, Namespace string
 	// User is who is not allowed to, if the API server said so.
 	User string
+	// Reason is what an admission policy had to say; the right itself is then not what is missing.
+	Reason string
 	// Unauthorized says that the API server doesn't know who is asking at all.
 	Unauthorized bool
 	err          error
 }
 
 func (e *ForbiddenError) Error() string {
+	if e.Reason != "" {
+		return fmt.Sprintf("not allowed to %s %s in namespace %s: %s", e.Verb, e.Resource, e.Namespace, e.Reason)
+	}
 	if e.Unauthorized {
 		return fmt.Sprintf("the API server doesn't accept these credentials (%s %s in namespace %s): log in again, or check the kubeconfig's user", e.Verb, e.Resource, e.Namespace)
 	}
@@ -183,10 +188,10 @@ func explain(err error, verb, resource, namespace, name string) error {
 	case err == nil:
 		return nil
 	case apierrors.IsForbidden(err), apierrors.IsUnauthorized(err):
-		if reason := admissionReason(err); reason != "" {
-			return errors.New(reason)
+		e := &ForbiddenError{
+			Verb: verb, Resource: resource, Namespace: namespace,
+			Reason: admissionReason(err), Unauthorized: apierrors.IsUnauthorized(err), err: err,
 		}
-		e := &ForbiddenError{Verb: verb, Resource: resource, Namespace: namespace, Unauthorized: apierrors.IsUnauthorized(err), err: err}
 		if m := regexp.MustCompile(`User "([^"]+)"`).FindStringSubmatch(err.Error()); m != nil {
 			e.User = m[1]
 		}

@@ -1,0 +1,230 @@
+// Package chart tests the Helm chart against a real API server: that it renders
+// what the server accepts, and that its admission policy keeps Pods apart.
+package chart
+
+import (
+	"bytes"
+	"context"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	rbacv1 "k8s.io/api/rbac/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/apimachinery/pkg/util/wait"
+	"k8s.io/client-go/kubernetes"
+
+	"github.com/LogicIQ/konductor/e2e/cluster"
+	"github.com/LogicIQ/konductor/e2e/cluster/toolchain"
+	"github.com/LogicIQ/konductor/e2e/manifest"
+	konductor "github.com/LogicIQ/konductor/sdk/go"
+)
+
+const namespace = "default"
+
+// installed starts an API server and applies what the chart renders, by kubectl as some users do.
+func installed(t *testing.T) *cluster.ControlPlane {
+	t.Helper()
+	ctx := t.Context()
+	cp, err := cluster.StartControlPlane(ctx, cluster.ControlPlaneOptions{ControllerManager: true, Log: t.Logf})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := cp.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	client := kubernetes.NewForConfigOrDie(cp.Config())
+	_, err = client.CoreV1().Namespaces().Create(ctx, &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: "konductor-system"}}, metav1.CreateOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	rendered := run(t, nil, "helm", "template", "konductor", chartDir(t), "--namespace", "konductor-system")
+	run(t, rendered, "kubectl", "--kubeconfig", cp.Kubeconfig(), "apply", "-f", "-")
+	return cp
+}
+
+func chartDir(t *testing.T) string {
+	t.Helper()
+	root, err := manifest.Root()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return filepath.Join(root, "charts/konductor")
+}
+
+// run runs one of the pinned tools and returns its output.
+func run(t *testing.T, stdin []byte, tool string, args ...string) []byte {
+	t.Helper()
+	tools, err := toolchain.Open(t.Logf)
+	if err != nil {
+		t.Fatal(err)
+	}
+	path, err := tools.Path(t.Context(), tool)
+	if err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.CommandContext(t.Context(), path, args...)
+	home := t.TempDir()
+	cmd.Env = append(os.Environ(), "HELM_CACHE_HOME="+home, "HELM_CONFIG_HOME="+home, "HELM_DATA_HOME="+home, "HOME="+home)
+	cmd.Stdin = io.Reader(bytes.NewReader(stdin))
+	var out, errOut bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &out, &errOut
+	if err := cmd.Run(); err != nil {
+		t.Fatalf("%s %s: %v\n%s%s", tool, strings.Join(args, " "), err, errOut.String(), out.String())
+	}
+	return out.Bytes()
+}
+
+func TestHelmFindsNothingToComplainAbout(t *testing.T) {
+	run(t, nil, "helm", "lint", "--strict", chartDir(t))
+}
+
+func TestAUnknownValueIsRefused(t *testing.T) {
+	tools, err := toolchain.Open(t.Logf)
+	if err != nil {
+		t.Fatal(err)
+	}
+	helm, err := tools.Path(t.Context(), "helm")
+	if err != nil {
+		t.Fatal(err)
+	}
+	out, err := exec.CommandContext(t.Context(), helm, "template", "k", chartDir(t), "--set", "replica=3").CombinedOutput()
+	if err == nil || !strings.Contains(string(out), "replica") {
+		t.Errorf("helm template with a misspelt value: %v\n%s", err, out)
+	}
+}
+
+// pod creates a Pod object and returns a client with a token that is bound to it, as the kubelet would mount it.
+func pod(t *testing.T, cp *cluster.ControlPlane, name string) (*konductor.Client, *corev1.Pod) {
+	t.Helper()
+	ctx := t.Context()
+	admin := kubernetes.NewForConfigOrDie(cp.Config())
+	p, err := admin.CoreV1().Pods(namespace).Create(ctx, &corev1.Pod{
+		ObjectMeta: metav1.ObjectMeta{Name: name},
+		Spec:       corev1.PodSpec{Containers: []corev1.Container{{Name: "work", Image: "busybox:1.37"}}},
+	}, metav1.CreateOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	config := podConfig(t, cp, p)
+	client, err := konductor.New(config, konductor.InNamespace(namespace), konductor.NotifyFunc(func(s string) { t.Log(s) }))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return client, p
+}
+
+func TestNoPodActsInAnothersName(t *testing.T) {
+	cp := installed(t)
+	ctx := t.Context()
+	admin := kubernetes.NewForConfigOrDie(cp.Config())
+	allowParticipants(t, admin)
+	people, err := konductor.New(cp.Config(), konductor.InNamespace(namespace))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := people.CreateLease(ctx, "db"); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := people.CreateBarrier(ctx, "done", 2); err != nil {
+		t.Fatal(err)
+	}
+	victim, victimPod := pod(t, cp, "victim")
+	_, attackerPod := pod(t, cp, "attacker")
+	attacker := rawClient(t, cp, attackerPod)
+
+	waitForPolicy(t, attacker, victimPod)
+	if err := victim.ArriveBarrier(ctx, "done"); err != nil {
+		t.Fatalf("a Pod arrives in its own name: %v", err)
+	}
+	// Nobody grants here, since no operator runs; the claim is what matters. The call ends with the test.
+	claimed, cancel := context.WithCancel(ctx)
+	defer cancel()
+	go func() { _, _ = victim.AcquireLease(claimed, "db") }()
+	name := awaitClaim(t, people)
+
+	for what, attempt := range map[string]func() error{
+		"a claim bound to another Pod": func() error { return create(ctx, attacker, "claims", claimYAML("spoof", victimPod.Name, victimPod.UID)) },
+		"an arrival bound to another Pod": func() error {
+			return create(ctx, attacker, "arrivals", arrivalYAML("spoof", victimPod.Name, victimPod.UID))
+		},
+		"deleting another Pod's claim": func() error {
+			return attacker.Delete().Namespace(namespace).Resource("claims").Name(name).Do(ctx).Error()
+		},
+		"renewing another Pod's claim": func() error {
+			return attacker.Patch(types.MergePatchType).Namespace(namespace).Resource("claims").Name(name).Body([]byte(`{"metadata":{"labels":{"a":"b"}}}`)).Do(ctx).Error()
+		},
+	} {
+		err := attempt()
+		if err == nil {
+			t.Errorf("%s was accepted", what)
+		} else if !strings.Contains(err.Error(), "konductor-participants") {
+			t.Errorf("%s was refused, but not by the policy: %v", what, err)
+		}
+	}
+	if err := create(ctx, attacker, "claims", claimYAML("own", attackerPod.Name, attackerPod.UID)); err != nil {
+		t.Errorf("a claim bound to the Pod itself was refused: %v", err)
+	}
+
+	// An administrator has every right, that to break included.
+	err = restFor(t, cp.Config()).Delete().Namespace(namespace).Resource("claims").Name(name).Do(ctx).Error()
+	if err != nil && !apierrors.IsNotFound(err) {
+		t.Errorf("an administrator may break a hold: %v", err)
+	}
+}
+
+func TestWhatAGarbageCollectorMustDeleteItCan(t *testing.T) {
+	cp := installed(t)
+	ctx := t.Context()
+	admin := kubernetes.NewForConfigOrDie(cp.Config())
+	allowParticipants(t, admin)
+	people, err := konductor.New(cp.Config(), konductor.InNamespace(namespace))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := people.CreateBarrier(ctx, "done", 2); err != nil {
+		t.Fatal(err)
+	}
+	participant, _ := pod(t, cp, "participant")
+	if err := participant.ArriveBarrier(ctx, "done"); err != nil {
+		t.Fatal(err)
+	}
+	if err := people.DeleteBarrier(ctx, "done"); err != nil {
+		t.Fatal(err)
+	}
+	raw := restFor(t, cp.Config())
+	eventually(t, "the arrivals of a deleted barrier are collected", func() bool {
+		body, err := raw.Get().Namespace(namespace).Resource("arrivals").DoRaw(ctx)
+		return err == nil && strings.Contains(string(body), `"items":[]`)
+	})
+}
+
+func allowParticipants(t *testing.T, admin kubernetes.Interface) {
+	t.Helper()
+	_, err := admin.RbacV1().RoleBindings(namespace).Create(t.Context(), &rbacv1.RoleBinding{
+		ObjectMeta: metav1.ObjectMeta{Name: "konductor-participant"},
+		RoleRef:    rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "ClusterRole", Name: "konductor-participant"},
+		Subjects:   []rbacv1.Subject{{Kind: rbacv1.ServiceAccountKind, Name: "default", Namespace: namespace}},
+	}, metav1.CreateOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// eventually waits for something of which no watch tells.
+func eventually(t *testing.T, what string, is func() bool) {
+	t.Helper()
+	err := wait.PollUntilContextTimeout(t.Context(), 50*time.Millisecond, 30*time.Second, true, func(context.Context) (bool, error) { return is(), nil })
+	if err != nil {
+		t.Fatalf("%s: %v", what, err)
+	}
+}
