@@ -153,7 +153,9 @@ func TestNoPodActsInAnothersName(t *testing.T) {
 	name := awaitClaim(t, people)
 
 	for what, attempt := range map[string]func() error{
-		"a claim bound to another Pod": func() error { return create(ctx, attacker, "claims", claimYAML("spoof", victimPod.Name, victimPod.UID)) },
+		"a claim bound to another Pod": func() error {
+			return create(ctx, attacker, "claims", claimYAML("spoof", victimPod.Name, victimPod.UID))
+		},
 		"an arrival bound to another Pod": func() error {
 			return create(ctx, attacker, "arrivals", arrivalYAML("spoof", victimPod.Name, victimPod.UID))
 		},

@@ -143,15 +143,19 @@ func (w *waiting) options() []konductor.Option { return w.after(0) }
 
 // after returns the options of a step of a command that has taken so long already: the timeout is for all of it.
 func (w *waiting) after(taken time.Duration) []konductor.Option {
-	left := w.timeout
-	if left > 0 {
-		left = max(left-taken, time.Millisecond)
-	}
-	opts := []konductor.Option{konductor.WithTimeout(left)}
+	opts := []konductor.Option{konductor.WithTimeout(w.left(taken))}
 	if w.failIfMissing {
 		opts = append(opts, konductor.FailIfMissing())
 	}
 	return opts
+}
+
+// left returns what is left of the timeout. Zero and less mean something else, so when nothing is left it is a little.
+func (w *waiting) left(taken time.Duration) time.Duration {
+	if w.timeout <= 0 {
+		return w.timeout
+	}
+	return max(w.timeout-taken, time.Millisecond)
 }
 
 func addHolder(cmd *cobra.Command, holder *string, what string) {

@@ -72,6 +72,8 @@ func unknownCommand(cmd *cobra.Command, args []string) error {
 	if len(args) == 0 {
 		return nil
 	}
+	const typos = 2
+	cmd.SuggestionsMinimumDistance = typos
 	message := fmt.Sprintf("%s has no command %q", cmd.CommandPath(), args[0])
 	if meant := cmd.SuggestionsFor(args[0]); len(meant) > 0 {
 		return fmt.Errorf("%s: did you mean %s?", message, strings.Join(meant, " or "))

@@ -1,0 +1,260 @@
+package cli
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"k8s.io/cli-runtime/pkg/genericiooptions"
+
+	konductor "github.com/LogicIQ/konductor/sdk/go"
+)
+
+// result is what a command line leaves behind.
+type result struct {
+	Out, Err string
+	Code     int
+}
+
+// call runs a command line without a cluster.
+func call(t *testing.T, args ...string) result {
+	t.Helper()
+	t.Setenv("KUBECONFIG", filepath.Join(t.TempDir(), "none"))
+	t.Setenv("HOME", t.TempDir())
+	var out, errOut bytes.Buffer
+	code := Run(t.Context(), args, genericiooptions.IOStreams{In: &bytes.Buffer{}, Out: &out, ErrOut: &errOut})
+	return result{out.String(), errOut.String(), code}
+}
+
+func TestMistakesGetOneSentenceThatSaysWhatToDo(t *testing.T) {
+	for mistake, c := range map[string]struct {
+		args string
+		want string
+	}{
+		"a misspelt command": {"koncli barier wait x", `koncli has no command "barier": did you mean barrier?`},
+		"a misspelt verb":    {"koncli barrier wiat x", `koncli barrier has no command "wiat": did you mean wait?`},
+		"a command that has nothing in common with any": {"koncli frobnicate", `koncli has no command "frobnicate" (see 'koncli --help')`},
+		"a barrier without a name":                      {"koncli barrier wait", "the name of the barrier is missing: koncli barrier wait NAME"},
+		"two barriers at once":                          {"koncli barrier wait a b", `one barrier at a time, not ["a" "b"]: koncli barrier wait NAME`},
+		"a barrier without participants":                {"koncli barrier create x", "--expected is missing: say how many participants there are, for example --expected 10"},
+		"a number that is none":                         {"koncli barrier create x --expected ten", `invalid argument "ten" for "--expected" flag: strconv.ParseInt: parsing "ten": invalid syntax (see 'koncli barrier create --help')`},
+		"a timeout without a unit":                      {"koncli barrier wait x --timeout 30", `invalid argument "30" for "--timeout" flag: "30" is not a duration: write a number with a unit, for example 30s, 5m or 1h30m (see 'koncli barrier wait --help')`},
+		"a timeout in days":                             {"koncli gate wait x --timeout 1d", `invalid argument "1d" for "--timeout" flag: "1d" is not a duration: write a number with a unit, for example 30s, 5m or 1h30m (see 'koncli gate wait --help')`},
+		"a ttl of zero":                                 {"koncli lease create x --ttl 0s", "--ttl must be longer than zero, for example 30s, 5m or 1h30m"},
+		"a negative ttl of a hold":                      {"koncli lease acquire x --ttl -5s", "--ttl must be longer than zero, for example 30s, 5m or 1h30m"},
+		"a semaphore without permits":                   {"koncli semaphore create x", "--permits is missing: say how many may hold at the same time, for example --permits 10"},
+		"no permits at all":                             {"koncli semaphore acquire x --permits 0", "--permits must be at least 1, not 0"},
+		"permits of a lease":                            {"koncli lease acquire x --permits 2", "unknown flag: --permits (see 'koncli lease acquire --help')"},
+		"a resize to nothing in particular":             {"koncli semaphore resize x", "--permits is missing: say how many permits there are to be, for example --permits 10"},
+		"a gate without conditions":                     {"koncli gate create x", "the gate has no condition: add one, for example --job NAME or --barrier NAME"},
+		"a condition without a name":                    {"koncli gate create x --job =Failed", `--job "=Failed": write NAME or NAME=STATE`},
+		"a condition without a state":                   {"koncli gate create x --job a=", `--job "a=": write NAME or NAME=STATE`},
+		"a holder from a variable that is not set":      {"koncli lease acquire x --holder=", "--holder is empty: is the variable set? Give a name, or leave --holder out for the default"},
+		"a reason for what went well":                   {"koncli barrier arrive x --reason why", "--reason goes with --failed: add --failed or leave --reason out"},
+		"an output that does not exist":                 {"koncli lease acquire x -o table", `-o must be json, yaml or name, not "table"`},
+		"a list in a format that does not exist":        {"koncli barrier list -o csv", `-o must be json, yaml, name or wide, not "csv"`},
+		"a dry run of another kind":                     {"koncli lease create x --dry-run=maybe", `--dry-run must be none, client or server, not "maybe"`},
+		"the status of a kind that does not exist":      {"koncli status mutex x", `there is no kind "mutex": use barrier, gate, lease or semaphore`},
+		"the status of a kind without a name":           {"koncli status lease", "the name is missing: koncli status lease NAME"},
+		"no directory to copy to":                       {"koncli copy-to", "name one directory: koncli copy-to DIR"},
+		"a directory that is not there":                 {"koncli copy-to /does/not/exist", "directory /does/not/exist does not exist: mount a volume there or create it first"},
+		"a log level that does not exist":               {"koncli operator --log-level loud", `--log-level must be debug, info, warn or error, not "loud"`},
+		"a version in a format that does not exist":     {"koncli version --client -o xml", `-o must be json or yaml, not "xml"`},
+		"nothing to do with a barrier":                  {"kubectl-konductor barrier", "say what to do: kubectl konductor barrier VERB NAME"},
+	} {
+		t.Run(mistake, func(t *testing.T) {
+			got := call(t, strings.Fields(c.args)...)
+			if diff := cmp.Diff("error: "+c.want+"\n", got.Err); diff != "" {
+				t.Errorf("stderr (-want +got):\n%s", diff)
+			}
+			if got.Code != exitError {
+				t.Errorf("exit code %d, want %d", got.Code, exitError)
+			}
+		})
+	}
+}
+
+func TestEachKindOfFailureHasItsExitCode(t *testing.T) {
+	wrap := func(err error) error { return fmt.Errorf("doing it: %w", err) }
+	for what, c := range map[string]struct {
+		err  error
+		want int
+	}{
+		"done":                    {nil, 0},
+		"a broken pipe":           {wrap(errBrokenPipe), 0},
+		"anything else":           {errors.New("bad luck"), 1},
+		"a claim that is refused": {wrap(&konductor.RefusedError{}), 1},
+		"other terms":             {wrap(&konductor.TermsError{}), 1},
+		"not installed":           {wrap(&konductor.UninstalledError{}), 1},
+		"not found":               {wrap(&konductor.NotFoundError{}), 2},
+		"timed out":               {wrap(&konductor.TimeoutError{}), 3},
+		"forbidden":               {wrap(&konductor.ForbiddenError{}), 4},
+		"busy":                    {wrap(&konductor.BusyError{}), 5},
+		"failed":                  {wrap(&konductor.FailedError{}), 6},
+		"lost":                    {wrap(&konductor.LostError{}), 7},
+	} {
+		t.Run(what, func(t *testing.T) {
+			if got := exitCode(c.err); got != c.want {
+				t.Errorf("exit code %d, want %d", got, c.want)
+			}
+		})
+	}
+}
+
+func TestHelpShowsTheNameItWasCalledBy(t *testing.T) {
+	for called, want := range map[string]string{
+		"/usr/local/bin/kubectl-konductor": "kubectl konductor barrier arrive round-1 --wait",
+		"/konductor/koncli":                "koncli barrier arrive round-1 --wait",
+	} {
+		got := call(t, called, "barrier", "arrive", "--help")
+		if got.Code != exitOK || !strings.Contains(got.Out, "  "+want) {
+			t.Errorf("help of %s lacks %q:\n%s", called, want, got.Out)
+		}
+	}
+}
+
+func TestKubectlCanComplete(t *testing.T) {
+	got := call(t, "kubectl_complete-konductor", "bar")
+	if !strings.HasPrefix(got.Out, "barrier\t") {
+		t.Errorf("completion of bar:\n%s", got.Out)
+	}
+}
+
+func TestEveryCommandHasTwoExamples(t *testing.T) {
+	a := &app{config: newConfigFlags(), name: "koncli"}
+	var check func(name string, examples string)
+	check = func(name, examples string) {
+		if n := strings.Count(examples, "koncli "); n < 2 {
+			t.Errorf("%s has %d examples", name, n)
+		}
+	}
+	for _, kind := range a.root().Commands() {
+		if !kind.HasSubCommands() && kind.Name() != "help" && kind.Name() != "completion" {
+			check(kind.CommandPath(), kind.Example)
+		}
+		if kind.GroupID == groupKinds {
+			for _, verb := range kind.Commands() {
+				check(verb.CommandPath(), verb.Example)
+			}
+		}
+	}
+}
+
+func TestCreateCanPrintInsteadOfCreate(t *testing.T) {
+	got := call(t, strings.Fields("koncli barrier create done --expected 10 --quorum 7 --timeout 30m --dry-run=client -o yaml")...)
+	want := `apiVersion: konductor.io/v1
+kind: Barrier
+metadata:
+  name: done
+spec:
+  expected: 10
+  quorum: 7
+  timeout: 30m0s
+`
+	if diff := cmp.Diff(result{Out: want}, got); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
+	}
+	got = call(t, strings.Fields("koncli gate create ready --job a --job b=Failed --semaphore s=3 --barrier other/b --dry-run=client -o yaml")...)
+	want = `apiVersion: konductor.io/v1
+kind: Gate
+metadata:
+  name: ready
+spec:
+  conditions:
+  - name: a
+    type: Job
+  - name: b
+    state: Failed
+    type: Job
+  - name: b
+    namespace: other
+    type: Barrier
+  - name: s
+    type: Semaphore
+    value: 3
+`
+	if diff := cmp.Diff(result{Out: want}, got); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
+	}
+	got = call(t, strings.Fields("koncli lease create l --dry-run=client -o name")...)
+	if diff := cmp.Diff(result{Out: "lease.konductor.io/l\n"}, got); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
+	}
+}
+
+func TestDeletingNeedsAYesOffATerminal(t *testing.T) {
+	t.Setenv("KUBERNETES_MASTER", "http://127.0.0.1:1")
+	got := call(t, "koncli", "barrier", "delete", "a", "--server=http://127.0.0.1:1")
+	if want := "error: delete barrier a in namespace default: confirm with --yes\n"; got.Err != want || got.Code != exitError {
+		t.Errorf("got %+v, want %q", got, want)
+	}
+}
+
+func TestTheVersionNeedsNoCluster(t *testing.T) {
+	got := call(t, "koncli", "version", "--client")
+	if got.Code != exitOK || !strings.HasPrefix(got.Out, "Client Version: v") {
+		t.Errorf("version --client: %+v", got)
+	}
+}
+
+func TestCopyToPutsAProgramThatRunsAndNothingElse(t *testing.T) {
+	dir := t.TempDir()
+	if got := call(t, "koncli", "copy-to", dir); got.Code != exitOK {
+		t.Fatalf("copy-to: %+v", got)
+	}
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(entries) != 1 || entries[0].Name() != "koncli" {
+		t.Fatalf("the directory has %v", entries)
+	}
+	info, err := entries[0].Info()
+	if err != nil {
+		t.Fatal(err)
+	}
+	self, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	original, err := os.Stat(self)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if info.Mode().Perm() != 0o755 || info.Size() != original.Size() {
+		t.Errorf("mode %v and %d bytes, want 0755 and %d", info.Mode(), info.Size(), original.Size())
+	}
+}
+
+func TestTheTimeoutIsForTheWholeCommand(t *testing.T) {
+	for what, c := range map[string]struct {
+		timeout, taken, want time.Duration
+	}{
+		"part of it is spent":  {10 * time.Second, 4 * time.Second, 6 * time.Second},
+		"all of it is spent":   {10 * time.Second, 11 * time.Second, time.Millisecond},
+		"it was not to wait":   {0, time.Second, 0},
+		"it may wait for ever": {-1, time.Second, -1},
+	} {
+		t.Run(what, func(t *testing.T) {
+			w := waiting{timeout: c.timeout}
+			if got := w.left(c.taken); got != c.want {
+				t.Errorf("left %s, want %s", got, c.want)
+			}
+		})
+	}
+}
+
+func TestAnInterruptIsSaidInAWord(t *testing.T) {
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if got := describe(ctx, fmt.Errorf("waiting: %w", context.Canceled)); got != "interrupted" {
+		t.Errorf("got %q", got)
+	}
+}
