@@ -39,7 +39,7 @@ func TestMistakesGetOneSentenceThatSaysWhatToDo(t *testing.T) {
 		want string
 	}{
 		"a misspelt command": {"koncli barier wait x", `koncli has no command "barier": did you mean barrier?`},
-		"a misspelt verb":    {"koncli barrier wiat x", `koncli barrier has no command "wiat": did you mean wait?`},
+		"a misspelt verb":    {"koncli barrier wiat x", `koncli barrier has no command "wiat": did you mean wait or list?`},
 		"a command that has nothing in common with any": {"koncli frobnicate", `koncli has no command "frobnicate" (see 'koncli --help')`},
 		"a barrier without a name":                      {"koncli barrier wait", "the name of the barrier is missing: koncli barrier wait NAME"},
 		"two barriers at once":                          {"koncli barrier wait a b", `one barrier at a time, not ["a" "b"]: koncli barrier wait NAME`},
