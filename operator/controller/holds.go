@@ -163,7 +163,7 @@ func (r *holds[T]) round(ctx context.Context, a *account[T], obj T) (after time.
 	if err != nil || changed {
 		return 0, changed, err
 	}
-	if changed, err = r.verify(ctx, a, obj.GetNamespace(), act.Verify); err != nil || changed {
+	if changed, err = r.verify(ctx, a, client.ObjectKeyFromObject(obj), act.Verify); err != nil || changed {
 		return 0, changed, err
 	}
 	after = act.After
@@ -177,7 +177,7 @@ func (r *holds[T]) round(ctx context.Context, a *account[T], obj T) (after time.
 			return 0, !written, err
 		}
 	}
-	if changed, err = r.tell(ctx, a, obj.GetNamespace(), act.Tell); err != nil || changed {
+	if changed, err = r.tell(ctx, a, client.ObjectKeyFromObject(obj), act.Tell); err != nil || changed {
 		return 0, changed, err
 	}
 	if err := r.refuse(ctx, a, obj, act.Refuse); err != nil {
@@ -231,7 +231,7 @@ func (r *holds[T]) write(ctx context.Context, a *account[T], next T, act rules.H
 func (r *holds[T]) expire(ctx context.Context, a *account[T], obj T, verdicts []rules.Verdict) (changed bool, err error) {
 	for _, v := range verdicts {
 		status := konductorv1.ClaimStatus{Phase: konductorv1.ClaimExpired, Message: v.Message}
-		if _, err := r.writeClaim(ctx, a, obj.GetNamespace(), v.Claim, status); err != nil {
+		if _, err := r.writeClaim(ctx, a, client.ObjectKeyFromObject(obj), v.Claim, status); err != nil {
 			return changed, err
 		}
 		changed = true
@@ -240,14 +240,14 @@ func (r *holds[T]) expire(ctx context.Context, a *account[T], obj T, verdicts []
 }
 
 // verify looks at holders whose claim has not been seen, and takes note of those that are gone.
-func (r *holds[T]) verify(ctx context.Context, a *account[T], namespace string, holders []konductorv1.SemaphoreHolder) (changed bool, err error) {
+func (r *holds[T]) verify(ctx context.Context, a *account[T], key types.NamespacedName, holders []konductorv1.SemaphoreHolder) (changed bool, err error) {
 	for _, h := range holders {
 		claim := &konductorv1.Claim{}
-		err := r.Live.Get(ctx, types.NamespacedName{Namespace: namespace, Name: h.Claim}, claim)
+		err := r.Live.Get(ctx, types.NamespacedName{Namespace: key.Namespace, Name: h.Claim}, claim)
 		if err != nil && !apierrors.IsNotFound(err) {
 			return changed, err
 		}
-		if err == nil && claim.UID == h.ClaimUID {
+		if target, mine := r.ledger.target(claim); err == nil && claim.UID == h.ClaimUID && mine && target == key {
 			r.ledger.observe(claim, r.Clock.Now())
 		} else {
 			a.mu.Lock()
@@ -260,7 +260,7 @@ func (r *holds[T]) verify(ctx context.Context, a *account[T], namespace string, 
 }
 
 // tell writes into the claims of holders that they hold. changed says that one of them is not any more as it was.
-func (r *holds[T]) tell(ctx context.Context, a *account[T], namespace string, holders []konductorv1.SemaphoreHolder) (changed bool, err error) {
+func (r *holds[T]) tell(ctx context.Context, a *account[T], key types.NamespacedName, holders []konductorv1.SemaphoreHolder) (changed bool, err error) {
 	group, ctx := errgroup.WithContext(ctx)
 	group.SetLimit(tellAtOnce)
 	var missed atomic.Bool
@@ -273,7 +273,7 @@ func (r *holds[T]) tell(ctx context.Context, a *account[T], namespace string, ho
 				return nil
 			}
 			status := konductorv1.ClaimStatus{Phase: konductorv1.ClaimGranted, FencingToken: h.FencingToken, ExpiresAt: h.ExpiresAt}
-			told, err := r.writeClaim(ctx, a, namespace, c, status)
+			told, err := r.writeClaim(ctx, a, key, c, status)
 			if !told {
 				missed.Store(true)
 			}
@@ -288,7 +288,7 @@ func (r *holds[T]) tell(ctx context.Context, a *account[T], namespace string, ho
 func (r *holds[T]) refuse(ctx context.Context, a *account[T], obj T, verdicts []rules.Verdict) error {
 	for _, v := range verdicts {
 		status := konductorv1.ClaimStatus{Phase: konductorv1.ClaimRefused, Message: v.Message}
-		if _, err := r.writeClaim(ctx, a, obj.GetNamespace(), v.Claim, status); err != nil {
+		if _, err := r.writeClaim(ctx, a, client.ObjectKeyFromObject(obj), v.Claim, status); err != nil {
 			return err
 		}
 	}
@@ -317,7 +317,7 @@ func (r *holds[T]) disown(ctx context.Context, a *account[T], obj T, claims []*r
 			continue
 		}
 		status := konductorv1.ClaimStatus{Phase: konductorv1.ClaimExpired, Message: "the hold is not on record any more"}
-		if _, err := r.writeClaim(ctx, a, obj.GetNamespace(), c, status); err != nil {
+		if _, err := r.writeClaim(ctx, a, client.ObjectKeyFromObject(obj), c, status); err != nil {
 			return err
 		}
 	}
@@ -326,8 +326,8 @@ func (r *holds[T]) disown(ctx context.Context, a *account[T], obj T, claims []*r
 
 // writeClaim writes the claim's status on condition that the claim is as it was last seen, and takes note of the
 // result. It returns false when the claim has changed or is gone; the account is then up to date again.
-func (r *holds[T]) writeClaim(ctx context.Context, a *account[T], namespace string, c *rules.Claim, status konductorv1.ClaimStatus) (bool, error) {
-	claim := &konductorv1.Claim{ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: c.Name}}
+func (r *holds[T]) writeClaim(ctx context.Context, a *account[T], key types.NamespacedName, c *rules.Claim, status konductorv1.ClaimStatus) (bool, error) {
+	claim := &konductorv1.Claim{ObjectMeta: metav1.ObjectMeta{Namespace: key.Namespace, Name: c.Name}}
 	if status.FencingToken == 0 {
 		status.FencingToken = c.Token
 	}
@@ -344,7 +344,7 @@ func (r *holds[T]) writeClaim(ctx context.Context, a *account[T], namespace stri
 		r.ledger.observe(claim, r.Clock.Now())
 		return true, nil
 	case apierrors.IsNotFound(err), apierrors.IsConflict(err), apierrors.IsInvalid(err):
-		_, err := r.verify(ctx, a, namespace, []konductorv1.SemaphoreHolder{{Claim: c.Name, ClaimUID: c.UID}})
+		_, err := r.verify(ctx, a, key, []konductorv1.SemaphoreHolder{{Claim: c.Name, ClaimUID: c.UID}})
 		return false, err
 	default:
 		return false, fmt.Errorf("telling claim %s: %w", c.Name, err)
@@ -414,7 +414,7 @@ func (r *holds[T]) objectGone(ctx context.Context, key types.NamespacedName, a *
 	}
 	for _, c := range held {
 		status := konductorv1.ClaimStatus{Phase: konductorv1.ClaimExpired, Message: fmt.Sprintf("%s %s was deleted", r.kind, key.Name)}
-		if _, err := r.writeClaim(ctx, a, key.Namespace, c, status); err != nil {
+		if _, err := r.writeClaim(ctx, a, key, c, status); err != nil {
 			return 0, err
 		}
 	}

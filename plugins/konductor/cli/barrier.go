@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"time"
@@ -37,23 +38,14 @@ func (a *app) barrierCreate() *cobra.Command {
 			if err := positive(cmd, "timeout", "ttl"); err != nil {
 				return err
 			}
-			opts, err := out.options()
-			if err != nil {
-				return err
-			}
-			opts = append(opts, konductor.WithQuorum(quorum), konductor.TimeOutAfter(timeout), konductor.ExpireAfter(ttl))
-			if out.clientOnly() {
-				return out.print(konductor.NewBarrier(args[0], expected, opts...), a.streams.Out)
-			}
-			client, err := a.client()
-			if err != nil {
-				return err
-			}
-			b, err := client.CreateBarrier(cmd.Context(), args[0], expected, opts...)
-			if err != nil {
-				return err
-			}
-			return out.print(b, a.streams.Out)
+			return create(cmd.Context(), a, out,
+				[]konductor.Option{konductor.WithQuorum(quorum), konductor.TimeOutAfter(timeout), konductor.ExpireAfter(ttl)},
+				func(opts ...konductor.Option) *konductorv1.Barrier {
+					return konductor.NewBarrier(args[0], expected, opts...)
+				},
+				func(ctx context.Context, client *konductor.Client, opts ...konductor.Option) (*konductorv1.Barrier, error) {
+					return client.CreateBarrier(ctx, args[0], expected, opts...)
+				})
 		},
 	}
 	cmd.Flags().Int32Var(&expected, "expected", 0, "how many participants there are, at least 1")

@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"github.com/spf13/cobra"
+	"k8s.io/apimachinery/pkg/runtime"
 
 	konductor "github.com/LogicIQ/konductor/sdk/go"
 )
@@ -100,4 +101,28 @@ lost. On a terminal it asks first; elsewhere --yes is needed.`, lower),
 	cmd.Flags().BoolVar(&ignoreNotFound, "ignore-not-found", false, "don't complain when there is none")
 	out.addDryRun(cmd)
 	return cmd
+}
+
+// create does what all create verbs have in common: it prints the object that would be created, or creates it and prints
+// that.
+func create[T runtime.Object](ctx context.Context, a *app, out *output, opts []konductor.Option,
+	plan func(...konductor.Option) T, do func(context.Context, *konductor.Client, ...konductor.Option) (T, error),
+) error {
+	dryRun, err := out.options()
+	if err != nil {
+		return err
+	}
+	opts = append(opts, dryRun...)
+	if out.clientOnly() {
+		return out.print(plan(opts...), a.streams.Out)
+	}
+	client, err := a.client()
+	if err != nil {
+		return err
+	}
+	obj, err := do(ctx, client, opts...)
+	if err != nil {
+		return err
+	}
+	return out.print(obj, a.streams.Out)
 }

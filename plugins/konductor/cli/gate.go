@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"strconv"
@@ -60,23 +61,14 @@ elsewhere, if that namespace allows it.`,
 			if len(conditions) == 0 {
 				return errors.New("the gate has no condition: add one, for example --job NAME or --barrier NAME")
 			}
-			opts, err := out.options()
-			if err != nil {
-				return err
-			}
-			opts = append(opts, konductor.TimeOutAfter(timeout), konductor.ExpireAfter(ttl))
-			if out.clientOnly() {
-				return out.print(konductor.NewGate(args[0], conditions, opts...), a.streams.Out)
-			}
-			client, err := a.client()
-			if err != nil {
-				return err
-			}
-			g, err := client.CreateGate(cmd.Context(), args[0], conditions, opts...)
-			if err != nil {
-				return err
-			}
-			return out.print(g, a.streams.Out)
+			return create(cmd.Context(), a, out,
+				[]konductor.Option{konductor.TimeOutAfter(timeout), konductor.ExpireAfter(ttl)},
+				func(opts ...konductor.Option) *konductorv1.Gate {
+					return konductor.NewGate(args[0], conditions, opts...)
+				},
+				func(ctx context.Context, client *konductor.Client, opts ...konductor.Option) (*konductorv1.Gate, error) {
+					return client.CreateGate(ctx, args[0], conditions, opts...)
+				})
 		},
 	}
 	f := cmd.Flags()

@@ -48,23 +48,11 @@ func (a *app) leaseCreate() *cobra.Command {
 			if err := positive(cmd, "ttl"); err != nil {
 				return err
 			}
-			opts, err := out.options()
-			if err != nil {
-				return err
-			}
-			opts = append(opts, konductor.WithTTL(ttl))
-			if out.clientOnly() {
-				return out.print(konductor.NewLease(args[0], opts...), a.streams.Out)
-			}
-			client, err := a.client()
-			if err != nil {
-				return err
-			}
-			l, err := client.CreateLease(cmd.Context(), args[0], opts...)
-			if err != nil {
-				return err
-			}
-			return out.print(l, a.streams.Out)
+			return create(cmd.Context(), a, out, []konductor.Option{konductor.WithTTL(ttl)},
+				func(opts ...konductor.Option) *konductorv1.Lease { return konductor.NewLease(args[0], opts...) },
+				func(ctx context.Context, client *konductor.Client, opts ...konductor.Option) (*konductorv1.Lease, error) {
+					return client.CreateLease(ctx, args[0], opts...)
+				})
 		},
 	}
 	addDefaultTTL(cmd, &ttl)
@@ -91,23 +79,13 @@ func (a *app) semaphoreCreate() *cobra.Command {
 			if err := positive(cmd, "ttl"); err != nil {
 				return err
 			}
-			opts, err := out.options()
-			if err != nil {
-				return err
-			}
-			opts = append(opts, konductor.WithTTL(ttl))
-			if out.clientOnly() {
-				return out.print(konductor.NewSemaphore(args[0], permits, opts...), a.streams.Out)
-			}
-			client, err := a.client()
-			if err != nil {
-				return err
-			}
-			s, err := client.CreateSemaphore(cmd.Context(), args[0], permits, opts...)
-			if err != nil {
-				return err
-			}
-			return out.print(s, a.streams.Out)
+			return create(cmd.Context(), a, out, []konductor.Option{konductor.WithTTL(ttl)},
+				func(opts ...konductor.Option) *konductorv1.Semaphore {
+					return konductor.NewSemaphore(args[0], permits, opts...)
+				},
+				func(ctx context.Context, client *konductor.Client, opts ...konductor.Option) (*konductorv1.Semaphore, error) {
+					return client.CreateSemaphore(ctx, args[0], permits, opts...)
+				})
 		},
 	}
 	cmd.Flags().Int32Var(&permits, "permits", 0, "how many permits there are; 0: paused")
