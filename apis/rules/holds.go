@@ -379,10 +379,9 @@ func (c *Claim) effectiveTTL(defaultTTL time.Duration) time.Duration {
 // timeLeft returns how long the hold lasts from now (zero: no limit), or, when it has run out, why.
 func (c *Claim) timeLeft(defaultTTL time.Duration, now Now) (left time.Duration, over string) {
 	ttl := c.effectiveTTL(defaultTTL)
-	why := fmt.Sprintf("not renewed within its ttl of %s", ttl)
-	if !c.Bound && c.Renewals == 0 && ttl > konductorv1.AcknowledgeWithin {
+	unacknowledged := !c.Bound && c.Renewals == 0 && ttl > konductorv1.AcknowledgeWithin
+	if unacknowledged {
 		ttl = konductorv1.AcknowledgeWithin
-		why = fmt.Sprintf("the grant was not acknowledged within %s", ttl)
 	}
 	if ttl == 0 {
 		return 0, ""
@@ -390,7 +389,10 @@ func (c *Claim) timeLeft(defaultTTL time.Duration, now Now) (left time.Duration,
 	if left = c.RenewedAt + ttl - now.Elapsed; left > 0 {
 		return left, ""
 	}
-	return 0, why
+	if unacknowledged {
+		return 0, fmt.Sprintf("the grant was not acknowledged within %s", ttl)
+	}
+	return 0, fmt.Sprintf("not renewed within its ttl of %s", ttl)
 }
 
 // grantedNow returns the claim as it is right after a grant.

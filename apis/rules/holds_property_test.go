@@ -256,7 +256,7 @@ type passes struct {
 
 // actInOrder lets the operator act until nothing is left to do, and checks each of its decisions.
 func actInOrder(w *world, o *operator, passed *passes) {
-	for {
+	for range enough {
 		o.catchUp()
 		queue := waitingInOrder(w)
 		act := o.decide(0)
@@ -271,6 +271,7 @@ func actInOrder(w *world, o *operator, passed *passes) {
 			w.checkBelief()
 		}
 	}
+	violation("no rest after %d decisions", enough)
 }
 
 // waitingInOrder are the claims that wait, by a plain sort.

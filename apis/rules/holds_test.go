@@ -211,15 +211,27 @@ func TestHowAHoldEnds(t *testing.T) {
 		"a claim that says it holds and doesn't is disowned": {aLease(), []moment{
 			{do: claims(aClaim("a").granted(3)), want: outcome{Disown: "a"}},
 		}},
-		"a claim that was told of another grant than the one it holds by is disowned, and not told again and again": {aLease(), []moment{
-			{do: claims(aClaim("a")), want: outcome{Holders: "a", Granted: "a", Tell: "a", Events: granted("a")}},
+		"a claim that was told of another grant than the one it holds by is disowned, and not told again and again": {aLease().ttl(minute), []moment{
+			{do: claims(aClaim("a")), want: outcome{Holders: "a", Granted: "a", Tell: "a", Events: granted("a"), After: minute}},
 			{do: func(s *scene) {
 				s.claims = rules.NewClaims()
 				s.claim(aClaim("a").granted(3), aClaim("b"))
-			}, want: outcome{Holders: "a", Waiting: 1, Disown: "a", Later: true}},
+			}, want: outcome{Holders: "a", Waiting: 1, Disown: "a", After: minute, Later: true}},
 			{do: claims(aClaim("a").granted(3).phase(konductorv1.ClaimExpired)), want: outcome{
-				Holders: "b", Granted: "b", Tell: "b", Events: append([]string{"! Expired: the hold of a has expired"}, granted("b")...),
+				Holders: "b", Granted: "b", Tell: "b", After: minute,
+				Events: append([]string{"! Expired: the hold of a has expired"}, granted("b")...),
 			}},
+		}},
+		"a holder that could not be told for long still has all its time": {aLease(), []moment{
+			{do: func(s *scene) {
+				s.claim(aClaim("a").unbound())
+				_, act, write := s.decide()
+				write()
+				s.revision++
+				s.claims.Granted(act.Granted[0].UID, s.now)
+				s.now = time.Hour // the API server took the status and has not answered since
+			}, want: outcome{Holders: "a", Tell: "a", After: 15 * time.Second, Later: true}},
+			{at: time.Hour + 14*time.Second, want: outcome{Holders: "a", After: time.Second, Rest: true}},
 		}},
 		"a claim whose pod has ended is not disowned, for nobody asks": {aLease(), []moment{
 			{do: func(s *scene) { s.claim(aClaim("a").granted(3)); s.endPod("a") }, want: outcome{}},
@@ -390,6 +402,20 @@ func TestAClaimThatDoesNotFitIsPassedTenTimes(t *testing.T) {
 	}
 	s.release("a")
 	differ(t, "the decision when all is free", "bigx2", s.play().Holders)
+}
+
+func TestSmallClaimsFarBehindOneThatDoesNotFitAreNotLookedFor(t *testing.T) {
+	// What it costs to look must not grow with the queue.
+	for behind, want := range map[int]string{99: "small", 100: ""} {
+		s := aSemaphore(2)
+		s.claim(aClaim("a"), aClaim("big").permits(2).priority(-1))
+		for i := range behind {
+			s.claim(aClaim(fmt.Sprint("big", i)).permits(2).priority(-2))
+		}
+		s.play()
+		s.claim(aClaim("small").priority(-3))
+		differ(t, fmt.Sprintf("granted with %d more between", behind), want, s.play().Granted)
+	}
 }
 
 func TestAThousandHoldersAtTheMost(t *testing.T) {

@@ -117,7 +117,7 @@ func (o *operator) look(uid types.UID) {
 	}
 }
 
-// request makes a request of the plan, and reports whether its outcome is known.
+// request makes a request, to which fault happens.
 func request(f fault, do func() error) error {
 	if f == fails {
 		return errLost
@@ -140,11 +140,12 @@ func (o *operator) decide(skew time.Duration) rules.HoldActions {
 	o.claims.SetTarget(from.uid())
 	next, act := from.decide(o.claims, rules.Now{Server: epoch.Add(o.w.now + skew), Elapsed: o.elapsed()})
 	o.next = next
+	o.checkEnds(from, next)
 	for _, c := range act.Adopted {
 		o.claims.Granted(c.UID, o.elapsed())
 	}
 	for _, v := range act.Expire {
-		o.planClaim(*v.Claim, konductorv1.ClaimExpired, v.Claim.Token, time.Time{}, func() { o.w.checkExpiry(v.Claim.UID) })
+		o.planClaim(*v.Claim, answer{phase: konductorv1.ClaimExpired, token: v.Claim.Token, timeOver: true})
 	}
 	if len(act.Expire) > 0 {
 		return act
@@ -171,14 +172,31 @@ func (o *operator) decide(skew time.Duration) rules.HoldActions {
 			if h.ExpiresAt != nil {
 				expires = h.ExpiresAt.Time
 			}
-			return o.writeClaim(f, *c, konductorv1.ClaimGranted, h.FencingToken, expires)
+			return o.writeClaim(f, *c, answer{phase: konductorv1.ClaimGranted, token: h.FencingToken, expires: expires})
 		})
 	}
 	for _, v := range act.Refuse {
-		o.planClaim(*v.Claim, konductorv1.ClaimRefused, 0, time.Time{}, nil)
+		o.planClaim(*v.Claim, answer{phase: konductorv1.ClaimRefused})
 	}
 	o.planDisown(from, act.Disown)
 	return act
+}
+
+// checkEnds checks that a decision ends only holds that are known to be over: a claim that has to be told of its end
+// first, and one that has not been seen, go on holding.
+func (o *operator) checkEnds(from, next *parent) {
+	holds := map[types.UID]bool{}
+	for _, h := range next.holders() {
+		holds[h.ClaimUID] = true
+	}
+	for _, h := range from.holders() {
+		c, presence := o.claims.Find(h.ClaimUID)
+		over := presence == rules.Gone ||
+			presence == rules.Present && (c.PodEnded || c.Phase == konductorv1.ClaimExpired || c.Phase == konductorv1.ClaimRefused)
+		if !over && !holds[h.ClaimUID] {
+			violation("the hold of %s is ended, and nothing is known that has ended it", h.Claim)
+		}
+	}
 }
 
 func (o *operator) then(step func(fault) error) { o.plan = append(o.plan, step) }
@@ -200,19 +218,13 @@ func (o *operator) planWrite(from, next *parent, act rules.HoldActions) {
 	})
 }
 
-func (o *operator) planClaim(c rules.Claim, phase konductorv1.ClaimPhase, token int64, expires time.Time, written func()) {
-	o.then(func(f fault) error {
-		known := o.w.claims[c.UID]
-		if written != nil && f != fails && known != nil && known.facts.Version == c.Version {
-			written()
-		}
-		return o.writeClaim(f, c, phase, token, expires)
-	})
+func (o *operator) planClaim(c rules.Claim, a answer) {
+	o.then(func(f fault) error { return o.writeClaim(f, c, a) })
 }
 
-func (o *operator) writeClaim(f fault, c rules.Claim, phase konductorv1.ClaimPhase, token int64, expires time.Time) error {
-	err := request(f, func() error { return o.w.writeClaim(c.UID, c.Version, phase, token, expires) })
-	if err == nil || !errors.Is(err, errLost) {
+func (o *operator) writeClaim(f fault, c rules.Claim, a answer) error {
+	err := request(f, func() error { return o.w.writeClaim(c.UID, c.Version, a) })
+	if !errors.Is(err, errLost) {
 		o.look(c.UID)
 	}
 	return err
@@ -240,7 +252,7 @@ func (o *operator) planDisown(from *parent, claims []*rules.Claim) {
 			if holds[grant{c.UID, c.Token}] {
 				return nil
 			}
-			return o.writeClaim(f, *c, konductorv1.ClaimExpired, c.Token, time.Time{})
+			return o.writeClaim(f, *c, answer{phase: konductorv1.ClaimExpired, token: c.Token})
 		})
 	}
 }
@@ -257,7 +269,7 @@ func (o *operator) planGone() {
 	})
 	for c := range o.claims.All() {
 		if c.Phase == konductorv1.ClaimGranted {
-			o.planClaim(*c, konductorv1.ClaimExpired, c.Token, time.Time{}, nil)
+			o.planClaim(*c, answer{phase: konductorv1.ClaimExpired, token: c.Token})
 		}
 	}
 }
@@ -274,9 +286,11 @@ func (o *operator) step(f fault) {
 	}
 }
 
+// enough decisions come to rest, if they ever do.
+const enough = 1000
+
 // settle lets the operator see and do everything until nothing is left to do.
 func (o *operator) settle() {
-	const enough = 1000
 	var act rules.HoldActions
 	for range enough {
 		o.catchUp()

@@ -257,8 +257,16 @@ func (w *world) endPod(uid types.UID) {
 	delete(w.lastWord, uid)
 }
 
+// answer is what an operator writes into the status of a claim.
+type answer struct {
+	phase    konductorv1.ClaimPhase
+	token    int64
+	expires  time.Time
+	timeOver bool // the hold has run out, and is not ended for another reason
+}
+
 // writeClaim is the operator's write of a claim's status, on condition that the claim is still of that version.
-func (w *world) writeClaim(uid types.UID, version string, phase konductorv1.ClaimPhase, token int64, expires time.Time) error {
+func (w *world) writeClaim(uid types.UID, version string, a answer) error {
 	c, ok := w.claims[uid]
 	if !ok {
 		return errNotFound
@@ -267,20 +275,23 @@ func (w *world) writeClaim(uid types.UID, version string, phase konductorv1.Clai
 		return errConflict
 	}
 	next := *c
-	next.facts.Phase, next.facts.Token, next.facts.ExpiresAt = phase, token, expires
+	next.facts.Phase, next.facts.Token, next.facts.ExpiresAt = a.phase, a.token, a.expires
 	if !allowed(c.facts, next.facts) {
 		w.invalid++
 		return errInvalid
 	}
 	w.put(&next)
-	if phase == konductorv1.ClaimGranted && c.facts.Phase != phase {
-		w.checkTold(uid, token)
+	switch {
+	case a.phase != konductorv1.ClaimGranted:
+		if a.timeOver {
+			w.checkExpiry(uid)
+		}
+		delete(w.lastWord, uid)
+	case c.facts.Phase != a.phase:
+		w.checkTold(uid, a.token)
 		if !c.podEnded {
 			w.lastWord[uid] = w.deadlineOf(&next)
 		}
-	}
-	if phase != konductorv1.ClaimGranted {
-		delete(w.lastWord, uid)
 	}
 	return nil
 }

@@ -33,9 +33,10 @@ type ArrivalSpec struct {
 // +kubebuilder:resource:shortName=karr
 // +kubebuilder:selectablefield:JSONPath=`.spec.barrier`
 // +kubebuilder:selectablefield:JSONPath=`.spec.participant`
-// +kubebuilder:printcolumn:name="Barrier",type=string,JSONPath=`.spec.barrier`
 // +kubebuilder:printcolumn:name="Participant",type=string,JSONPath=`.spec.participant`
 // +kubebuilder:printcolumn:name="Failed",type=boolean,JSONPath=`.spec.failed`
+// +kubebuilder:printcolumn:name="Barrier",type=string,JSONPath=`.spec.barrier`,priority=1
+// +kubebuilder:printcolumn:name="Reason",type=string,JSONPath=`.spec.reason`,priority=1
 // +kubebuilder:printcolumn:name="Age",type=date,JSONPath=`.metadata.creationTimestamp`
 type Arrival struct {
 	metav1.TypeMeta   `json:",inline"`

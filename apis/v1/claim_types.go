@@ -54,7 +54,7 @@ type ClaimTarget struct {
 }
 
 // ClaimSpec says who wants to hold what. Only renewals can change.
-// +kubebuilder:validation:XValidation:rule="self.target == oldSelf.target && self.holder == oldSelf.holder && self.permits == oldSelf.permits && self.priority == oldSelf.priority && self.whenBusy == oldSelf.whenBusy && has(self.ttl) == has(oldSelf.ttl) && (!has(self.ttl) || self.ttl == oldSelf.ttl) && has(self.boundTo) == has(oldSelf.boundTo) && (!has(self.boundTo) || self.boundTo == oldSelf.boundTo)",message="only renewals can change: delete this claim and create another one for other terms"
+// +kubebuilder:validation:XValidation:rule="self.target == oldSelf.target && self.holder == oldSelf.holder && self.permits == oldSelf.permits && self.priority == oldSelf.priority && self.whenBusy == oldSelf.whenBusy && has(self.ttl) == has(oldSelf.ttl) && (!has(self.ttl) || duration(self.ttl) == duration(oldSelf.ttl)) && has(self.boundTo) == has(oldSelf.boundTo) && (!has(self.boundTo) || self.boundTo == oldSelf.boundTo)",message="only renewals can change: delete this claim and create another one for other terms"
 // +kubebuilder:validation:XValidation:rule="self.target.kind != 'Lease' || self.permits == 1",message="a lease has one permit: leave permits out"
 type ClaimSpec struct {
 	// Target is what to hold.
@@ -90,10 +90,12 @@ type ClaimSpec struct {
 	// +optional
 	// +kubebuilder:default=0
 	// +kubebuilder:validation:Minimum=0
+	// +kubebuilder:validation:XValidation:rule="oldSelf.hasValue() || self == 0",optionalOldSelf=true,message="renewals start at 0: leave them out"
 	Renewals int64 `json:"renewals"`
 }
 
 // ClaimStatus is the operator's answer. The truth about who holds is the status of the Lease or Semaphore.
+// +kubebuilder:validation:XValidation:rule="!has(self.phase) || self.phase != 'Granted' || (has(self.fencingToken) && self.fencingToken > 0)",message="a granted claim needs a fencing token"
 type ClaimStatus struct {
 	// Phase is Pending, Granted, Expired or Refused.
 	// +optional

@@ -7,11 +7,13 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 )
 
-// Duration is a length of time in Go's notation: a number with a unit (ms, s, m, h), several of which may follow each other, for example 30s, 5m or 1h30m. It must be longer than zero.
+// Duration is a length of time in Go's notation: a number with a unit (h, m, s, ms, us, ns), several of which may follow each other from the largest to the smallest, for example 30s, 5m or 1h30m. It must be longer than zero and at most 999999h.
+//
+// The numbers of digits in the rule are such that no sum overflows, for then the API server would speak of a type conversion.
 //
 // +kubebuilder:validation:Type=string
 // +kubebuilder:validation:MaxLength=32
-// +kubebuilder:validation:XValidation:rule="self.matches('^([0-9]+([.][0-9]+)?(ns|us|µs|ms|s|m|h))+$') && duration(self) > duration('0s')",message="must be a duration longer than zero, for example 30s, 5m or 1h30m"
+// +kubebuilder:validation:XValidation:rule="self.size() > 0 && self.matches('^([0-9]{1,6}([.][0-9]+)?h)?([0-9]{1,7}([.][0-9]+)?m)?([0-9]{1,9}([.][0-9]+)?s)?([0-9]{1,12}([.][0-9]+)?ms)?([0-9]{1,15}([.][0-9]+)?(us|µs))?([0-9]{1,18}([.][0-9]+)?ns)?$') && duration(self) > duration('0s')",message="must be a duration longer than zero and at most 999999h, for example 30s, 5m or 1h30m"
 type Duration struct {
 	metav1.Duration `json:",inline"`
 }

@@ -34,6 +34,7 @@ type SemaphoreSpec struct {
 }
 
 // SemaphoreHolder is one hold.
+// +kubebuilder:validation:XValidation:rule="self.fencingToken == oldSelf.fencingToken && self.permits == oldSelf.permits",message="a hold keeps its fencing token and its permits"
 type SemaphoreHolder struct {
 	// Holder is who holds.
 	// +kubebuilder:validation:MaxLength=320
@@ -121,7 +122,7 @@ type SemaphoreStatus struct {
 // +kubebuilder:printcolumn:name="Waiting",type=integer,JSONPath=`.status.waiting`
 // +kubebuilder:printcolumn:name="Available",type=integer,JSONPath=`.status.available`,priority=1
 // +kubebuilder:printcolumn:name="Age",type=date,JSONPath=`.metadata.creationTimestamp`
-// +kubebuilder:validation:XValidation:rule="!has(self.status) || !has(self.status.holders) || self.status.holders.map(h, h.permits).sum() <= self.spec.permits || (has(oldSelf.status) && has(oldSelf.status.holders) && self.status.holders.map(h, h.permits).sum() <= oldSelf.status.holders.map(h, h.permits).sum())",message="the permits of all holders must add up to at most spec.permits"
+// +kubebuilder:validation:XValidation:rule="!has(self.status) || !has(self.status.holders) || self.status.holders.map(h, h.permits).sum() <= self.spec.permits || (has(oldSelf.status) && has(oldSelf.status.holders) && self.status.holders.map(h, h.permits).sum() <= oldSelf.status.holders.map(h, h.permits).sum() && has(self.status.fencingToken) && has(oldSelf.status.fencingToken) && self.status.fencingToken == oldSelf.status.fencingToken)",message="the permits of all holders must add up to at most spec.permits, and nothing is granted while they don't"
 // +kubebuilder:validation:XValidation:rule="!has(oldSelf.status) || !has(oldSelf.status.fencingToken) || (has(self.status) && has(self.status.fencingToken) && self.status.fencingToken >= oldSelf.status.fencingToken)",message="the fencing token never goes backwards"
 type Semaphore struct {
 	metav1.TypeMeta   `json:",inline"`

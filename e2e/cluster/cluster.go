@@ -125,7 +125,7 @@ func (c *Cluster) LoadImage(ctx context.Context, tarPath string) error {
 	if err != nil {
 		return err
 	}
-	defer f.Close()
+	defer func() { _ = f.Close() }()
 	if err := c.client.ImportImage(ctx, f); err != nil {
 		return fmt.Errorf("load %s: %w", tarPath, err)
 	}

@@ -37,6 +37,7 @@ func TestDetachedControlPlaneEndsWithItsSupervisor(t *testing.T) {
 	getNamespaces(t, c)
 
 	killSupervisor(t, c)
+	waitUnmarked(t, dir)
 	if _, err := Open(dir); !errors.Is(err, ErrNone) {
 		t.Errorf("Open after the supervisor was killed: %v, want ErrNone", err)
 	}
@@ -137,6 +138,23 @@ func killSupervisor(t *testing.T, c *Cluster) {
 	}
 }
 
+// waitUnmarked waits until the components have ended by themselves.
+func waitUnmarked(t *testing.T, dir string) {
+	t.Helper()
+	for deadline := time.Now().Add(10 * time.Second); ; {
+		marked, err := state.Marked(dir)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if len(marked) == 0 {
+			return
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("these outlive their supervisor: %v", marked)
+		}
+	}
+}
+
 func client(t *testing.T, c *Cluster) *kubernetes.Clientset {
 	t.Helper()
 	client, err := kubernetes.NewForConfig(c.Config())
@@ -205,10 +223,10 @@ func runJob(t *testing.T, c *Cluster) string {
 	lw := cache.NewListWatchFromClient(client.BatchV1().RESTClient(), "jobs", "default", fields.OneTermEqualSelector("metadata.name", "job"))
 	_, err := watchtools.UntilWithSync(ctx, lw, &batchv1.Job{}, nil, func(e watch.Event) (bool, error) {
 		for _, condition := range e.Object.(*batchv1.Job).Status.Conditions {
-			switch condition.Type {
-			case batchv1.JobComplete:
+			if condition.Type == batchv1.JobComplete {
 				return true, nil
-			case batchv1.JobFailed:
+			}
+			if condition.Type == batchv1.JobFailed {
 				return false, fmt.Errorf("the Job failed: %s", condition.Message)
 			}
 		}

@@ -74,7 +74,7 @@ func (s starter) giveUp(ctx context.Context, err error) error {
 	}
 	err = errors.Join(err, end(cleanup, s.dir))
 	if errors.Is(err, errNoNode) {
-		return errors.Join(err, removeFiles(s.dir))
+		return errors.Join(err, supervisor.RemoveFiles(s.dir))
 	}
 	if entries, _ := os.ReadDir(supervisor.LogDir(s.dir)); len(entries) == 0 {
 		return errors.Join(err, remove(cleanup, s.dir))
@@ -89,7 +89,7 @@ func (s starter) launch(ctx context.Context, r supervisor.Record) (*Cluster, err
 		return nil, err
 	}
 	if relay != nil {
-		defer relay.Close()
+		defer func() { _ = relay.Close() }()
 	}
 	if err := s.writeFiles(&r); err != nil {
 		return nil, err
@@ -101,7 +101,7 @@ func (s starter) launch(ctx context.Context, r supervisor.Record) (*Cluster, err
 	if err != nil {
 		return nil, err
 	}
-	defer control.Close()
+	defer func() { _ = control.Close() }()
 	files := []*os.File{control}
 	attr := &syscall.SysProcAttr{Setsid: true}
 	if r.Node != nil {
@@ -112,7 +112,7 @@ func (s starter) launch(ctx context.Context, r supervisor.Record) (*Cluster, err
 	if err != nil {
 		return nil, err
 	}
-	defer logFile.Close()
+	defer func() { _ = logFile.Close() }()
 
 	cmd := exec.Command(supervisor.Binary(s.dir), "supervise", "--dir", s.dir)
 	cmd.Dir = "/"
@@ -151,7 +151,7 @@ func (s starter) assignPorts(r *supervisor.Record) (relay *os.File, err error) {
 	if err != nil {
 		return nil, err
 	}
-	defer listener.Close() // the file is a duplicate
+	defer func() { _ = listener.Close() }() // the file is a duplicate
 	r.Access.Server = "https://" + listener.Addr().String()
 	return listener.File()
 }
@@ -183,7 +183,7 @@ func listenUnix(path string) (*os.File, error) {
 	if err != nil {
 		return nil, err
 	}
-	defer l.Close()
+	defer func() { _ = l.Close() }()
 	l.SetUnlinkOnClose(false)
 	if err := os.Chmod(path, 0o600); err != nil {
 		return nil, err

@@ -110,20 +110,7 @@ func running(ctx context.Context, dir string, log func(string, ...any)) (*Cluste
 	if err := end(ctx, dir); err != nil {
 		return nil, err
 	}
-	return nil, removeFiles(dir)
-}
-
-// removeFiles removes all files of a cluster but the lock, which is held.
-func removeFiles(dir string) error {
-	for _, path := range supervisor.Owned(dir) {
-		if path == supervisor.LockFile(dir) {
-			continue
-		}
-		if err := os.RemoveAll(path); err != nil {
-			return err
-		}
-	}
-	return nil
+	return nil, supervisor.RemoveFiles(dir)
 }
 
 // waitReady waits until the supervisor has started everything, all of it is well,

@@ -14,6 +14,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/tools/record"
+	"k8s.io/client-go/util/workqueue"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/controller"
@@ -61,10 +62,16 @@ type holds[T client.Object] struct {
 }
 
 // controllerOptions lets a replica that is not the leader follow all watches too, so that it can go on at once when the
-// leader is gone.
+// leader is gone. What failed is tried again soon, however long it has been failing: by default an object would have to
+// wait as long again as the API server was away, up to a quarter of an hour, and with it everyone in its queue.
 func controllerOptions() controller.Options {
+	const firstPause, longestPause = 5 * time.Millisecond, 5 * time.Second
 	warm := true
-	return controller.Options{MaxConcurrentReconciles: 8, EnableWarmup: &warm}
+	return controller.Options{
+		MaxConcurrentReconciles: 8,
+		EnableWarmup:            &warm,
+		RateLimiter:             workqueue.NewTypedItemExponentialFailureRateLimiter[reconcile.Request](firstPause, longestPause),
+	}
 }
 
 // SetupLeases adds the controller of Leases to mgr.
@@ -134,7 +141,8 @@ func (r *holds[T]) Reconcile(ctx context.Context, req reconcile.Request) (reconc
 		}
 		after, again, err := r.round(ctx, a, obj)
 		if err != nil {
-			return reconcile.Result{}, err
+			// Once the object is gone there is nothing to decide. The news of it is on its way here.
+			return reconcile.Result{}, client.IgnoreNotFound(err)
 		}
 		if !again {
 			cleanup, err := r.cleanUp(ctx, req.Namespace, a)
@@ -187,19 +195,18 @@ func (r *holds[T]) round(ctx context.Context, a *account[T], obj T) (after time.
 }
 
 // write makes the decision true: a compare-and-swap of the status, on which all grants rest. It returns false when
-// somebody else wrote first.
+// somebody else wrote first, and the API server's error when the object is gone: then nothing was granted, and nobody may
+// be told so.
 func (r *holds[T]) write(ctx context.Context, a *account[T], next T, act rules.HoldActions) (bool, error) {
 	err := r.Client.Status().Update(ctx, next)
 	switch {
 	case apierrors.IsConflict(err):
 		current := r.empty()
 		if err := r.Live.Get(ctx, client.ObjectKeyFromObject(next), current); err != nil {
-			return false, client.IgnoreNotFound(err)
+			return false, err
 		}
 		a.read(current)
 		return false, nil
-	case apierrors.IsNotFound(err):
-		return true, nil
 	case apierrors.IsInvalid(err):
 		// The API server guards the same limits. That it had to is a defect of ours.
 		r.Metrics.Violations.WithLabelValues(r.kind).Inc()

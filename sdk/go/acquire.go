@@ -2,6 +2,7 @@ package konductor
 
 import (
 	"context"
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"strings"
@@ -18,6 +19,10 @@ const busyAnswer = 10 * time.Second
 
 // tidyUp is how long a call whose context has ended tries to take its claim back.
 const tidyUp = 5 * time.Second
+
+// attemptAnnotation tells a call its own claim from one of the same name that it did not make, when the answer to the
+// request that made it was lost.
+const attemptAnnotation = "konductor.io/attempt"
 
 // target is what acquire, renew and release need of a Lease or Semaphore.
 type target struct {
@@ -71,15 +76,15 @@ func (c *Client) acquire(ctx context.Context, kind, name string, opts []Option) 
 	if err != nil {
 		return nil, err
 	}
-	hold, err := c.acquireTurn(ctx, bounded, kind, name, holder, o)
+	hold, err := c.acquireTurn(ctx, bounded, kind, name, holder, o, leave)
 	if err != nil {
-		leave()
 		return nil, err
 	}
-	hold.leave = leave
 	if o.detached {
 		// A detached hold outlives its process, so nobody here can know when the next may have its turn. The claim says.
 		leave()
+	} else {
+		hold.leave = leave
 	}
 	return hold, nil
 }
@@ -101,18 +106,26 @@ func (c *Client) takeTurn(ctx context.Context, kind, name, holder string, o opti
 }
 
 // acquireTurn makes the claim and waits for the grant. ctx is the caller's, from which the hold's context comes; bounded
-// ends with the call's timeout.
-func (c *Client) acquireTurn(ctx, bounded context.Context, kind, name, holder string, o options) (*Hold, error) {
+// ends with the call's timeout. When it fails, leave is called once no claim is left behind.
+func (c *Client) acquireTurn(ctx, bounded context.Context, kind, name, holder string, o options, leave func()) (*Hold, error) {
 	remaining := o
 	remaining.hasTimeout = o.lookOnce() // the limit in time is in bounded already
 	t, err := c.findTarget(bounded, kind, name, remaining)
 	if err != nil {
+		leave()
 		return nil, c.endedOr(bounded, o, ref(kind, name), "it does not exist", err)
 	}
 	for {
 		sent := time.Now()
-		claim, err := c.claim(bounded, c.newClaim(t, holder, o), o.ttl != 0)
+		wanted := c.newClaim(t, holder, o)
+		claim, err := c.claim(bounded, wanted, o.ttl != 0)
 		if err != nil {
+			if bounded.Err() != nil {
+				// It may have been made all the same.
+				c.takeBack(ctx, leave, wanted)
+			} else {
+				leave()
+			}
 			return nil, c.endedOr(bounded, o, t.ref(), "", err)
 		}
 		granted, err := c.awaitGrant(bounded, t, claim, o)
@@ -123,15 +136,14 @@ func (c *Client) acquireTurn(ctx, bounded context.Context, kind, name, holder st
 				c.tellDefaultTTL(t, o)
 				return hold, nil
 			}
-			hold.cancel(errReleased)
-			hold.ended.Wait()
+			hold.end(errReleased)
 		}
 		var lapsed *LostError
 		if errors.As(err, &lapsed) && bounded.Err() == nil {
 			// The grant came and went before it was seen, as after a long sleep of this process. Queue again.
 			continue
 		}
-		c.takeBack(ctx, claim)
+		c.takeBack(ctx, leave, claim)
 		return nil, c.endedOr(bounded, o, t.ref(), "", err)
 	}
 }
@@ -144,13 +156,67 @@ func (c *Client) endedOr(bounded context.Context, o options, object, status stri
 	return err
 }
 
-// takeBack deletes a claim that is not wanted any more, even when the call was cancelled.
-func (c *Client) takeBack(ctx context.Context, claim *konductorv1.Claim) {
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), tidyUp)
-	defer cancel()
-	err := c.deleteClaim(ctx, claim.Name, claim.UID)
+// takeBack deletes the claim of a call that has failed, and then calls leave. The claim may be one that was only asked
+// for, so that nobody knows whether it was made.
+func (c *Client) takeBack(ctx context.Context, leave func(), claim *konductorv1.Claim) {
+	err := c.giveBack(ctx, leave, func(ctx context.Context) error {
+		if claim.UID != "" {
+			return c.deleteClaim(ctx, claim.Name, claim.UID)
+		}
+		made, err := get(ctx, c, c.objects.claims, konductorv1.KindClaim, claim.Name)
+		var none *NotFoundError
+		if errors.As(err, &none) || (err == nil && made.Annotations[attemptAnnotation] != claim.Annotations[attemptAnnotation]) {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		return c.deleteClaim(ctx, made.Name, made.UID)
+	})
 	if err != nil && !apierrors.IsNotFound(err) && !apierrors.IsConflict(err) {
 		c.notify(fmt.Sprintf("claim %s could not be deleted and may still be granted: %v", claim.Name, err))
+	}
+}
+
+// giveBack calls remove, which deletes a claim, and then leave. It tries for as long as ctx allows, and a little longer;
+// when the API server is out of reach even then, it goes on in the background: a claim that is left behind may hold for
+// as long as the Pod lives. Until it is gone the turn is kept, so that nobody in this process can take it up again; who has
+// no turn (leave is nil) leaves it there.
+func (c *Client) giveBack(ctx context.Context, leave func(), remove func(context.Context) error) error {
+	longer, cancel := outlasting(ctx, tidyUp)
+	defer cancel()
+	err := remove(longer)
+	if leave == nil {
+		return err
+	}
+	if longer.Err() == nil || err == nil {
+		leave()
+		return err
+	}
+	go func() {
+		defer leave()
+		if err := remove(context.WithoutCancel(ctx)); err != nil && !apierrors.IsNotFound(err) && !apierrors.IsConflict(err) {
+			c.notify(fmt.Sprintf("a claim could not be deleted and may still be granted: %v", err))
+		}
+	}()
+	return err
+}
+
+// outlasting returns a context that goes on for that long after ctx is done, with the same cause in the end.
+func outlasting(ctx context.Context, after time.Duration) (context.Context, context.CancelFunc) {
+	longer, cancel := context.WithCancelCause(context.WithoutCancel(ctx))
+	stop := context.AfterFunc(ctx, func() {
+		timer := time.NewTimer(after)
+		defer timer.Stop()
+		select {
+		case <-timer.C:
+			cancel(context.Cause(ctx))
+		case <-longer.Done():
+		}
+	})
+	return longer, func() {
+		stop()
+		cancel(nil)
 	}
 }
 
@@ -182,6 +248,7 @@ func (c *Client) newClaim(t target, holder string, o options) *konductorv1.Claim
 		ObjectMeta: metav1.ObjectMeta{
 			Name:            konductorv1.ClaimName(t.claimTarget(), t.object.GetUID(), holder, c.identity.podUID),
 			OwnerReferences: []metav1.OwnerReference{ownedBy(t.kind, t.object)},
+			Annotations:     map[string]string{attemptAnnotation: rand.Text()},
 		},
 		Spec: konductorv1.ClaimSpec{
 			Target: t.claimTarget(), Holder: holder, Permits: o.permits, Priority: o.priority,
@@ -202,7 +269,10 @@ func (c *Client) claim(ctx context.Context, wanted *konductorv1.Claim, ttlGiven 
 		made := wanted.DeepCopy()
 		var claim *konductorv1.Claim
 		err := c.retry(ctx, func() (err error) {
-			claim, err = c.objects.claims.Create(ctx, made, metav1.CreateOptions{})
+			// To cut the request short would leave it open whether the claim is made.
+			longer, cancel := outlasting(ctx, tidyUp)
+			defer cancel()
+			claim, err = c.objects.claims.Create(longer, made, metav1.CreateOptions{})
 			return err
 		})
 		if err == nil {
@@ -337,6 +407,7 @@ func (c *Client) newHold(ctx context.Context, t target, claim *konductorv1.Claim
 		lost: make(chan struct{}),
 	}
 	h.ctx, h.cancel = context.WithCancelCause(ctx)
+	h.work, h.stop = context.WithCancel(context.WithoutCancel(ctx))
 	if h.ttl > 0 {
 		h.deadline = sent.Add(h.ttl - margin(h.ttl))
 	}
@@ -356,79 +427,7 @@ func (h *Hold) begin(ctx context.Context, o options, fresh bool) error {
 		}
 	}
 	if !o.detached {
-		h.keep(h.ctx)
+		h.keep()
 	}
 	return nil
-}
-
-// RenewLease prolongs the hold that an earlier, Detached acquire of the same identity left. It returns a *LostError when
-// there is none any more. Options: WithHolder.
-func (c *Client) RenewLease(ctx context.Context, name string, opts ...Option) error {
-	return c.renew(ctx, konductorv1.KindLease, name, opts)
-}
-
-// RenewSemaphore does for a semaphore what RenewLease does for a lease.
-func (c *Client) RenewSemaphore(ctx context.Context, name string, opts ...Option) error {
-	return c.renew(ctx, konductorv1.KindSemaphore, name, opts)
-}
-
-func (c *Client) renew(ctx context.Context, kind, name string, opts []Option) error {
-	t, claim, err := c.ownClaim(ctx, kind, name, opts)
-	var none *NotFoundError
-	if errors.As(err, &none) && none.Kind == konductorv1.KindClaim {
-		return &LostError{Object: t.ref(), Reason: c.Holder(opts...) + " doesn't hold it"}
-	}
-	if err != nil {
-		return err
-	}
-	if claim.Status.Phase == konductorv1.ClaimPending {
-		return fmt.Errorf("%s waits for %s and doesn't hold it yet: there is nothing to renew", claim.Spec.Holder, t.ref())
-	}
-	return c.newHold(ctx, t, claim, time.Now()).Renew(ctx)
-}
-
-// ReleaseLease gives back what an earlier, Detached acquire of the same identity left. It returns a *NotFoundError when
-// there is nothing, and a *LostError when the hold had expired. Options: WithHolder.
-func (c *Client) ReleaseLease(ctx context.Context, name string, opts ...Option) error {
-	return c.release(ctx, konductorv1.KindLease, name, opts)
-}
-
-// ReleaseSemaphore does for a semaphore what ReleaseLease does for a lease.
-func (c *Client) ReleaseSemaphore(ctx context.Context, name string, opts ...Option) error {
-	return c.release(ctx, konductorv1.KindSemaphore, name, opts)
-}
-
-func (c *Client) release(ctx context.Context, kind, name string, opts []Option) error {
-	t, claim, err := c.ownClaim(ctx, kind, name, opts)
-	var none *NotFoundError
-	if errors.As(err, &none) && none.Kind == konductorv1.KindClaim {
-		none.Message = fmt.Sprintf("%s neither holds %s nor waits for it", c.Holder(opts...), t.ref())
-	}
-	if err != nil {
-		return err
-	}
-	err = c.deleteClaim(ctx, claim.Name, claim.UID)
-	if apierrors.IsNotFound(err) || apierrors.IsConflict(err) {
-		return &LostError{Object: t.ref(), Reason: "its claim was deleted"}
-	}
-	if err != nil {
-		return c.explain(err, "delete", plural(konductorv1.KindClaim), claim.Name)
-	}
-	if claim.Status.Phase == konductorv1.ClaimExpired {
-		return &LostError{Object: t.ref(), Reason: claim.Status.Message}
-	}
-	return nil
-}
-
-// ownClaim returns the claim of this identity on an object that must exist.
-func (c *Client) ownClaim(ctx context.Context, kind, name string, opts []Option) (target, *konductorv1.Claim, error) {
-	o := collect(opts)
-	o.failIfMissing = true
-	t, err := c.findTarget(ctx, kind, name, o)
-	if err != nil {
-		return t, nil, err
-	}
-	claimName := konductorv1.ClaimName(t.claimTarget(), t.object.GetUID(), c.Holder(opts...), c.identity.podUID)
-	claim, err := get(ctx, c, c.objects.claims, konductorv1.KindClaim, claimName)
-	return t, claim, err
 }

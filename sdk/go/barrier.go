@@ -56,8 +56,17 @@ func (c *Client) DeleteBarrier(ctx context.Context, name string, opts ...Option)
 // other way round.
 func (c *Client) ArriveBarrier(ctx context.Context, name string, opts ...Option) error {
 	o := collect(opts)
+	bounded, cancel := o.bounded(ctx)
+	defer cancel()
+	err := c.arrive(bounded, name, o, opts)
+	return c.endedOr(bounded, o, ref(konductorv1.KindBarrier, name), "", err)
+}
+
+func (c *Client) arrive(ctx context.Context, name string, o options, opts []Option) error {
+	remaining := o
+	remaining.hasTimeout = o.lookOnce() // the limit in time is in ctx already
 	var barrier *konductorv1.Barrier
-	err := waitFor(ctx, c, c.objects.barriers, konductorv1.KindBarrier, name, o, func(b *konductorv1.Barrier) (bool, string, error) {
+	err := waitFor(ctx, c, c.objects.barriers, konductorv1.KindBarrier, name, remaining, func(b *konductorv1.Barrier) (bool, string, error) {
 		barrier = b
 		return true, "", nil
 	})

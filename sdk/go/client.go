@@ -7,6 +7,7 @@ import (
 	"os"
 	"strings"
 	"sync"
+	"sync/atomic"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
@@ -28,6 +29,8 @@ type Client struct {
 	metadata  metadata.Interface
 	notify    func(string)
 
+	// contacted says that the API server has answered before.
+	contacted atomic.Bool
 	// turns lets those who share this Client, and so an identity, take turns: to the operator they would be one holder.
 	turns turns
 }
@@ -154,42 +157,59 @@ func (c *Client) connect(config *rest.Config) error {
 	return nil
 }
 
-// turns is a set of locks by name.
+// turns is a set of locks by name. A name that nobody uses takes no room.
 type turns struct {
 	mu    sync.Mutex
-	locks map[string]chan struct{}
+	locks map[string]*turn
 }
 
-func (t *turns) lock(name string) chan struct{} {
+type turn struct {
+	lock  chan struct{} // holds one while somebody has the turn
+	users int           // those who have it or wait for it
+}
+
+// use returns the lock of that name, and what to call when it is not used any more.
+func (t *turns) use(name string) (chan struct{}, func()) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if t.locks == nil {
-		t.locks = map[string]chan struct{}{}
+		t.locks = map[string]*turn{}
 	}
-	if t.locks[name] == nil {
-		t.locks[name] = make(chan struct{}, 1)
+	one, ok := t.locks[name]
+	if !ok {
+		one = &turn{lock: make(chan struct{}, 1)}
+		t.locks[name] = one
 	}
-	return t.locks[name]
+	one.users++
+	return one.lock, func() {
+		t.mu.Lock()
+		defer t.mu.Unlock()
+		if one.users--; one.users == 0 {
+			delete(t.locks, name)
+		}
+	}
 }
 
 // take waits for the lock of that name and returns what gives it back.
 func (t *turns) take(ctx context.Context, name string) (func(), error) {
-	lock := t.lock(name)
+	lock, unuse := t.use(name)
 	select {
 	case lock <- struct{}{}:
-		return sync.OnceFunc(func() { <-lock }), nil
+		return sync.OnceFunc(func() { <-lock; unuse() }), nil
 	case <-ctx.Done():
+		unuse()
 		return nil, context.Cause(ctx)
 	}
 }
 
 // tryTake takes the lock of that name if nobody has it.
 func (t *turns) tryTake(name string) (func(), bool) {
-	lock := t.lock(name)
+	lock, unuse := t.use(name)
 	select {
 	case lock <- struct{}{}:
-		return sync.OnceFunc(func() { <-lock }), true
+		return sync.OnceFunc(func() { <-lock; unuse() }), true
 	default:
+		unuse()
 		return nil, false
 	}
 }

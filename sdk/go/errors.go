@@ -87,13 +87,16 @@ func (e *ForbiddenError) Error() string {
 
 // Grant returns the command that gives the missing right.
 func (e *ForbiddenError) Grant() string {
-	subject := "--user=" + e.User
+	binding, subject := "konductor-participant", "--user="+e.User
 	if account, ok := strings.CutPrefix(e.User, "system:serviceaccount:"); ok {
 		subject = "--serviceaccount=" + account
+		// A name of its own, so that the command also works where another account has been granted the right before.
+		_, name, _ := strings.Cut(account, ":")
+		binding += "-" + name
 	} else if e.User == "" {
 		subject = "--user=USER"
 	}
-	return fmt.Sprintf("kubectl create rolebinding konductor-participant --clusterrole=konductor-participant %s --namespace=%s", subject, e.Namespace)
+	return fmt.Sprintf("kubectl create rolebinding %s --clusterrole=konductor-participant %s --namespace=%s", binding, subject, e.Namespace)
 }
 
 func (e *ForbiddenError) Unwrap() error { return e.err }

@@ -15,7 +15,8 @@ import (
 )
 
 // Hold is a lease, or permits of a semaphore, that this process holds. Unless it was acquired Detached, it is renewed
-// in the background until it is released or lost. It is safe for concurrent use.
+// in the background until it is released or lost, also when the context it was acquired with is done: work that is told
+// to stop takes a while, and nobody else may begin before it has. So release every hold. It is safe for concurrent use.
 type Hold struct {
 	client *Client
 	object string // as KIND/NAME
@@ -25,11 +26,14 @@ type Hold struct {
 	token  int64
 	ttl    time.Duration // zero: as long as the Pod
 
-	ctx    context.Context
+	ctx    context.Context // the holder's
 	cancel context.CancelCauseFunc
 	lost   chan struct{}
-	ended  sync.WaitGroup // the background work
-	leave  func()         // lets the next with the same identity take its turn
+
+	work  context.Context // of the background work
+	stop  context.CancelFunc
+	ended sync.WaitGroup
+	leave func() // lets the next with the same identity take its turn; nil: it has none
 
 	mu       sync.Mutex
 	renewals int64
@@ -62,7 +66,8 @@ func (h *Hold) Context() context.Context { return h.ctx }
 // Release gives the hold back and ends the background work. It returns a *LostError when the hold had been lost before,
 // so that others may have held in the meantime. To release again does nothing.
 //
-// Use a context that is not done: hold.Release(context.WithoutCancel(ctx)).
+// It waits out an API server that is away, for as long as ctx allows and up to 5 s longer. When that was too short it
+// returns an error and goes on in the background, since others wait for the hold.
 func (h *Hold) Release(ctx context.Context) error {
 	h.mu.Lock()
 	if h.released {
@@ -71,10 +76,10 @@ func (h *Hold) Release(ctx context.Context) error {
 	}
 	h.released = true
 	h.mu.Unlock()
-	h.cancel(errReleased)
-	h.ended.Wait()
-	defer h.leave()
-	err := h.client.deleteClaim(ctx, h.claim, h.uid)
+	h.end(errReleased)
+	err := h.client.giveBack(ctx, h.leave, func(ctx context.Context) error {
+		return h.client.deleteClaim(ctx, h.claim, h.uid)
+	})
 	if reason := h.lostReason(); reason != nil {
 		return reason
 	}
@@ -82,6 +87,13 @@ func (h *Hold) Release(ctx context.Context) error {
 		return &LostError{Object: h.object, Reason: "its claim was deleted"}
 	}
 	return h.client.explain(err, "delete", plural(konductorv1.KindClaim), h.claim)
+}
+
+// end ends the hold's context and the background work.
+func (h *Hold) end(cause error) {
+	h.cancel(cause)
+	h.stop()
+	h.ended.Wait()
 }
 
 func (h *Hold) lostReason() error {
@@ -102,6 +114,7 @@ func (h *Hold) lose(reason string) {
 	if first {
 		close(h.lost)
 		h.cancel(err)
+		h.stop()
 	}
 }
 
@@ -144,11 +157,11 @@ func endOfClaim(err error) string {
 	}
 }
 
-// keep renews the hold and watches over it until ctx is done.
-func (h *Hold) keep(ctx context.Context) {
-	h.ended.Go(func() { h.watchClaim(ctx) })
+// keep renews the hold and watches over it until it is released or lost.
+func (h *Hold) keep() {
+	h.ended.Go(func() { h.watchClaim(h.work) })
 	if h.ttl > 0 {
-		h.ended.Go(func() { h.renewInTime(ctx) })
+		h.ended.Go(func() { h.renewInTime(h.work) })
 	}
 }
 

@@ -12,14 +12,15 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/fields"
 	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/watch"
 )
 
 const (
 	// Requests are repeated while the API server is out of reach, with growing pauses.
 	firstPause, longestPause = 50 * time.Millisecond, 2 * time.Second
-	// firstContact is how long a call tries to reach an API server that has not answered it yet. After the first answer
-	// it tries for ever: a server that was there comes back.
+	// firstContact is how long a call tries to reach an API server that has never answered this Client. After the first
+	// answer it tries for ever: a server that was there comes back.
 	firstContact = 30 * time.Second
 	// operatorAnswers is after which time without any sign of an operator people are told so.
 	operatorAnswers = 5 * time.Second
@@ -49,9 +50,8 @@ func (o *options) ended(ctx context.Context, object, status string) error {
 
 // backoff is the pause between tries, and how long there have been none that succeeded.
 type backoff struct {
-	pause     time.Duration
-	since     time.Time
-	contacted bool
+	pause time.Duration
+	since time.Time
 }
 
 // wait pauses before the next try. It returns err itself when it is no use to try again.
@@ -59,7 +59,7 @@ func (b *backoff) wait(ctx context.Context, c *Client, err error) error {
 	if b.since.IsZero() {
 		b.since, b.pause = time.Now(), firstPause
 	}
-	if !b.contacted && time.Since(b.since) > firstContact {
+	if !c.contacted.Load() && time.Since(b.since) > firstContact {
 		return fmt.Errorf("can't reach the API server: %w", err)
 	}
 	if b.pause == longestPause {
@@ -81,7 +81,10 @@ func (b *backoff) wait(ctx context.Context, c *Client, err error) error {
 }
 
 // succeeded takes note that the API server answers.
-func (b *backoff) succeeded() { *b = backoff{contacted: true} }
+func (b *backoff) succeeded(c *Client) {
+	*b = backoff{}
+	c.contacted.Store(true)
+}
 
 // retry makes a request until it succeeds or fails for good.
 func (c *Client) retry(ctx context.Context, request func() error) error {
@@ -90,6 +93,9 @@ func (c *Client) retry(ctx context.Context, request func() error) error {
 		err := request()
 		if err != nil && ctx.Err() != nil {
 			return context.Cause(ctx)
+		}
+		if err == nil {
+			b.succeeded(c)
 		}
 		if err == nil || !passing(err) {
 			return err
@@ -118,7 +124,7 @@ func followFrom[T object, L runtime.Object](ctx context.Context, c *Client, r wa
 	if name == "" {
 		return errNoName
 	}
-	f := follower[T, L]{resource: r, see: see, revision: revision}
+	f := follower[T, L]{client: c, resource: r, see: see, revision: revision}
 	f.options.FieldSelector = fields.OneTermEqualSelector("metadata.name", name).String()
 	for {
 		done, err := f.once(ctx)
@@ -148,6 +154,7 @@ type watched[L runtime.Object] interface {
 }
 
 type follower[T object, L runtime.Object] struct {
+	client   *Client
 	resource watched[L]
 	options  metav1.ListOptions
 	see      func(T) (bool, error)
@@ -172,7 +179,7 @@ func (f *follower[T, L]) once(ctx context.Context) (done bool, err error) {
 		return false, err
 	}
 	defer w.Stop()
-	f.backoff.succeeded()
+	f.backoff.succeeded(f.client)
 	for {
 		select {
 		case <-ctx.Done():
@@ -193,7 +200,7 @@ func (f *follower[T, L]) list(ctx context.Context) (done bool, err error) {
 	if err != nil {
 		return false, err
 	}
-	f.backoff.succeeded()
+	f.backoff.succeeded(f.client)
 	access, err := meta.ListAccessor(list)
 	if err != nil {
 		return false, err
@@ -251,12 +258,14 @@ func waitFor[T object, L runtime.Object](ctx context.Context, c *Client, r watch
 	ctx, cancel := o.bounded(ctx)
 	defer cancel()
 	var none T
-	seen, told := false, false
+	var seen types.UID
+	told := false
 	status := ""
 	err := follow(ctx, c, r, name, func(obj T) (bool, error) {
-		if obj == none {
-			missing := &NotFoundError{Kind: kind, Name: name, Namespace: c.namespace, Deleted: seen}
-			if seen || o.failIfMissing || o.lookOnce() {
+		// After a long loss of connection its deletion may show only by another in its place.
+		if obj == none || (seen != "" && obj.GetUID() != seen) {
+			missing := &NotFoundError{Kind: kind, Name: name, Namespace: c.namespace, Deleted: seen != ""}
+			if seen != "" || o.failIfMissing || o.lookOnce() {
 				return true, missing
 			}
 			status = "it does not exist"
@@ -266,7 +275,7 @@ func waitFor[T object, L runtime.Object](ctx context.Context, c *Client, r watch
 			}
 			return false, nil
 		}
-		seen = true
+		seen = obj.GetUID()
 		done, now, err := settled(obj)
 		status = now
 		if !done && err == nil && o.lookOnce() {

@@ -69,13 +69,13 @@ func MultiCall(tag, name, binary string, names []string) (Image, error) {
 // static refuses programs that would not start in an image of their own.
 func static(binary string) error {
 	f, err := elf.Open(binary)
-	if err != nil {
-		if _, ok := errors.AsType[*elf.FormatError](err); ok {
-			return fmt.Errorf("%s is not a Linux program: build it with GOOS=linux", binary)
-		}
+	if _, ok := errors.AsType[*fs.PathError](err); ok {
 		return err
 	}
-	defer f.Close()
+	if err != nil {
+		return fmt.Errorf("%s is not a Linux program: build it with GOOS=linux", binary)
+	}
+	defer func() { _ = f.Close() }()
 	if want := machine(runtime.GOARCH); want != f.Machine {
 		return fmt.Errorf("%s is for %s, not for %s", binary, f.Machine, want)
 	}

@@ -24,7 +24,8 @@ type tool struct {
 type binary struct {
 	name string
 	pkg  string
-	// hint is how long a first build takes on two cores, for the progress line.
+	// hint is how long a first build takes on two cores, for the progress line,
+	// when those above it in the same module were built before.
 	hint string
 }
 
@@ -38,17 +39,17 @@ func catalog() []tool {
 			folder: "kubernetes", module: "k8s.io/kubernetes",
 			binaries: []binary{
 				{"kube-apiserver", "k8s.io/kubernetes/cmd/kube-apiserver", "about 4 min"},
-				{"kube-controller-manager", "k8s.io/kubernetes/cmd/kube-controller-manager", "about 1 min"},
+				{"kube-controller-manager", "k8s.io/kubernetes/cmd/kube-controller-manager", "about 2 min"},
 				{"kube-scheduler", "k8s.io/kubernetes/cmd/kube-scheduler", "under 1 min"},
-				{"kubectl", "k8s.io/kubernetes/cmd/kubectl", "about 1 min"},
-				{"kubelet", "k8s.io/kubernetes/cmd/kubelet", "about 2 min"},
+				{"kubectl", "k8s.io/kubernetes/cmd/kubectl", "under 1 min"},
+				{"kubelet", "k8s.io/kubernetes/cmd/kubelet", "about 1 min"},
 			},
 			stamp: []string{"k8s.io/component-base/version", "k8s.io/client-go/pkg/version"},
 		},
 		{
 			folder: "containerd", module: "github.com/containerd/containerd/v2",
 			binaries: []binary{
-				{"containerd", "github.com/containerd/containerd/v2/cmd/containerd", "about 2 min"},
+				{"containerd", "github.com/containerd/containerd/v2/cmd/containerd", "about 1 min"},
 				{"containerd-shim-runc-v2", "github.com/containerd/containerd/v2/cmd/containerd-shim-runc-v2", "seconds"},
 				{"ctr", "github.com/containerd/containerd/v2/cmd/ctr", "seconds"},
 			},
@@ -80,7 +81,7 @@ func catalog() []tool {
 		},
 		{
 			folder: "golangci-lint", module: "github.com/golangci/golangci-lint/v2",
-			binaries: []binary{{"golangci-lint", "github.com/golangci/golangci-lint/v2/cmd/golangci-lint", "some minutes"}},
+			binaries: []binary{{"golangci-lint", "github.com/golangci/golangci-lint/v2/cmd/golangci-lint", "about 1 min"}},
 		},
 		{folder: "shell", binaries: []binary{{"shell", ".", "seconds"}}},
 		{folder: "pause", binaries: []binary{{"pause", ".", "seconds"}}},

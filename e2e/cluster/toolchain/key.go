@@ -66,7 +66,7 @@ func key(dir, version, goenv string, tl tool) (string, error) {
 		if err != nil {
 			return err
 		}
-		defer f.Close()
+		defer func() { _ = f.Close() }()
 		// Name and length first: otherwise a byte could move from one file to the next unnoticed.
 		info, err := f.Stat()
 		if err != nil {

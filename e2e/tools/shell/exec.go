@@ -154,7 +154,7 @@ func (c *call) inputs(files []string, each func(name string, r io.Reader) error)
 			return err
 		}
 		err = each(name, f)
-		f.Close()
+		_ = f.Close()
 		if err != nil {
 			return err
 		}

@@ -27,7 +27,7 @@ const killDelay = 5 * time.Second
 func main() {
 	if os.Getenv("HOSTNAME") == "" {
 		if name, err := os.Hostname(); err == nil {
-			os.Setenv("HOSTNAME", name)
+			_ = os.Setenv("HOSTNAME", name)
 		}
 	}
 	os.Exit(run(os.Args))

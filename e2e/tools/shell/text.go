@@ -406,7 +406,7 @@ func tee(c *call) error {
 		if err != nil {
 			return err
 		}
-		defer f.Close()
+		defer func() { _ = f.Close() }()
 		outputs = append(outputs, f)
 	}
 	_, err = io.Copy(io.MultiWriter(outputs...), c.in)

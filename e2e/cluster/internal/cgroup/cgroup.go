@@ -134,7 +134,7 @@ func mounts() ([]mount, error) {
 		}
 		return nil, err
 	}
-	defer f.Close()
+	defer func() { _ = f.Close() }()
 	var found []mount
 	seen := map[string]bool{}
 	for scanner := bufio.NewScanner(f); scanner.Scan(); {

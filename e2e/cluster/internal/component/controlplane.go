@@ -38,8 +38,8 @@ func (p Plan) spec(name string, args ...string) process.Spec {
 
 // Etcd keeps what the API server stores.
 func (p Plan) Etcd() Component {
-	client := "http://" + hostPort(loopback, p.Ports.Etcd)
-	peer := "http://" + hostPort(loopback, p.Ports.EtcdPeer)
+	client := "http://" + onLoopback(p.Ports.Etcd)
+	peer := "http://" + onLoopback(p.Ports.EtcdPeer)
 	return Component{
 		Spec: p.spec(Etcd,
 			"--name=konductor",
@@ -69,7 +69,7 @@ func (p Plan) APIServer() Component {
 		bind, advertise = "0.0.0.0", ServiceIP
 	}
 	args := []string{
-		"--etcd-servers=http://" + hostPort(loopback, p.Ports.Etcd),
+		"--etcd-servers=http://" + onLoopback(p.Ports.Etcd),
 		"--bind-address=" + bind,
 		"--advertise-address=" + advertise,
 		fmt.Sprintf("--secure-port=%d", p.Ports.APIServer),
@@ -100,7 +100,7 @@ func (p Plan) APIServer() Component {
 	}
 	return Component{
 		Spec:  p.spec(APIServer, args...),
-		Probe: httpProbe("https://"+hostPort(loopback, p.Ports.APIServer)+"/readyz?verbose", p.Layout.PKI("ca.crt"), p.Access.Token),
+		Probe: httpProbe("https://"+onLoopback(p.Ports.APIServer)+"/readyz?verbose", p.Layout.PKI("ca.crt"), p.Access.Token),
 	}
 }
 
@@ -125,7 +125,7 @@ func (p Plan) ControllerManager() Component {
 			// It is created if missing, by default below /usr.
 			"--flex-volume-plugin-dir="+p.Layout.Data("volume-plugins"),
 		),
-		Probe: httpProbe("https://"+hostPort(loopback, p.Ports.ControllerManager)+"/healthz", "", ""),
+		Probe: httpProbe("https://"+onLoopback(p.Ports.ControllerManager)+"/healthz", "", ""),
 	}
 }
 
@@ -133,6 +133,6 @@ func (p Plan) ControllerManager() Component {
 func (p Plan) Scheduler() Component {
 	return Component{
 		Spec:  p.spec(Scheduler, "--config="+p.Layout.Config("scheduler.json"), "--bind-address="+loopback, fmt.Sprintf("--secure-port=%d", p.Ports.Scheduler)),
-		Probe: httpProbe("https://"+hostPort(loopback, p.Ports.Scheduler)+"/healthz", "", ""),
+		Probe: httpProbe("https://"+onLoopback(p.Ports.Scheduler)+"/healthz", "", ""),
 	}
 }

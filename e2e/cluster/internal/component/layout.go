@@ -115,7 +115,7 @@ func freePort(next func(n int) int, taken map[int]bool) (int, error) {
 		if taken[port] {
 			continue
 		}
-		l, err := net.Listen("tcp", hostPort(loopback, port))
+		l, err := net.Listen("tcp", onLoopback(port))
 		if err != nil {
 			last = err
 			continue
@@ -125,7 +125,7 @@ func freePort(next func(n int) int, taken map[int]bool) (int, error) {
 	return 0, fmt.Errorf("no free port between %d and %d on loopback: %w", firstPort, lastPort, last)
 }
 
-func hostPort(host string, port int) string { return net.JoinHostPort(host, strconv.Itoa(port)) }
+func onLoopback(port int) string { return net.JoinHostPort(loopback, strconv.Itoa(port)) }
 
 // Images is where image archives wait to be imported by a new node.
 func (l Layout) Images() string { return l.path("images") }

@@ -38,7 +38,7 @@ func (p Plan) Kubelet() Component {
 			"--hostname-override="+NodeName,
 			"--node-ip="+NodeIP,
 		),
-		Probe: httpProbe(fmt.Sprintf("http://%s/healthz", hostPort(loopback, p.Ports.KubeletHealth)), "", ""),
+		Probe: httpProbe(fmt.Sprintf("http://%s/healthz", onLoopback(p.Ports.KubeletHealth)), "", ""),
 	}
 }
 

@@ -49,7 +49,7 @@ func httpProbe(url, caFile, token string) Probe {
 		if err != nil {
 			return err
 		}
-		defer resp.Body.Close()
+		defer func() { _ = resp.Body.Close() }()
 		body, err := io.ReadAll(io.LimitReader(resp.Body, 4<<10))
 		if err != nil {
 			return err

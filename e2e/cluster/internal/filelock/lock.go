@@ -28,15 +28,15 @@ func Acquire(ctx context.Context, path string, busy func()) (release func(), err
 				return nil, err
 			}
 		} else if err != nil {
-			f.Close()
+			_ = f.Close()
 			return nil, err
 		}
 		// The holder before may have removed the file: then this is a lock on
 		// nothing, and the next one to come would get another.
 		if same(f, path) {
-			return func() { f.Close() }, nil
+			return func() { _ = f.Close() }, nil
 		}
-		f.Close()
+		_ = f.Close()
 	}
 }
 
@@ -47,14 +47,14 @@ func wait(ctx context.Context, f *os.File) error {
 	select {
 	case err := <-locked:
 		if err != nil {
-			f.Close()
+			_ = f.Close()
 		}
 		return err
 	case <-ctx.Done():
 		// flock can't be interrupted: let go of the lock should it still come.
 		go func() {
-			<-locked
-			f.Close()
+			_ = <-locked
+			_ = f.Close()
 		}()
 		return ctx.Err()
 	}

@@ -70,7 +70,7 @@ func arrangeFolders(o Options) error {
 	open := map[string]int{}
 	defer func() {
 		for _, fd := range open {
-			unix.Close(fd)
+			_ = unix.Close(fd)
 		}
 	}()
 	sources := map[string]string{} // by target

@@ -25,10 +25,12 @@ func setUpNetwork(o Options) error {
 	if err := addAddresses(bridge, o.BridgeAddress); err != nil {
 		return err
 	}
-	// A Pod that calls out of the cluster is then told at once that there is no
-	// way; otherwise its packets would vanish.
-	if err := os.WriteFile("/proc/sys/net/ipv4/ip_forward", []byte("1"), 0o644); err != nil {
-		return fmt.Errorf("forwarding: %w", err)
+	// A Pod that calls out of the cluster, or asks the name server there isn't, is
+	// told so at once and every time; otherwise it would wait for an answer.
+	for name, value := range map[string]string{"ip_forward": "1", "icmp_ratelimit": "0"} {
+		if err := os.WriteFile("/proc/sys/net/ipv4/"+name, []byte(value), 0o644); err != nil {
+			return fmt.Errorf("set %s: %w", name, err)
+		}
 	}
 	return nil
 }

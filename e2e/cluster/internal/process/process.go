@@ -61,7 +61,7 @@ func (g *Group) Start(spec Spec) (*Process, error) {
 	if err != nil {
 		return nil, fmt.Errorf("start %s: %w", spec.Name, err)
 	}
-	defer logFile.Close() // the child has its own copy
+	defer func() { _ = logFile.Close() }() // the child has its own copy
 
 	cmd := exec.Command(spec.Path, spec.Args...)
 	cmd.Env = append([]string{}, spec.Env...)

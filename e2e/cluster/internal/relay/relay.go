@@ -13,7 +13,7 @@ import (
 // and back. A connection that can't be passed on is reset, which clients take for
 // what it is: nobody listening.
 func Serve(ctx context.Context, listener *net.TCPListener, dial func(context.Context) (*net.TCPConn, error)) error {
-	stop := context.AfterFunc(ctx, func() { listener.Close() })
+	stop := context.AfterFunc(ctx, func() { _ = listener.Close() })
 	defer stop()
 	for {
 		conn, err := listener.AcceptTCP()
@@ -31,23 +31,23 @@ func pass(ctx context.Context, from *net.TCPConn, dial func(context.Context) (*n
 	to, err := dial(ctx)
 	if err != nil {
 		_ = from.SetLinger(0)
-		from.Close()
+		_ = from.Close()
 		return
 	}
 	var both sync.WaitGroup
 	both.Go(func() { oneWay(to, from) })
 	both.Go(func() { oneWay(from, to) })
 	both.Wait()
-	from.Close()
-	to.Close()
+	_ = from.Close()
+	_ = to.Close()
 }
 
 // oneWay passes on the end of the stream too. After an error, a reset say, the
 // other direction has no use either.
 func oneWay(dst, src *net.TCPConn) {
 	if _, err := io.Copy(dst, src); err != nil {
-		dst.Close()
-		src.Close()
+		_ = dst.Close()
+		_ = src.Close()
 		return
 	}
 	_ = dst.CloseWrite()

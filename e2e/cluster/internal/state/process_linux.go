@@ -31,7 +31,7 @@ func parseStat(data []byte) (string, error) {
 		return "", fmt.Errorf("unexpected process stat %q", data)
 	}
 	fields := strings.Fields(string(data[end+1:]))
-	const state, start = 3 - 3, 22 - 3
+	const state, start = 0, 22 - 3 // the third field is the first here
 	if len(fields) <= start {
 		return "", fmt.Errorf("unexpected process stat %q", data)
 	}
@@ -86,7 +86,7 @@ func (p ProcessID) Kill(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("process %d: %w", p.PID, err)
 	}
-	defer unix.Close(fd)
+	defer func() { _ = unix.Close(fd) }()
 	if !p.Alive() {
 		return nil
 	}

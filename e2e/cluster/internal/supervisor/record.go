@@ -81,11 +81,12 @@ func ControlSocket(dir string) string {
 	return filepath.Join(SocketDir(dir), name)
 }
 
-// Owned lists all that a cluster puts into its folder.
-func Owned(dir string) []string {
+// owned lists all that a cluster puts down, but for the lock. The record goes last:
+// while it is there, a second attempt at removal knows what to do.
+func owned(dir string) []string {
 	return []string{
 		filepath.Join(dir, "bin"), DataDir(dir), LogDir(dir), Kubeconfig(dir),
-		ControlSocket(dir), SocketDir(dir), recordFile(dir), LockFile(dir),
+		ControlSocket(dir), SocketDir(dir), recordFile(dir),
 	}
 }
 
@@ -124,14 +125,25 @@ func (r Record) plan() component.Plan {
 	}
 }
 
-// Remove removes the files of the cluster in dir, and dir itself unless something
-// else is in it. The record goes last but for the lock: while it is there, a
-// second attempt knows what to do.
-func Remove(dir string) error {
-	for _, path := range Owned(dir) {
+// RemoveFiles removes all files of the cluster in dir but its lock, which the caller
+// holds.
+func RemoveFiles(dir string) error {
+	for _, path := range owned(dir) {
 		if err := os.RemoveAll(path); err != nil {
 			return err
 		}
+	}
+	return nil
+}
+
+// Remove is RemoveFiles, and removes the lock as well, and dir unless something else
+// is in it.
+func Remove(dir string) error {
+	if err := RemoveFiles(dir); err != nil {
+		return err
+	}
+	if err := os.RemoveAll(LockFile(dir)); err != nil {
+		return err
 	}
 	_ = os.Remove(dir)
 	return nil

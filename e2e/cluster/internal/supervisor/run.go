@@ -88,7 +88,7 @@ func Run(ctx context.Context, dir string, logf func(format string, args ...any))
 
 func listener(fd uintptr) (net.Listener, error) {
 	f := os.NewFile(fd, "listener")
-	defer f.Close()
+	defer func() { _ = f.Close() }()
 	l, err := net.FileListener(f)
 	if err != nil {
 		return nil, fmt.Errorf("descriptor %d is no listener: this command is for \"cluster up\" to use: %w", fd, err)
@@ -196,7 +196,7 @@ func (s *run) importArchives(ctx context.Context) error {
 			return err
 		}
 		err = s.importImage(ctx, f)
-		f.Close()
+		_ = f.Close()
 		if err != nil {
 			return fmt.Errorf("%s: %w", filepath.Base(path), err)
 		}

@@ -1,0 +1,140 @@
+package crd
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"path/filepath"
+	"testing"
+	"time"
+
+	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/fields"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/watch"
+	"k8s.io/client-go/kubernetes/scheme"
+	"k8s.io/client-go/rest"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/yaml"
+
+	konductorv1 "github.com/LogicIQ/konductor/apis/v1"
+	"github.com/LogicIQ/konductor/e2e/cluster"
+)
+
+// The API server that all tests share, and a client with all rights. Each test works on objects of its own.
+var (
+	config *rest.Config
+	api    client.WithWatch
+)
+
+func TestMain(m *testing.M) {
+	os.Exit(run(m))
+}
+
+func run(m *testing.M) (code int) {
+	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Minute)
+	defer cancel()
+	plane, err := cluster.StartControlPlane(ctx, cluster.ControlPlaneOptions{})
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "starting the control plane:", err)
+		return 1
+	}
+	defer func() {
+		if err := plane.Close(); err != nil {
+			fmt.Fprintln(os.Stderr, "stopping the control plane:", err)
+			code = 1
+		}
+	}()
+	config = plane.Config()
+	if err := connect(ctx); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
+	return m.Run()
+}
+
+// connect makes the client, creates the resource types and waits until they are served.
+func connect(ctx context.Context) (err error) {
+	types := runtime.NewScheme()
+	for _, add := range []func(*runtime.Scheme) error{scheme.AddToScheme, apiextensionsv1.AddToScheme, konductorv1.AddToScheme} {
+		if err := add(types); err != nil {
+			return err
+		}
+	}
+	if api, err = client.NewWithWatch(config, client.Options{Scheme: types}); err != nil {
+		return err
+	}
+	crds, err := resourceTypes()
+	if err != nil {
+		return err
+	}
+	for _, crd := range crds {
+		if err := api.Create(ctx, crd); err != nil {
+			return fmt.Errorf("creating %s: %w", crd.Name, err)
+		}
+		if err := established(ctx, crd.Name); err != nil {
+			return err
+		}
+	}
+	// A new client, for one that asked for the kinds too early remembers that there were none.
+	api, err = client.NewWithWatch(config, client.Options{Scheme: types})
+	return err
+}
+
+// resourceTypes are the CustomResourceDefinitions that the chart installs.
+func resourceTypes() (crds []*apiextensionsv1.CustomResourceDefinition, err error) {
+	files, err := filepath.Glob("../../charts/konductor/files/crds/*.yaml")
+	if err != nil || len(files) == 0 {
+		return nil, fmt.Errorf("the chart has no resource types (%v)", err)
+	}
+	for _, file := range files {
+		text, err := os.ReadFile(file)
+		if err != nil {
+			return nil, err
+		}
+		crd := &apiextensionsv1.CustomResourceDefinition{}
+		if err := yaml.UnmarshalStrict(text, crd); err != nil {
+			return nil, fmt.Errorf("%s: %w", file, err)
+		}
+		crds = append(crds, crd)
+	}
+	return crds, nil
+}
+
+// established waits until the API server serves the resource type.
+func established(ctx context.Context, name string) error {
+	w, err := api.Watch(ctx, &apiextensionsv1.CustomResourceDefinitionList{}, &client.ListOptions{
+		FieldSelector: fields.OneTermEqualSelector(metav1.ObjectNameField, name),
+	})
+	if err != nil {
+		return err
+	}
+	defer w.Stop()
+	for {
+		select {
+		case e, ok := <-w.ResultChan():
+			if !ok {
+				return fmt.Errorf("the watch of %s ended", name)
+			}
+			if isEstablished(e) {
+				return nil
+			}
+		case <-ctx.Done():
+			return fmt.Errorf("%s is not served: %w", name, ctx.Err())
+		}
+	}
+}
+
+func isEstablished(e watch.Event) bool {
+	crd, ok := e.Object.(*apiextensionsv1.CustomResourceDefinition)
+	if !ok {
+		return false
+	}
+	for _, c := range crd.Status.Conditions {
+		if c.Type == apiextensionsv1.Established && c.Status == apiextensionsv1.ConditionTrue {
+			return true
+		}
+	}
+	return false
+}

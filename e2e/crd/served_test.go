@@ -1,0 +1,367 @@
+package crd
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/fields"
+	"k8s.io/client-go/discovery"
+	"k8s.io/client-go/kubernetes/scheme"
+	"k8s.io/client-go/rest"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	konductorv1 "github.com/LogicIQ/konductor/apis/v1"
+)
+
+// plain is the smallest manifest of each kind.
+func plain() map[string]string {
+	return map[string]string{
+		konductorv1.KindBarrier:   barrier(`expected: 1`),
+		konductorv1.KindGate:      gate(`{type: Job, name: a}`),
+		konductorv1.KindLease:     `{kind: Lease}`,
+		konductorv1.KindSemaphore: semaphore(`permits: 1`),
+		konductorv1.KindClaim:     claim(``),
+		konductorv1.KindArrival:   arrival(`barrier: b, participant: me`),
+	}
+}
+
+// at returns the value at a path of an object, or nil.
+func at(t *testing.T, obj *unstructured.Unstructured, path ...string) any {
+	t.Helper()
+	v, _, err := unstructured.NestedFieldNoCopy(obj.Object, path...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return v
+}
+
+func TestDefaults(t *testing.T) {
+	created := mustCreate(t.Context(), t, claim(``))
+	read := created.DeepCopy()
+	if err := api.Get(t.Context(), client.ObjectKeyFromObject(created), read); err != nil {
+		t.Fatal(err)
+	}
+	for where, obj := range map[string]*unstructured.Unstructured{"in the answer": created, "when read": read} {
+		for path, want := range map[string]any{
+			"spec.permits": int64(1), "spec.priority": int64(0), "spec.whenBusy": "Wait", "spec.renewals": int64(0), "status.phase": "Pending",
+		} {
+			if got := at(t, obj, strings.Split(path, ".")...); got != want {
+				t.Errorf("%s: %s is %v, want %v", where, path, got, want)
+			}
+		}
+	}
+}
+
+// TestStatusIsTheOperatorsAlone checks that who may write an object may not write its status by the way, and the other
+// way round.
+func TestStatusIsTheOperatorsAlone(t *testing.T) {
+	invented := map[string]string{
+		konductorv1.KindBarrier: "Open", konductorv1.KindGate: "Open", konductorv1.KindLease: "Held", konductorv1.KindSemaphore: "Full", konductorv1.KindClaim: "Refused",
+	}
+	for kind, phase := range invented {
+		t.Run(kind, func(t *testing.T) {
+			t.Parallel()
+			before := map[string]any{konductorv1.KindClaim: "Pending"}[kind]
+
+			obj := mustCreate(t.Context(), t, strings.TrimSuffix(plain()[kind], "}")+", status: {phase: "+phase+"}}")
+			if got := at(t, obj, "status", "phase"); got != before {
+				t.Errorf("a status in the manifest makes the phase %v, want %v", got, before)
+			}
+			if err := unstructured.SetNestedField(obj.Object, phase, "status", "phase"); err != nil {
+				t.Fatal(err)
+			}
+			if err := api.Update(t.Context(), obj); err != nil {
+				t.Fatal(err)
+			}
+			if got := at(t, obj, "status", "phase"); got != before {
+				t.Errorf("a status in an update makes the phase %v, want %v", got, before)
+			}
+
+			spec, generation := at(t, obj, "spec"), obj.GetGeneration()
+			mustWrite(t.Context(), t, obj, `{spec: {ttl: 9h}, metadata: {labels: {a: b}}, status: {phase: `+phase+`}}`)
+			if diff := cmp.Diff(spec, at(t, obj, "spec")); diff != "" {
+				t.Errorf("a write of the status changed the spec (-before +after):\n%s", diff)
+			}
+			if got := at(t, obj, "status", "phase"); got != phase {
+				t.Errorf("a write of the status makes the phase %v, want %v", got, phase)
+			}
+			if got := obj.GetGeneration(); got != generation {
+				t.Errorf("a write of the status raised the generation from %d to %d", generation, got)
+			}
+		})
+	}
+}
+
+// TestTwoCannotWriteOnTopOfEachOther is what all grants rest on.
+func TestTwoCannotWriteOnTopOfEachOther(t *testing.T) {
+	one := mustCreate(t.Context(), t, `{kind: Lease}`)
+	other := one.DeepCopy()
+	for who, obj := range map[string]*unstructured.Unstructured{"one": one, "other": other} {
+		status := map[string]any{"claimUID": who, "fencingToken": int64(1)}
+		if err := unstructured.SetNestedMap(obj.Object, status, "status"); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := api.Status().Update(t.Context(), one); err != nil {
+		t.Fatal(err)
+	}
+	if err := api.Status().Update(t.Context(), other); !apierrors.IsConflict(err) {
+		t.Errorf("the second write ended with %v, want a conflict", err)
+	}
+}
+
+func TestDiscovery(t *testing.T) {
+	d, err := discovery.NewDiscoveryClientForConfig(config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, lists, err := d.ServerGroupsAndResources()
+	if err != nil {
+		t.Fatal(err)
+	}
+	type resource struct {
+		Short, Category, Status string
+		Namespaced              bool
+	}
+	got := map[string]resource{}
+	taken := map[string]string{} // names and short names of everybody else
+	for _, list := range lists {
+		for _, r := range list.APIResources {
+			name, sub, isSub := strings.Cut(r.Name, "/")
+			switch {
+			case list.GroupVersion != konductorv1.GroupVersion().String():
+				for _, n := range append(r.ShortNames, name, r.SingularName) {
+					taken[n] = list.GroupVersion + " " + r.Kind
+				}
+			case isSub:
+				known := got[name]
+				known.Status = sub
+				got[name] = known
+			default:
+				known := got[name]
+				known.Short, known.Category, known.Namespaced = strings.Join(r.ShortNames, " "), strings.Join(r.Categories, " "), r.Namespaced
+				got[name] = known
+			}
+		}
+	}
+	want := map[string]resource{
+		"barriers":   {"kbar", "konductor", "status", true},
+		"gates":      {"kgate", "konductor", "status", true},
+		"leases":     {"klease", "konductor", "status", true},
+		"semaphores": {"ksem", "konductor", "status", true},
+		"claims":     {"kclaim", "", "status", true},
+		"arrivals":   {"karr", "", "", true},
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("resources differ (-want +got):\n%s", diff)
+	}
+	for name, r := range got {
+		if owner, ok := taken[r.Short]; ok {
+			t.Errorf("the short name %s of %s is also that of %s", r.Short, name, owner)
+		}
+	}
+}
+
+// TestTables asks for tables as kubectl does. Without -o wide they fit 80 characters with objects whose names have 30
+// characters and holders and participants whose names have 18, and the age stands last.
+func TestTables(t *testing.T) {
+	const name, who, width = "a-name-of-exactly-30-character", "a-holder-of-18-chr", 80
+	tests := map[string]struct {
+		fields, status string
+		narrow, wide   string
+	}{
+		"barriers": {`expected: 1000000, quorum: 1000000`, `{phase: Waiting, arrived: 1000000}`,
+			"Name Phase Arrived Expected Quorum Age", "Name Phase Arrived Expected Quorum Failed Opened Age"},
+		"gates": {`conditions: [{type: Job, name: a}]`, `{phase: Timeout, conditionsMet: 100, conditionsTotal: 100, conditions: [{type: Open, status: "False", reason: Waiting, message: it waits, lastTransitionTime: "2026-03-04T05:06:07Z"}]}`,
+			"Name Phase Met Total Age", "Name Phase Met Total Message Age"},
+		"leases": {``, `{phase: Available, holder: ` + who + `, fencingToken: 9007199254740993, waiting: 10000}`,
+			"Name Phase Holder Waiting Age", "Name Phase Holder Waiting Token Acquired Expires Age"},
+		"semaphores": {`permits: 1000000`, `{phase: Ready, inUse: 1000000, waiting: 1000000}`,
+			"Name Phase Permits In-Use Waiting Age", "Name Phase Permits In-Use Waiting Available Age"},
+		"claims": {`target: {kind: Lease, name: lock}, holder: ` + who, `{phase: Granted, fencingToken: 7}`,
+			"Name Phase Holder Age", "Name Phase Holder Kind Target Permits Priority Token Age"},
+		"arrivals": {`barrier: ` + name + `, participant: ` + who + `, failed: true, reason: the disk is full`, ``,
+			"Name Participant Failed Age", "Name Participant Failed Barrier Reason Age"},
+	}
+	kinds := map[string]string{"barriers": "Barrier", "gates": "Gate", "leases": "Lease", "semaphores": "Semaphore", "claims": "Claim", "arrivals": "Arrival"}
+	for resource, test := range tests {
+		t.Run(resource, func(t *testing.T) {
+			t.Parallel()
+			obj := mustCreate(t.Context(), t, fmt.Sprintf("{kind: %s, metadata: {name: %s}, spec: {%s}}", kinds[resource], name, test.fields))
+			if test.status != "" {
+				mustWrite(t.Context(), t, obj, "{status: "+test.status+"}")
+			}
+			table := tableOf(t, resource, name)
+			var narrow, wide []string
+			taken := 0
+			for i, c := range table.ColumnDefinitions {
+				wide = append(wide, c.Name)
+				if c.Description == "" {
+					t.Errorf("column %s has no description", c.Name)
+				}
+				if c.Priority > 0 {
+					continue
+				}
+				narrow = append(narrow, c.Name)
+				cell := fmt.Sprint(table.Rows[0].Cells[i])
+				if c.Name == "Age" {
+					cell = "364d" // as wide as it gets in a year
+				}
+				taken += max(len(cell), len(c.Name)) + len("   ")
+			}
+			if diff := cmp.Diff(test.narrow, strings.Join(narrow, " ")); diff != "" {
+				t.Errorf("columns differ (-want +got):\n%s", diff)
+			}
+			if diff := cmp.Diff(test.wide, strings.Join(wide, " ")); diff != "" {
+				t.Errorf("columns of -o wide differ (-want +got):\n%s", diff)
+			}
+			if taken -= len("   "); taken > width {
+				t.Errorf("the table takes %d characters, want at most %d", taken, width)
+			}
+		})
+	}
+}
+
+// tableOf reads one object as a table.
+func tableOf(t *testing.T, resource, name string) *metav1.Table {
+	t.Helper()
+	table := &metav1.Table{}
+	err := groupClient(t).Get().Namespace(metav1.NamespaceDefault).Resource(resource).Name(name).
+		SetHeader("Accept", "application/json;as=Table;v=v1;g=meta.k8s.io").
+		Do(t.Context()).Into(table)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(table.Rows) != 1 {
+		t.Fatalf("the table has %d rows, want 1", len(table.Rows))
+	}
+	return table
+}
+
+// groupClient is a client that asks for what it wants in so many words.
+func groupClient(t *testing.T) *rest.RESTClient {
+	t.Helper()
+	c := rest.CopyConfig(config)
+	gv := konductorv1.GroupVersion()
+	c.GroupVersion, c.APIPath = &gv, "/apis"
+	c.NegotiatedSerializer = scheme.Codecs.WithoutConversion()
+	asked, err := rest.RESTClientFor(c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return asked
+}
+
+func TestSelectableFields(t *testing.T) {
+	tests := map[string]struct{ manifest, status, one, other string }{
+		"a barrier by phase":           {barrier(`expected: 1`), `{status: {phase: Open}}`, "status.phase=Open", "status.phase=Failed"},
+		"a gate by phase":              {gate(`{type: Job, name: a}`), `{status: {phase: Failed}}`, "status.phase=Failed", "status.phase=Open"},
+		"a lease by phase":             {lease(``), `{status: {phase: Held}}`, "status.phase=Held", "status.phase=Available"},
+		"a lease by holder":            {lease(``), `{status: {holder: selected}}`, "status.holder=selected", "status.holder=select"},
+		"a semaphore by phase":         {semaphore(`permits: 1`), `{status: {phase: Full}}`, "status.phase=Full", "status.phase=Ready"},
+		"a claim by kind of target":    {claim(`target: {kind: Semaphore, name: x}`), ``, "spec.target.kind=Semaphore", "spec.target.kind=Lease"},
+		"a claim by name of target":    {claim(`target: {kind: Lease, name: selected}`), ``, "spec.target.name=selected", "spec.target.name=x"},
+		"a claim by holder":            {claim(`holder: selected`), ``, "spec.holder=selected", "spec.holder=x"},
+		"a claim by phase":             {claim(``), `{status: {phase: Refused}}`, "status.phase=Refused", "status.phase=Granted"},
+		"a new claim by phase":         {claim(``), ``, "status.phase=Pending", "status.phase=Granted"},
+		"a claim by several":           {claim(`holder: both, target: {kind: Lease, name: ours}`), ``, "spec.target.name=ours,spec.holder=both", "spec.target.name=ours,spec.holder=x"},
+		"an arrival by barrier":        {arrival(`barrier: selected, participant: x`), ``, "spec.barrier=selected", "spec.barrier=x"},
+		"an arrival by participant":    {arrival(`barrier: x, participant: selected`), ``, "spec.participant=selected", "spec.participant=x"},
+		"the rest by negative wording": {barrier(`expected: 1`), `{status: {phase: Timeout}}`, "status.phase!=Waiting", "status.phase!=Timeout"},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			obj := mustCreate(t.Context(), t, test.manifest)
+			if test.status != "" {
+				mustWrite(t.Context(), t, obj, test.status)
+			}
+			if !found(t, obj, test.one) {
+				t.Errorf("%s doesn't find it", test.one)
+			}
+			if found(t, obj, test.other) {
+				t.Errorf("%s finds it", test.other)
+			}
+		})
+	}
+	list := &unstructured.UnstructuredList{}
+	list.SetGroupVersionKind(konductorv1.GroupVersion().WithKind("LeaseList"))
+	err := api.List(t.Context(), list, &client.ListOptions{FieldSelector: fields.OneTermEqualSelector("status.claim", "x")})
+	refused(t, err, "field label not supported: status.claim")
+}
+
+// found reports whether a list with that field selector has the object.
+func found(t *testing.T, obj *unstructured.Unstructured, selector string) bool {
+	t.Helper()
+	parsed, err := fields.ParseSelector(selector)
+	if err != nil {
+		t.Fatal(err)
+	}
+	list := &unstructured.UnstructuredList{}
+	list.SetGroupVersionKind(obj.GroupVersionKind())
+	if err := api.List(t.Context(), list, &client.ListOptions{Namespace: obj.GetNamespace(), FieldSelector: parsed}); err != nil {
+		t.Fatal(err)
+	}
+	return slices.ContainsFunc(list.Items, func(u unstructured.Unstructured) bool { return u.GetUID() == obj.GetUID() })
+}
+
+// TestEveryFieldIsExplained walks the schemas that kubectl explain shows.
+func TestEveryFieldIsExplained(t *testing.T) {
+	crds, err := resourceTypes()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(crds) != 6 {
+		t.Errorf("there are %d resource types, want 6", len(crds))
+	}
+	for _, crd := range crds {
+		for _, v := range crd.Spec.Versions {
+			walk(crd.Spec.Names.Kind, v.Schema.OpenAPIV3Schema, func(path string, s *apiextensionsv1.JSONSchemaProps) {
+				if s.Description == "" {
+					t.Errorf("%s has no description", path)
+				}
+			})
+		}
+	}
+}
+
+// walk calls f with each property of a schema, but for metadata, which is not ours.
+func walk(path string, s *apiextensionsv1.JSONSchemaProps, f func(string, *apiextensionsv1.JSONSchemaProps)) {
+	f(path, s)
+	for name, property := range s.Properties {
+		if name == "metadata" {
+			continue
+		}
+		walk(path+"."+name, &property, f)
+	}
+	if s.Items != nil && s.Items.Schema != nil && len(s.Items.Schema.Properties) > 0 {
+		walk(path+"[]", s.Items.Schema, f)
+	}
+}
+
+// TestBoundsOfTheSchemaAreThoseOfTheCode compares what is said twice.
+func TestBoundsOfTheSchemaAreThoseOfTheCode(t *testing.T) {
+	crds, err := resourceTypes()
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := map[string]int64{"Semaphore.status.holders": konductorv1.MaxHolders, "Barrier.status.arrivals": konductorv1.MaxListedArrivals}
+	got := map[string]int64{}
+	for _, crd := range crds {
+		walk(crd.Spec.Names.Kind, crd.Spec.Versions[0].Schema.OpenAPIV3Schema, func(path string, s *apiextensionsv1.JSONSchemaProps) {
+			if _, ok := want[path]; ok && s.MaxItems != nil {
+				got[path] = *s.MaxItems
+			}
+		})
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("bounds differ (-code +schema):\n%s", diff)
+	}
+}

@@ -1,0 +1,86 @@
+package konductor
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+
+	konductorv1 "github.com/LogicIQ/konductor/apis/v1"
+)
+
+// RenewLease prolongs the hold that an earlier, Detached acquire of the same identity left. It returns a *LostError when
+// there is none any more. Options: WithHolder.
+func (c *Client) RenewLease(ctx context.Context, name string, opts ...Option) error {
+	return c.renew(ctx, konductorv1.KindLease, name, opts)
+}
+
+// RenewSemaphore does for a semaphore what RenewLease does for a lease.
+func (c *Client) RenewSemaphore(ctx context.Context, name string, opts ...Option) error {
+	return c.renew(ctx, konductorv1.KindSemaphore, name, opts)
+}
+
+func (c *Client) renew(ctx context.Context, kind, name string, opts []Option) error {
+	t, claim, err := c.ownClaim(ctx, kind, name, opts)
+	var none *NotFoundError
+	if errors.As(err, &none) && none.Kind == konductorv1.KindClaim {
+		return &LostError{Object: t.ref(), Reason: c.Holder(opts...) + " doesn't hold it"}
+	}
+	if err != nil {
+		return err
+	}
+	if claim.Status.Phase == konductorv1.ClaimPending {
+		return fmt.Errorf("%s waits for %s and doesn't hold it yet: there is nothing to renew", claim.Spec.Holder, t.ref())
+	}
+	hold := c.newHold(ctx, t, claim, time.Now())
+	defer hold.end(nil)
+	return hold.Renew(ctx)
+}
+
+// ReleaseLease gives back what an earlier, Detached acquire of the same identity left. It returns a *NotFoundError when
+// there is nothing, and a *LostError when the hold had expired. Options: WithHolder.
+func (c *Client) ReleaseLease(ctx context.Context, name string, opts ...Option) error {
+	return c.release(ctx, konductorv1.KindLease, name, opts)
+}
+
+// ReleaseSemaphore does for a semaphore what ReleaseLease does for a lease.
+func (c *Client) ReleaseSemaphore(ctx context.Context, name string, opts ...Option) error {
+	return c.release(ctx, konductorv1.KindSemaphore, name, opts)
+}
+
+func (c *Client) release(ctx context.Context, kind, name string, opts []Option) error {
+	t, claim, err := c.ownClaim(ctx, kind, name, opts)
+	var none *NotFoundError
+	if errors.As(err, &none) && none.Kind == konductorv1.KindClaim {
+		none.Message = fmt.Sprintf("%s neither holds %s nor waits for it", c.Holder(opts...), t.ref())
+	}
+	if err != nil {
+		return err
+	}
+	err = c.deleteClaim(ctx, claim.Name, claim.UID)
+	if apierrors.IsNotFound(err) || apierrors.IsConflict(err) {
+		return &LostError{Object: t.ref(), Reason: "its claim was deleted"}
+	}
+	if err != nil {
+		return c.explain(err, "delete", plural(konductorv1.KindClaim), claim.Name)
+	}
+	if claim.Status.Phase == konductorv1.ClaimExpired {
+		return &LostError{Object: t.ref(), Reason: claim.Status.Message}
+	}
+	return nil
+}
+
+// ownClaim returns the claim of this identity on an object that must exist.
+func (c *Client) ownClaim(ctx context.Context, kind, name string, opts []Option) (target, *konductorv1.Claim, error) {
+	o := collect(opts)
+	o.failIfMissing = true
+	t, err := c.findTarget(ctx, kind, name, o)
+	if err != nil {
+		return t, nil, err
+	}
+	claimName := konductorv1.ClaimName(t.claimTarget(), t.object.GetUID(), c.Holder(opts...), c.identity.podUID)
+	claim, err := get(ctx, c, c.objects.claims, konductorv1.KindClaim, claimName)
+	return t, claim, err
+}
