@@ -33,7 +33,7 @@ type barrierStanding struct {
 	Delete  bool
 }
 
-func standingOf(before *konductorv1.Barrier, d rules.BarrierDecision) barrierStanding {
+func standingOf(d rules.BarrierDecision) barrierStanding {
 	return barrierStanding{
 		Phase: d.Status.Phase, Arrived: d.Status.Arrived, Failed: d.Status.Failed,
 		Names:  strings.Join(d.Status.Arrivals, " "),
@@ -345,7 +345,7 @@ func TestBarrier(t *testing.T) {
 					b.Generation++
 				}
 				d := rules.Barrier(b, m.arrivals, at(m.at))
-				differ(t, fmt.Sprintf("moment %d", i+1), m.want, standingOf(b, d))
+				differ(t, fmt.Sprintf("moment %d", i+1), m.want, standingOf(d))
 				differ(t, "Ready", "Ready=True Accepted: the barrier is in operation", conditionLine(d.Status.Conditions, konductorv1.ConditionReady))
 				differ(t, "observedGeneration", b.Generation, d.Status.ObservedGeneration)
 				b.Status = d.Status

@@ -160,5 +160,7 @@ func fill(v reflect.Value, seed int64) {
 		v.SetInt(seed)
 	case reflect.Uint8:
 		v.SetUint(uint64(seed))
+	default:
+		panic("a field of a kind that is new here: " + v.Kind().String())
 	}
 }

@@ -97,7 +97,11 @@ func running(ctx context.Context, dir string, log func(string, ...any)) (*Cluste
 		if err := c.waitReady(ctx); err != nil {
 			return nil, fmt.Errorf("a cluster runs in %s but isn't well: %w: see \"cluster status\", or end it with \"cluster down\"", dir, err)
 		}
-		log("already running in %s", dir)
+		what := ""
+		if !c.HasNode() {
+			what = ", the control plane alone"
+		}
+		log("already running in %s%s", dir, what)
 		return c, nil
 	}
 	leftovers, markedErr := processesOf(dir)

@@ -2,6 +2,7 @@ package crd
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -85,8 +86,11 @@ func connect(ctx context.Context) (err error) {
 // resourceTypes are the CustomResourceDefinitions that the chart installs.
 func resourceTypes() (crds []*apiextensionsv1.CustomResourceDefinition, err error) {
 	files, err := filepath.Glob("../../charts/konductor/files/crds/*.yaml")
-	if err != nil || len(files) == 0 {
-		return nil, fmt.Errorf("the chart has no resource types (%v)", err)
+	if err != nil {
+		return nil, err
+	}
+	if len(files) == 0 {
+		return nil, errors.New("the chart has no resource types")
 	}
 	for _, file := range files {
 		text, err := os.ReadFile(file)

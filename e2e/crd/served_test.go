@@ -261,20 +261,20 @@ func groupClient(t *testing.T) *rest.RESTClient {
 
 func TestSelectableFields(t *testing.T) {
 	tests := map[string]struct{ manifest, status, one, other string }{
-		"a barrier by phase":           {barrier(`expected: 1`), `{status: {phase: Open}}`, "status.phase=Open", "status.phase=Failed"},
-		"a gate by phase":              {gate(`{type: Job, name: a}`), `{status: {phase: Failed}}`, "status.phase=Failed", "status.phase=Open"},
-		"a lease by phase":             {lease(``), `{status: {phase: Held}}`, "status.phase=Held", "status.phase=Available"},
-		"a lease by holder":            {lease(``), `{status: {holder: selected}}`, "status.holder=selected", "status.holder=select"},
-		"a semaphore by phase":         {semaphore(`permits: 1`), `{status: {phase: Full}}`, "status.phase=Full", "status.phase=Ready"},
-		"a claim by kind of target":    {claim(`target: {kind: Semaphore, name: x}`), ``, "spec.target.kind=Semaphore", "spec.target.kind=Lease"},
-		"a claim by name of target":    {claim(`target: {kind: Lease, name: selected}`), ``, "spec.target.name=selected", "spec.target.name=x"},
-		"a claim by holder":            {claim(`holder: selected`), ``, "spec.holder=selected", "spec.holder=x"},
-		"a claim by phase":             {claim(``), `{status: {phase: Refused}}`, "status.phase=Refused", "status.phase=Granted"},
-		"a new claim by phase":         {claim(``), ``, "status.phase=Pending", "status.phase=Granted"},
-		"a claim by several":           {claim(`holder: both, target: {kind: Lease, name: ours}`), ``, "spec.target.name=ours,spec.holder=both", "spec.target.name=ours,spec.holder=x"},
-		"an arrival by barrier":        {arrival(`barrier: selected, participant: x`), ``, "spec.barrier=selected", "spec.barrier=x"},
-		"an arrival by participant":    {arrival(`barrier: x, participant: selected`), ``, "spec.participant=selected", "spec.participant=x"},
-		"the rest by negative wording": {barrier(`expected: 1`), `{status: {phase: Timeout}}`, "status.phase!=Waiting", "status.phase!=Timeout"},
+		"a barrier by phase":          {barrier(`expected: 1`), `{status: {phase: Open}}`, "status.phase=Open", "status.phase=Failed"},
+		"a gate by phase":             {gate(`{type: Job, name: a}`), `{status: {phase: Failed}}`, "status.phase=Failed", "status.phase=Open"},
+		"a lease by phase":            {lease(``), `{status: {phase: Held}}`, "status.phase=Held", "status.phase=Available"},
+		"a lease by holder":           {lease(``), `{status: {holder: selected}}`, "status.holder=selected", "status.holder=select"},
+		"a semaphore by phase":        {semaphore(`permits: 1`), `{status: {phase: Full}}`, "status.phase=Full", "status.phase=Ready"},
+		"a claim by kind of target":   {claim(`target: {kind: Semaphore, name: x}`), ``, "spec.target.kind=Semaphore", "spec.target.kind=Lease"},
+		"a claim by name of target":   {claim(`target: {kind: Lease, name: selected}`), ``, "spec.target.name=selected", "spec.target.name=x"},
+		"a claim by holder":           {claim(`holder: selected`), ``, "spec.holder=selected", "spec.holder=x"},
+		"a claim by phase":            {claim(``), `{status: {phase: Refused}}`, "status.phase=Refused", "status.phase=Granted"},
+		"a new claim by phase":        {claim(``), ``, "status.phase=Pending", "status.phase=Granted"},
+		"a claim by several":          {claim(`holder: both, target: {kind: Lease, name: ours}`), ``, "spec.target.name=ours,spec.holder=both", "spec.target.name=ours,spec.holder=x"},
+		"an arrival by barrier":       {arrival(`barrier: selected, participant: x`), ``, "spec.barrier=selected", "spec.barrier=x"},
+		"an arrival by participant":   {arrival(`barrier: x, participant: selected`), ``, "spec.participant=selected", "spec.participant=x"},
+		"a barrier by what it is not": {barrier(`expected: 1`), `{status: {phase: Timeout}}`, "status.phase!=Waiting", "status.phase!=Timeout"},
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {

@@ -13,6 +13,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	konductorv1 "github.com/LogicIQ/konductor/apis/v1"
+	"github.com/LogicIQ/konductor/operator"
 	konductor "github.com/LogicIQ/konductor/sdk/go"
 )
 
@@ -145,6 +146,39 @@ func TestTwoOperatorsAtOnceMakeNoHolderTooMany(t *testing.T) {
 	semaphore.awaitIdle()
 	if a, b := first.counter("konductor_grants_total"), second.counter("konductor_grants_total"); a == 0 || b == 0 {
 		t.Logf("only one of the operators got to grant: %v and %v", a, b)
+	}
+}
+
+func TestABadConnectionMakesNoHolderTooManyAndLeavesNobodyWaiting(t *testing.T) {
+	w := newWorld(t)
+	config, wire := w.wired(w.operators)
+	w.operatorWith(func(o *operator.Options) { o.Config = config })
+	// An operator that can't learn at its start what the API server serves ends, to be started again.
+	wire.awaitAnswer("WATCH", "/claims")
+	wire.bad(12)
+	w.lease("db")
+	w.semaphore("api", 2)
+	lease, semaphore := w.witness(konductorv1.KindLease, "db"), w.witness(konductorv1.KindSemaphore, "api")
+	people := make([]*actor, 6)
+	for i := range people {
+		people[i], wire = w.someoneWired(fmt.Sprintf("p%d", i))
+		wire.bad(12)
+	}
+	const turns = 4
+	var both errgroup.Group
+	both.Go(func() error {
+		return hammer(w, &room{w: w, permits: 1}, people, turns, konductorv1.KindLease, "db", one)
+	})
+	both.Go(func() error {
+		return hammer(w, &room{w: w, permits: 2}, people, turns, konductorv1.KindSemaphore, "api", one)
+	})
+	w.ok(both.Wait())
+	// Nothing is granted twice because an answer was lost, and nothing is left held.
+	for _, witness := range []*witness{lease, semaphore} {
+		if n := len(witness.awaitGrants(len(people) * turns)); n != len(people)*turns {
+			t.Errorf("%s: %d grants were made for %d holds", witness.name, n, len(people)*turns)
+		}
+		witness.awaitIdle()
 	}
 }
 

@@ -1,7 +1,9 @@
 package integration
 
 import (
-	"errors"
+	"fmt"
+	"io"
+	"math/rand/v2"
 	"net/http"
 	"slices"
 	"strings"
@@ -56,7 +58,7 @@ func (l *wire) carry(req *http.Request, next http.RoundTripper) (*http.Response,
 	}
 	if before != nil {
 		if err := before(req); err != nil {
-			return nil, err
+			return answerOf(req, err)
 		}
 	}
 	resp, err := next.RoundTrip(req)
@@ -65,7 +67,8 @@ func (l *wire) carry(req *http.Request, next http.RoundTripper) (*http.Response,
 	}
 	if after != nil {
 		if err := after(req); err != nil {
-			return nil, errors.Join(err, resp.Body.Close())
+			_ = resp.Body.Close()
+			return answerOf(req, err)
 		}
 	}
 	l.mu.Lock()
@@ -78,6 +81,36 @@ func (l *wire) carry(req *http.Request, next http.RoundTripper) (*http.Response,
 	close(l.changed)
 	l.changed = make(chan struct{})
 	return resp, nil
+}
+
+// refusal is an error that reaches the caller as an answer of the API server's with that code.
+type refusal int
+
+func (r refusal) Error() string { return http.StatusText(int(r)) }
+
+func answerOf(req *http.Request, err error) (*http.Response, error) {
+	code, ok := err.(refusal)
+	if !ok {
+		return nil, err
+	}
+	body := fmt.Sprintf(`{"kind":"Status","apiVersion":"v1","status":"Failure","code":%d,"message":%q}`, int(code), code.Error())
+	return &http.Response{
+		Status: code.Error(), StatusCode: int(code), Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1, Request: req,
+		Header: http.Header{"Content-Type": {"application/json"}}, Body: io.NopCloser(strings.NewReader(body)),
+	}, nil
+}
+
+// bad makes the wire fail one request in so many, in one of several ways, before or after it has reached the API server.
+func (l *wire) bad(oneIn int) {
+	fail := func(*http.Request) error {
+		if rand.IntN(oneIn) != 0 {
+			return nil
+		}
+		ways := []error{errCut, io.ErrUnexpectedEOF, refusal(500), refusal(503), refusal(429)}
+		return ways[rand.IntN(len(ways))]
+	}
+	l.onRequest(fail)
+	l.onAnswer(fail)
 }
 
 func isWatch(req *http.Request) bool { return req.URL.Query().Get("watch") != "" }

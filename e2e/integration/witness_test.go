@@ -22,13 +22,14 @@ import (
 // witness reads every revision of one Lease or Semaphore, independently of operator and SDK, and checks the promise: never
 // more grants than permits, each with a larger token than all before it, none given twice.
 type witness struct {
-	w       *world
-	name    string
-	changed chan struct{} // closed and replaced at each revision
+	w    *world
+	name string
+	// restarts says that the API server restarts meanwhile, so that some revisions may be out of reach.
+	restarts bool
 
 	mu       sync.Mutex
+	changed  chan struct{} // closed and replaced at each revision
 	revision string
-	permits  int32 // 0: no object
 	current  map[types.UID]konductorv1.SemaphoreHolder
 	ever     map[types.UID]konductorv1.SemaphoreHolder
 	topToken int64
@@ -47,16 +48,7 @@ func (w *world) witness(kind, name string) *witness {
 	if kind == konductorv1.KindSemaphore {
 		list = &konductorv1.SemaphoreList{}
 	}
-	w.ok(w.objects.List(w.ctx, list, client.InNamespace(w.namespace)))
-	if n := len(extract(list)); n > 0 {
-		// What is there already counts as the first revision.
-		for _, obj := range extract(list) {
-			if obj.GetName() == name {
-				s.see(obj, false)
-			}
-		}
-	}
-	s.revision = list.GetResourceVersion()
+	w.ok(s.list(w.ctx, list, name))
 	ctx, cancel := context.WithCancel(context.WithoutCancel(w.ctx))
 	ended := waiting(w, func() error { return s.follow(ctx, list, name) })
 	w.Cleanup(func() {
@@ -72,6 +64,22 @@ func (w *world) witness(kind, name string) *witness {
 		}
 	})
 	return s
+}
+
+// list begins with what is there.
+func (s *witness) list(ctx context.Context, list client.ObjectList, name string) error {
+	if err := s.w.objects.List(ctx, list, client.InNamespace(s.w.namespace)); err != nil {
+		return err
+	}
+	for _, obj := range extract(list) {
+		if obj.GetName() == name {
+			s.see(obj, false)
+		}
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.revision = list.GetResourceVersion()
+	return nil
 }
 
 func extract(list client.ObjectList) (objects []client.Object) {
@@ -99,8 +107,11 @@ func (s *witness) follow(ctx context.Context, list client.ObjectList, name strin
 		if err == nil {
 			err = s.drain(ctx, stream)
 			stream.Stop()
-			if err != nil {
+			if err != nil && !s.restarts {
 				return err
+			}
+			if err != nil {
+				_ = s.list(ctx, list, name) // or else the next watch fails as this one did
 			}
 		}
 		select {
@@ -153,7 +164,6 @@ func (s *witness) see(obj client.Object, deleted bool) {
 		holders = nil
 	}
 	s.check(permits, holders)
-	s.permits = permits
 	s.current = map[types.UID]konductorv1.SemaphoreHolder{}
 	for _, h := range holders {
 		s.current[h.ClaimUID] = h

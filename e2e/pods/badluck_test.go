@@ -101,6 +101,7 @@ func (s *scene) scale(ctx context.Context, n int) {
 
 func TestFiftyWaitersGoOnAfterTheAPIServerWasRestarted(t *testing.T) {
 	s := newSceneAlone(t, "api-restart")
+	s.restartsAPIServer = true
 	leases, claims := watching[*konductorv1.Lease](s), watching[*konductorv1.Claim](s)
 	s.run("koncli lease create nightly").exits(0)
 	hold, err := s.sdk(io.Discard).AcquireLease(s.ctx, "nightly", konductor.WithHolder("the test"))

@@ -38,6 +38,8 @@ type scene struct {
 	config    *rest.Config
 	kube      kubernetes.Interface
 	objects   client.WithWatch
+	// restartsAPIServer is set by a test that does.
+	restartsAPIServer bool
 	// pods and jobs tell all that happens to those of the namespace.
 	pods *chronicle[*corev1.Pod]
 	jobs *chronicle[*batchv1.Job]

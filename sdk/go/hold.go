@@ -225,8 +225,15 @@ func (h *Hold) renewInTime(ctx context.Context) {
 
 // deleteClaim deletes the claim with that UID. Passing trouble of the API server is waited out.
 func (c *Client) deleteClaim(ctx context.Context, name string, uid types.UID) error {
+	uncertain := false
 	return c.retry(ctx, func() error {
-		return c.objects.claims.Delete(ctx, name, metav1.DeleteOptions{Preconditions: &metav1.Preconditions{UID: &uid}})
+		err := c.objects.claims.Delete(ctx, name, metav1.DeleteOptions{Preconditions: &metav1.Preconditions{UID: &uid}})
+		if uncertain && (apierrors.IsNotFound(err) || apierrors.IsConflict(err)) {
+			// An earlier try has done it, as it seems, and only the answer was lost.
+			return nil
+		}
+		uncertain = uncertain || (err != nil && passing(err))
+		return err
 	})
 }
 

@@ -118,8 +118,8 @@ func (j *job) run() int {
 	defer cancel(nil)
 	go func() {
 		cancel(signalled{(<-signals).(syscall.Signal)})
-		time.Sleep(2 * killDelay) // whatever still runs can't be interrupted
-		os.Exit(terminated)
+		// Whatever still runs then can't be interrupted.
+		time.AfterFunc(2*killDelay, func() { os.Exit(terminated) })
 	}()
 
 	traps := traps{}

@@ -43,7 +43,11 @@ func Acquire(ctx context.Context, path string, busy func()) (release func(), err
 // wait blocks until f is locked; on failure it closes f.
 func wait(ctx context.Context, f *os.File) error {
 	locked := make(chan error, 1)
-	go func() { locked <- flock(f, unix.LOCK_EX) }()
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		locked <- flock(f, unix.LOCK_EX)
+	}()
 	select {
 	case err := <-locked:
 		if err != nil {
@@ -53,7 +57,7 @@ func wait(ctx context.Context, f *os.File) error {
 	case <-ctx.Done():
 		// flock can't be interrupted: let go of the lock should it still come.
 		go func() {
-			_ = <-locked
+			<-done
 			_ = f.Close()
 		}()
 		return ctx.Err()

@@ -59,8 +59,8 @@ func bundle(args []string) string {
 	return "."
 }
 
-// dropSeccomp rewrites the file only if there is a profile in it, and leaves
-// every other field byte for byte as it was.
+// dropSeccomp rewrites the file only if there is a profile in it, and keeps the
+// value of every other field, also of those it has never heard of.
 func dropSeccomp(path string) error {
 	data, err := os.ReadFile(path)
 	if err != nil {
