@@ -123,6 +123,18 @@ func TestHowAHoldEnds(t *testing.T) {
 			{do: claims(aClaim("a")), want: outcome{Holders: "a", Granted: "a", Tell: "a", Events: granted("a"), After: minute}},
 			{at: minute, want: outcome{Holders: "a", Expire: []string{"a: not renewed within its ttl of 1m0s"}, Rest: true}},
 		}},
+		"a TTL that the object is given later is not for a hold that began for the life of its pod": {aLease(), []moment{
+			{do: claims(aClaim("a"), aClaim("b")), want: outcome{Holders: "a", Waiting: 1, Granted: "a", Tell: "a", Events: granted("a")}},
+			{at: time.Hour, do: func(s *scene) { s.ttl(minute) }, want: outcome{Holders: "a", Waiting: 1, Rest: true}},
+			{at: time.Hour, do: release("a"), want: outcome{
+				Holders: "b", Granted: "b", Tell: "b", After: minute, Events: append([]string{"Released: a released 1 permit"}, granted("b")...),
+			}},
+		}},
+		"a TTL that is taken from the object leaves its holders as long as their pods": {aLease().ttl(minute), []moment{
+			{do: claims(aClaim("a")), want: outcome{Holders: "a", Granted: "a", Tell: "a", Events: granted("a"), After: minute}},
+			{at: 50 * time.Second, do: func(s *scene) { s.lease.Spec.TTL = nil }, want: outcome{Holders: "a", Tell: "a", Later: true}},
+			{at: time.Hour, want: outcome{Holders: "a", Rest: true}},
+		}},
 		"a renewal prolongs the hold by another TTL": {aLease().ttl(minute), []moment{
 			{do: claims(aClaim("a")), want: outcome{Holders: "a", Granted: "a", Tell: "a", Events: granted("a"), After: minute}},
 			{at: 40 * time.Second, do: func(s *scene) { s.renew("a") }, want: outcome{Holders: "a", Tell: "a", After: minute, Later: true}},

@@ -58,7 +58,7 @@ func Chart(ctx context.Context, tools *toolchain.Toolchain, kubeconfig string, s
 	if err != nil {
 		return err
 	}
-	defer os.RemoveAll(home)
+	defer func() { _ = os.RemoveAll(home) }()
 	cmd.Env = append(os.Environ(), "HELM_CACHE_HOME="+home, "HELM_CONFIG_HOME="+home, "HELM_DATA_HOME="+home)
 	if err := cmd.Run(); err != nil {
 		return fmt.Errorf("installing the chart: %w\n%s", err, out.String())

@@ -109,7 +109,7 @@ func waitersOutliveTheAPIServer(w *world, on *site, signal os.Signal) {
 	back := time.Now()
 	released.must()
 
-	for _, f := range append(all.queued, all.atGates[0:0]...) {
+	for _, f := range all.queued {
 		select {
 		case <-f.done:
 			if f.err != nil {

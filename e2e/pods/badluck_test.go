@@ -16,6 +16,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/client-go/rest"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	konductorv1 "github.com/LogicIQ/konductor/apis/v1"
@@ -104,21 +105,24 @@ func TestFiftyWaitersGoOnAfterTheAPIServerWasRestarted(t *testing.T) {
 	s.restartsAPIServer = true
 	leases, claims := watching[*konductorv1.Lease](s), watching[*konductorv1.Claim](s)
 	s.run("koncli lease create nightly").exits(0)
-	hold, err := s.sdk(io.Discard).AcquireLease(s.ctx, "nightly", konductor.WithHolder("the test"))
+	// A pipeline with the rights of a participant and no more: an API server that starts knows nobody's rights at first.
+	pipeline := s.account("pipeline")
+	s.run("kubectl create rolebinding pipeline --clusterrole=konductor-participant --serviceaccount=api-restart:pipeline").exits(0)
+	hold, err := s.sdk(pipeline, io.Discard).AcquireLease(s.ctx, "nightly", konductor.WithHolder("the test"))
 	s.ok(err)
 
 	var waiters []*task
 	for i := range 10 {
-		waiters = append(waiters, s.queue("nightly", fmt.Sprintf("waiter-%d", i)))
+		waiters = append(waiters, s.queue(pipeline, "nightly", fmt.Sprintf("waiter-%d", i)))
 	}
 	var unready []*listener
 	for range 20 {
 		l := s.listenFor("waiting for barrier/start")
 		unready = append(unready, l)
-		waiters = append(waiters, s.background("WaitBarrier", func() error { return s.sdk(l).WaitBarrier(s.ctx, "start") }))
+		waiters = append(waiters, s.background("WaitBarrier", func() error { return s.sdk(pipeline, l).WaitBarrier(s.ctx, "start") }))
 	}
 	for range 15 {
-		cmd, _, _ := s.shell(s.kubeconfig(), "koncli barrier wait start")
+		cmd, _, _ := s.shell(s.kubeconfigFor(pipeline), "koncli barrier wait start")
 		l := s.listenFor("waiting for barrier/start")
 		cmd.Stderr = l
 		unready = append(unready, l)
@@ -158,8 +162,8 @@ func TestFiftyWaitersGoOnAfterTheAPIServerWasRestarted(t *testing.T) {
 }
 
 // queue lets one wait for a lease and give it back at once.
-func (s *scene) queue(lease, holder string) *task {
-	c := s.sdk(io.Discard)
+func (s *scene) queue(config *rest.Config, lease, holder string) *task {
+	c := s.sdk(config, io.Discard)
 	return s.background("AcquireLease of "+holder, func() error {
 		hold, err := c.AcquireLease(s.ctx, lease, konductor.WithHolder(holder))
 		if err != nil {
@@ -169,10 +173,10 @@ func (s *scene) queue(lease, holder string) *task {
 	})
 }
 
-// sdk returns a client that writes what it has to tell people to out.
-func (s *scene) sdk(out io.Writer) *konductor.Client {
+// sdk returns a client with those credentials that writes what it has to tell people to out.
+func (s *scene) sdk(config *rest.Config, out io.Writer) *konductor.Client {
 	s.Helper()
-	c, err := konductor.New(s.config, konductor.InNamespace(s.namespace), konductor.NotifyFunc(func(said string) { fmt.Fprintln(out, said) }))
+	c, err := konductor.New(config, konductor.InNamespace(s.namespace), konductor.NotifyFunc(func(said string) { fmt.Fprintln(out, said) }))
 	s.ok(err)
 	return c
 }

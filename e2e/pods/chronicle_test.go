@@ -85,14 +85,13 @@ func (c *chronicle[T]) follow(ctx context.Context, list client.ObjectList) {
 		}
 		if apierrors.IsGone(err) || apierrors.IsResourceExpired(err) {
 			c.gap = err
-			err = c.list(ctx, list)
-		}
-		if err == nil {
-			continue
+			if err := c.list(ctx, list); err != nil {
+				c.gap = err
+			}
 		}
 		select {
 		case <-ctx.Done():
-		case <-time.After(20 * time.Millisecond): // the API server is away
+		case <-time.After(20 * time.Millisecond): // the API server may be away
 		}
 	}
 }

@@ -116,7 +116,7 @@ func prepare(dir string) error {
 	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Minute) // the first time everything is built
 	defer cancel()
 	begin := time.Now()
-	say := func(format string, args ...any) { fmt.Printf("    "+format+"\n", args...) }
+	say := func(format string, args ...any) { fmt.Fprintf(os.Stderr, "    "+format+"\n", args...) }
 	var err error
 	if ground.Cluster, err = cluster.Up(ctx, cluster.Options{Dir: dir, Log: say}); err != nil {
 		return fmt.Errorf("starting the cluster: %w", err)

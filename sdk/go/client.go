@@ -27,6 +27,7 @@ type Client struct {
 	identity  identity
 	objects   objects
 	metadata  metadata.Interface
+	server    rest.Interface
 	notify    func(string)
 
 	// contacted says that the API server has answered before.
@@ -138,6 +139,7 @@ func (c *Client) connect(config *rest.Config) error {
 	if c.metadata, err = metadata.NewForConfig(config); err != nil {
 		return fmt.Errorf("connecting to %s: %w", config.Host, err)
 	}
+	c.server = client
 	codec := runtime.NewParameterCodec(scheme)
 	metav1.AddToGroupVersion(scheme, gv)
 	c.objects = objects{

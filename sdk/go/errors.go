@@ -254,6 +254,11 @@ func passing(err error) bool {
 	return outOfReach(err)
 }
 
+// refused reports whether the API server says that we lack a right, or that it doesn't know us.
+func refused(err error) bool {
+	return (apierrors.IsForbidden(err) || apierrors.IsUnauthorized(err)) && admissionReason(err) == ""
+}
+
 // outOfReach reports whether no answer came.
 func outOfReach(err error) bool {
 	return utilnet.IsConnectionRefused(err) || utilnet.IsConnectionReset(err) || utilnet.IsProbableEOF(err) ||

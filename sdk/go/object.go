@@ -58,24 +58,34 @@ type patcher[T any] interface {
 
 // watchdog tells people when nothing shows that an operator is at work.
 type watchdog struct {
+	bark  func()
 	mu    sync.Mutex
-	timer *time.Timer
+	timer *time.Timer // nil: there has been nothing for an operator to look at
 }
 
-// watchOperator starts a watchdog for a wait on object.
+// watchOperator returns a watchdog for a wait on object.
 func (c *Client) watchOperator(object string) *watchdog {
-	return &watchdog{timer: time.AfterFunc(operatorAnswers, func() {
+	return &watchdog{bark: func() {
 		c.notify(fmt.Sprintf("no operator has looked at %s for %s: see whether konductor's operator runs (kubectl get deployments -A -l app.kubernetes.io/name=konductor)", object, operatorAnswers))
-	})}
+	}}
 }
 
-// see takes note of whether there is a sign of the operator.
+// see takes note that the object is there, and whether there is a sign of the operator on it.
 func (w *watchdog) see(sign bool) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
+	if w.timer == nil {
+		w.timer = time.AfterFunc(operatorAnswers, w.bark)
+	}
 	if sign {
 		w.timer.Stop()
 	}
 }
 
-func (w *watchdog) stop() { w.timer.Stop() }
+func (w *watchdog) stop() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.timer != nil {
+		w.timer.Stop()
+	}
+}

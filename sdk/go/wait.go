@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"net/http"
 	"time"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -52,6 +53,27 @@ func (o *options) ended(ctx context.Context, object, status string) error {
 type backoff struct {
 	pause time.Duration
 	since time.Time
+	ready bool // the API server said so after it had refused us
+}
+
+// passes reports whether the same request may succeed later. An API server that has just started refuses everybody
+// until it has read the roles, so a refusal counts when it comes from one that was ready before.
+func (b *backoff) passes(ctx context.Context, c *Client, err error) bool {
+	if !refused(err) {
+		return passing(err)
+	}
+	if b.ready {
+		return false
+	}
+	b.ready = c.serverReady(ctx)
+	return true
+}
+
+// serverReady reports whether the API server is not starting or stopping. Everybody may ask that, at any time.
+func (c *Client) serverReady(ctx context.Context) bool {
+	status := 0
+	c.server.Get().AbsPath("/readyz").Do(ctx).StatusCode(&status)
+	return status != 0 && status < http.StatusInternalServerError
 }
 
 // wait pauses before the next try. It returns err itself when it is no use to try again.
@@ -97,7 +119,7 @@ func (c *Client) retry(ctx context.Context, request func() error) error {
 		if err == nil {
 			b.succeeded(c)
 		}
-		if err == nil || !passing(err) {
+		if err == nil || !b.passes(ctx, c, err) {
 			return err
 		}
 		if err := b.wait(ctx, c, err); err != nil {
@@ -137,7 +159,7 @@ func followFrom[T object, L runtime.Object](ctx context.Context, c *Client, r wa
 		switch {
 		case err == nil, expired(err):
 			// The server ends every watch after a while. Go on at once.
-		case !passing(err):
+		case !f.backoff.passes(ctx, c, err):
 			return err
 		default:
 			if err := f.backoff.wait(ctx, c, err); err != nil {

@@ -132,6 +132,8 @@ func look(ctx context.Context, c client.Reader) (v view, done bool, s summary, e
 				complete++
 			case batchv1.JobFailed:
 				return v, false, s, fmt.Errorf("job %s failed: %s", jobs.Items[i].Name, condition.Message)
+			default:
+				// Others announce an end that has not come yet.
 			}
 		}
 	}

@@ -129,8 +129,7 @@ func TestKubectlCanComplete(t *testing.T) {
 
 func TestEveryCommandHasTwoExamples(t *testing.T) {
 	a := &app{config: newConfigFlags(), name: "koncli"}
-	var check func(name string, examples string)
-	check = func(name, examples string) {
+	check := func(name, examples string) {
 		if n := strings.Count(examples, "koncli "); n < 2 {
 			t.Errorf("%s has %d examples", name, n)
 		}
