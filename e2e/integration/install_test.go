@@ -41,8 +41,11 @@ func installCRDs(ctx context.Context, on *cluster.ControlPlane) error {
 		return err
 	}
 	files, err := filepath.Glob(chartFiles + "/crds/*.yaml")
-	if err != nil || len(files) == 0 {
-		return fmt.Errorf("no resource types in the chart (%v)", err)
+	if err != nil {
+		return err
+	}
+	if len(files) == 0 {
+		return errors.New("no resource types in the chart")
 	}
 	for _, file := range files {
 		crd := &unstructured.Unstructured{}

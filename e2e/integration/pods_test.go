@@ -39,7 +39,13 @@ func (w *world) newRole(name string, rules ...rbacv1.PolicyRule) {
 // allow binds a ClusterRole to a ServiceAccount of the test's namespace.
 func (w *world) allow(role, account string) {
 	w.Helper()
-	_, err := w.kube.RbacV1().RoleBindings(w.namespace).Create(w.ctx, &rbacv1.RoleBinding{
+	w.allowIn(w.namespace, role, account)
+}
+
+// allowIn does the same for what is in another namespace.
+func (w *world) allowIn(namespace, role, account string) {
+	w.Helper()
+	_, err := w.kube.RbacV1().RoleBindings(namespace).Create(w.ctx, &rbacv1.RoleBinding{
 		ObjectMeta: metav1.ObjectMeta{GenerateName: role + "-"},
 		RoleRef:    rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "ClusterRole", Name: role},
 		Subjects:   []rbacv1.Subject{{Kind: "ServiceAccount", Namespace: w.namespace, Name: account}},

@@ -1,6 +1,7 @@
 package integration
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"math/rand/v2"
@@ -89,8 +90,8 @@ type refusal int
 func (r refusal) Error() string { return http.StatusText(int(r)) }
 
 func answerOf(req *http.Request, err error) (*http.Response, error) {
-	code, ok := err.(refusal)
-	if !ok {
+	var code refusal
+	if !errors.As(err, &code) {
 		return nil, err
 	}
 	body := fmt.Sprintf(`{"kind":"Status","apiVersion":"v1","status":"Failure","code":%d,"message":%q}`, int(code), code.Error())

@@ -131,7 +131,7 @@ func (a *app) list(ctx context.Context, l *listing, kind, resource string, quiet
 	if l.format == "json" || l.format == "yaml" || l.format == "name" {
 		return a.listObjects(ctx, request, l.format, kind, namespace)
 	}
-	body, err := request.SetHeader("Accept", "application/json;as=Table;v=v1;g=meta.k8s.io").DoRaw(ctx)
+	body, err := answer(ctx, request.SetHeader("Accept", "application/json;as=Table;v=v1;g=meta.k8s.io"))
 	if err != nil {
 		return 0, konductor.Explain(err, "list", kind, namespace)
 	}
@@ -169,7 +169,7 @@ func noneFound(resource, namespace string) string {
 
 // listObjects prints the objects themselves, as one document.
 func (a *app) listObjects(ctx context.Context, request *rest.Request, format, kind, namespace string) (int, error) {
-	body, err := request.SetHeader("Accept", "application/json").DoRaw(ctx)
+	body, err := answer(ctx, request.SetHeader("Accept", "application/json"))
 	if err != nil {
 		return 0, konductor.Explain(err, "list", kind, namespace)
 	}
@@ -195,6 +195,15 @@ func (a *app) listObjects(ctx context.Context, request *rest.Request, format, ki
 	return len(list.Items), p.PrintObj(list, a.streams.Out)
 }
 
+// answer returns the body of the API server's answer, or as an error what it says is wrong.
+func answer(ctx context.Context, request *rest.Request) ([]byte, error) {
+	result := request.Do(ctx)
+	if err := result.Error(); err != nil {
+		return nil, err
+	}
+	return result.Raw()
+}
+
 // restClient returns a client of konductor's API group for requests whose answer is not an object.
 func (a *app) restClient() (*rest.RESTClient, error) {
 	config, err := a.config.ToRESTConfig()
@@ -203,6 +212,8 @@ func (a *app) restClient() (*rest.RESTClient, error) {
 	}
 	s := runtime.NewScheme()
 	gv := konductorv1.GroupVersion()
+	// Without it an answer that is an error could not be read, and it says who may not do what.
+	metav1.AddToGroupVersion(s, gv)
 	config.GroupVersion, config.APIPath = &gv, "/apis"
 	config.NegotiatedSerializer = serializer.NewCodecFactory(s).WithoutConversion()
 	return rest.RESTClientFor(config)
