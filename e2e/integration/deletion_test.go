@@ -44,7 +44,7 @@ func TestDeletingALeaseEndsItsHolderAndItsWaiters(t *testing.T) {
 	for _, kind := range []string{konductorv1.KindLease, konductorv1.KindSemaphore} {
 		t.Run(kind, func(t *testing.T) {
 			w := *w
-			w.T = t
+			w.TB = t
 			var hold *konductor.Hold
 			var waiter *future[*konductor.Hold]
 			if kind == konductorv1.KindLease {

@@ -26,8 +26,9 @@ const patience = 60 * time.Second
 
 // world is a test's own corner of a cluster: a namespace, and an administrator's clients to set the scene with.
 type world struct {
-	*testing.T
+	testing.TB
 	ctx       context.Context
+	cancel    context.CancelFunc
 	config    *rest.Config // the administrator's
 	operators *rest.Config // an operator's
 	namespace string
@@ -43,7 +44,7 @@ func newWorld(t *testing.T) *world {
 }
 
 // newWorldOn returns a world on that control plane.
-func newWorldOn(t *testing.T, on *site) *world {
+func newWorldOn(t testing.TB, on *site) *world {
 	t.Helper()
 	config := on.Config()
 	ctx, cancel := context.WithTimeout(t.Context(), 2*patience)
@@ -52,7 +53,7 @@ func newWorldOn(t *testing.T, on *site) *world {
 	if err != nil {
 		t.Fatal(err)
 	}
-	w := &world{T: t, ctx: ctx, config: config, operators: on.operator}
+	w := &world{TB: t, ctx: ctx, cancel: cancel, config: config, operators: on.operator}
 	if w.objects, err = client.NewWithWatch(config, client.Options{Scheme: scheme}); err != nil {
 		t.Fatal(err)
 	}

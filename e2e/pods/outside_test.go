@@ -74,7 +74,7 @@ func TestEachExitCodeComesFromARealCommand(t *testing.T) {
 	s.run("koncli lease acquire nightly --holder second --timeout 0").exits(5).says("lease/nightly is busy")
 
 	s.run("koncli barrier arrive lonely --holder east --failed --reason empty").exits(0)
-	s.run("koncli barrier wait lonely").exits(6).says("barrier/lonely failed", "empty")
+	s.run("koncli barrier wait lonely").exits(6).says("barrier/lonely failed", "the quorum of 2 can't be reached any more")
 
 	s.run("koncli lease break nightly --yes").exits(0)
 	s.run("koncli lease renew nightly --holder first").exits(7).says("lost")

@@ -96,17 +96,21 @@ func (s *scene) reportEvents(ctx context.Context, out *strings.Builder) error {
 	return nil
 }
 
+// reportOperator tells the last that the operators had to say, but for how they started.
 func (s *scene) reportOperator(ctx context.Context, out *strings.Builder) error {
 	list, err := s.kube.CoreV1().Pods(install.Namespace).List(ctx, metav1.ListOptions{})
 	if err != nil {
 		return err
 	}
 	for i := range list.Items {
-		text, err := s.kube.CoreV1().Pods(install.Namespace).GetLogs(list.Items[i].Name, &corev1.PodLogOptions{TailLines: ptr.To[int64](15)}).DoRaw(ctx)
+		pod := &list.Items[i]
+		text, err := s.kube.CoreV1().Pods(install.Namespace).GetLogs(pod.Name, &corev1.PodLogOptions{TailLines: ptr.To[int64](200)}).DoRaw(ctx)
 		if err != nil {
 			return err
 		}
-		fmt.Fprintf(out, "operator %s (%s)\n%s", list.Items[i].Name, list.Items[i].Status.Phase, indent(string(text)))
+		lines := slices.DeleteFunc(strings.SplitAfter(string(text), "\n"), func(line string) bool { return strings.Contains(line, `"msg":"Starting `) })
+		lines = lines[max(0, len(lines)-15):]
+		fmt.Fprintf(out, "operator %s (%s)\n%s", pod.Name, pod.Status.Phase, indent(strings.Join(lines, "")))
 	}
 	return nil
 }

@@ -1,0 +1,121 @@
+package konductor_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"os/signal"
+	"syscall"
+	"time"
+
+	konductor "github.com/LogicIQ/konductor/sdk/go"
+)
+
+// In a Pod a client needs no configuration; elsewhere it uses the kubeconfig, as kubectl does.
+func ExampleNew() {
+	client, err := konductor.New(nil,
+		konductor.InNamespace("etl"),
+		konductor.NotifyFunc(func(sentence string) { fmt.Fprintln(os.Stderr, sentence) }))
+	if err != nil {
+		slog.Error("no cluster", "error", err)
+		return
+	}
+	slog.Info("taking part", "namespace", client.Namespace(), "holder", client.Holder())
+}
+
+// Wait until everything that this process depends on is there, and tell apart the ways in which that can fail.
+func ExampleClient_WaitGate() {
+	ctx := context.Background()
+	client, err := konductor.New(nil)
+	if err != nil {
+		return
+	}
+	err = client.WaitGate(ctx, "dependencies-ready", konductor.WithTimeout(10*time.Minute))
+	var timeout *konductor.TimeoutError
+	var failed *konductor.FailedError
+	switch {
+	case err == nil:
+		slog.Info("on we go")
+	case errors.As(err, &timeout):
+		slog.Error("not in time", "status", timeout.Status)
+	case errors.As(err, &failed):
+		slog.Error("it won't open any more", "message", failed.Message)
+	default:
+		slog.Error("can't wait", "error", err)
+	}
+}
+
+// Arrive at a barrier, and go on when all others have. Who can't do its part says so, and spares the others the wait.
+func ExampleClient_ArriveBarrier() {
+	ctx := context.Background()
+	client, err := konductor.New(nil)
+	if err != nil {
+		return
+	}
+	if err := extract(ctx); err != nil {
+		_ = client.ArriveBarrier(ctx, "extracted", konductor.AsFailed(err.Error()))
+		return
+	}
+	if err := client.ArriveBarrier(ctx, "extracted"); err != nil {
+		return
+	}
+	if err := client.WaitBarrier(ctx, "extracted"); err != nil {
+		return
+	}
+	slog.Info("all have extracted")
+}
+
+// Hold a lease while working. The work ends when the hold is lost, and what it writes carries the fencing token, so that
+// the database can refuse a holder that has been overtaken without noticing.
+func ExampleClient_AcquireLease() {
+	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM)
+	defer stop()
+	client, err := konductor.New(nil)
+	if err != nil {
+		return
+	}
+	hold, err := client.AcquireLease(ctx, "db-migration", konductor.WithTTL(time.Minute))
+	if err != nil {
+		slog.Error("no lease", "error", err)
+		return
+	}
+	// After SIGTERM the lease is kept until the work has stopped.
+	defer func() {
+		if err := hold.Release(context.WithoutCancel(ctx)); err != nil {
+			slog.Error("others may have held the lease meanwhile", "error", err)
+		}
+	}()
+
+	go func() {
+		<-hold.Lost()
+		slog.Error("lost the lease", "error", context.Cause(hold.Context()))
+	}()
+	if err := migrate(hold.Context(), hold.Token()); err != nil {
+		slog.Error("not migrated", "error", err)
+	}
+}
+
+// Take two of the permits of a rate-limited service, or do something else if they are not free right now.
+func ExampleClient_AcquireSemaphore() {
+	ctx := context.Background()
+	client, err := konductor.New(nil)
+	if err != nil {
+		return
+	}
+	hold, err := client.AcquireSemaphore(ctx, "geocoder", konductor.WithPermits(2), konductor.WithTimeout(0))
+	var busy *konductor.BusyError
+	if errors.As(err, &busy) {
+		slog.Info("busy, using the cache")
+		return
+	}
+	if err != nil {
+		return
+	}
+	defer func() { _ = hold.Release(ctx) }()
+	_ = extract(hold.Context())
+}
+
+func extract(context.Context) error        { return nil }
+func migrate(context.Context, int64) error { return nil }
