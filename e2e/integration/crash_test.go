@@ -256,6 +256,28 @@ func dieAtWrite(w *world, n int, before bool) {
 	}
 }
 
+func TestAnOperatorThatFailedForLongGoesOnSoonWhenItCanAgain(t *testing.T) {
+	w := newWorld(t)
+	config, wire := w.wired(w.operators)
+	w.operatorWith(func(o *operator.Options) { o.Config = config })
+	lease := w.lease("db")
+	w.witness(konductorv1.KindLease, "db")
+	hold := w.someone("a").acquire(konductorv1.KindLease, "db")
+	next := w.someone("b").queue(konductorv1.KindLease, lease)
+	wire.cutFor(isWrite)
+	w.release(hold)
+	// An outage that doubling pauses would make last as long again.
+	const outage = 21 * time.Second
+	<-time.After(outage)
+	next.pending()
+	wire.cutFor(nil)
+	mended := time.Now()
+	w.release(next.must())
+	if took := time.Since(mended); took > 12*time.Second {
+		t.Errorf("it took %s to go on after %s of failures", took, outage)
+	}
+}
+
 func TestAnotherOperatorTakesOverSoonWhenTheLeaderIsStopped(t *testing.T) {
 	w := newWorld(t)
 	elect := func(o *operator.Options) {

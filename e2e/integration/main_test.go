@@ -4,7 +4,6 @@ import (
 	"context"
 	"flag"
 	"fmt"
-	"io"
 	"os"
 	"sync"
 	"testing"
@@ -44,8 +43,7 @@ var spareStarted sync.Once
 func TestMain(m *testing.M) {
 	flag.Parse()
 	// Watches that break when an API server is stopped are part of the tests, not news.
-	klog.LogToStderr(false)
-	klog.SetOutput(io.Discard)
+	klog.SetLogger(logr.Discard())
 	log.SetLogger(logr.Discard())
 	os.Exit(run(m))
 }

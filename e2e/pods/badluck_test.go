@@ -103,11 +103,11 @@ func (s *scene) scale(ctx context.Context, n int) {
 func TestFiftyWaitersGoOnAfterTheAPIServerWasRestarted(t *testing.T) {
 	s := newSceneAlone(t, "api-restart")
 	s.restartsAPIServer = true
-	leases, claims := watching[*konductorv1.Lease](s), watching[*konductorv1.Claim](s)
+	claims := watching[*konductorv1.Claim](s)
 	s.run("koncli lease create nightly").exits(0)
 	// A pipeline with the rights of a participant and no more: an API server that starts knows nobody's rights at first.
 	pipeline := s.account("pipeline")
-	s.run("kubectl create rolebinding pipeline --clusterrole=konductor-participant --serviceaccount=api-restart:pipeline").exits(0)
+	s.run("kubectl create rolebinding pipeline --clusterrole=konductor-participant --serviceaccount=" + s.namespace + ":pipeline").exits(0)
 	hold, err := s.sdk(pipeline, io.Discard).AcquireLease(s.ctx, "nightly", konductor.WithHolder("the test"))
 	s.ok(err)
 
@@ -147,6 +147,7 @@ func TestFiftyWaitersGoOnAfterTheAPIServerWasRestarted(t *testing.T) {
 		w.goesOn()
 	}
 	s.runs(len(consumers), "consumer-", "wait")
+	leases := watching[*konductorv1.Lease](s)
 
 	s.run("koncli barrier create start --expected 1").exits(0)
 	s.run("koncli barrier arrive start --holder starter").exits(0)

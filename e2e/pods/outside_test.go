@@ -2,6 +2,7 @@ package pods
 
 import (
 	"encoding/json"
+	"fmt"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -49,7 +50,7 @@ func TestPeopleUseABarrierWithKubectlAndThePlugin(t *testing.T) {
 	s.run("kubectl konductor barrier delete stage-1-complete").exits(1).says("--yes")
 	s.run("kubectl konductor barrier delete stage-1-complete --yes").exits(0).prints("stage-1-complete deleted")
 	barriers.awaitGone("stage-1-complete")
-	s.run("kubectl konductor barrier list").exits(0).says("no barriers found in namespace outside")
+	s.run("kubectl konductor barrier list").exits(0).says("no barriers found in namespace " + s.namespace)
 }
 
 func TestEachExitCodeComesFromARealCommand(t *testing.T) {
@@ -58,14 +59,14 @@ func TestEachExitCodeComesFromARealCommand(t *testing.T) {
 
 	s.run("koncli lease create nightly").exits(0)
 	s.run("koncli barrier create nightly").exits(1).says("--expected is missing")
-	s.run("koncli barrier wait nowhere --fail-if-missing").exits(2).says("barrier/nowhere not found in namespace exit-codes")
+	s.run("koncli barrier wait nowhere --fail-if-missing").exits(2).says("barrier/nowhere not found in namespace " + s.namespace)
 
 	s.run("koncli barrier create lonely --expected 2").exits(0)
 	s.run("koncli barrier wait lonely --timeout 300ms").exits(3).says("timed out after 300ms", "barrier/lonely")
 	s.run("koncli barrier wait lonely --timeout 0").exits(3)
 
 	refused := s.runAs(nobody, "koncli barrier list").exits(4)
-	refused.says("system:serviceaccount:exit-codes:nobody may not list barriers.konductor.io in namespace exit-codes")
+	refused.says(fmt.Sprintf("system:serviceaccount:%[1]s:nobody may not list barriers.konductor.io in namespace %[1]s", s.namespace))
 	_, command, _ := strings.Cut(strings.TrimSpace(refused.stderr), "to allow it: ")
 	s.run(command).exits(0)
 	s.runAs(nobody, "koncli barrier list").exits(0).prints("lonely")

@@ -1,6 +1,7 @@
 package pods
 
 import (
+	"fmt"
 	"strings"
 	"testing"
 
@@ -18,8 +19,10 @@ func TestAPodWithoutRightsIsToldWhichItNeedsAndHowToGrantThem(t *testing.T) {
 	s.fails(refused)
 
 	said := s.logOf(pod.Name, "wait")
-	const grant = "kubectl create rolebinding konductor-participant-stranger --clusterrole=konductor-participant --serviceaccount=rights:stranger --namespace=rights"
-	for _, part := range []string{"system:serviceaccount:rights:stranger may not list", "barriers.konductor.io", "in namespace rights", grant} {
+	grant := fmt.Sprintf("kubectl create rolebinding konductor-participant-stranger --clusterrole=konductor-participant"+
+		" --serviceaccount=%[1]s:stranger --namespace=%[1]s", s.namespace)
+	who := fmt.Sprintf("system:serviceaccount:%s:stranger may not list", s.namespace)
+	for _, part := range []string{who, "barriers.konductor.io", "in namespace " + s.namespace, grant} {
 		if !strings.Contains(said, part) {
 			t.Errorf("it does not say %q but\n%s", part, said)
 		}

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -45,24 +46,27 @@ type scene struct {
 	jobs *chronicle[*batchv1.Job]
 }
 
+// scenes counts them, so that a test that runs again has a namespace of its own.
+var scenes atomic.Int32
+
 // newScene returns the scene of a test that runs beside others.
-func newScene(t *testing.T, namespace string) *scene {
+func newScene(t *testing.T, name string) *scene {
 	t.Helper()
 	if ground.missing == "" {
 		t.Parallel()
 	}
-	return newSceneAlone(t, namespace)
+	return newSceneAlone(t, name)
 }
 
 // newSceneAlone returns the scene of a test that others can't run beside, because it stops parts of the cluster.
-func newSceneAlone(t *testing.T, namespace string) *scene {
+func newSceneAlone(t *testing.T, name string) *scene {
 	t.Helper()
 	if ground.missing != "" {
 		skipped.skip(t, ground.missing)
 	}
 	ctx, cancel := context.WithTimeoutCause(t.Context(), 2*patience, errors.New("the test takes too long"))
 	t.Cleanup(cancel)
-	s := &scene{T: t, ctx: ctx, namespace: namespace, config: ground.Config()}
+	s := &scene{T: t, ctx: ctx, namespace: fmt.Sprintf("%s-%d", name, scenes.Add(1)), config: ground.Config()}
 	scheme, err := operator.NewScheme()
 	s.ok(err)
 	s.ok(appsv1.AddToScheme(scheme))
@@ -71,7 +75,7 @@ func newSceneAlone(t *testing.T, namespace string) *scene {
 	s.kube, err = kubernetes.NewForConfig(s.config)
 	s.ok(err)
 
-	s.ok(install.Participants(ctx, s.config, namespace))
+	s.ok(install.Participants(ctx, s.config, s.namespace))
 	t.Cleanup(s.leave)
 	s.pods, s.jobs = watching[*corev1.Pod](s), watching[*batchv1.Job](s)
 	// Pods are refused until their ServiceAccount is there.

@@ -1,7 +1,6 @@
 package pods
 
 import (
-	"strings"
 	"testing"
 	"time"
 
@@ -54,9 +53,6 @@ func TestAHundredJobsShareTenPermitsAndADeletedOneGivesItsBack(t *testing.T) {
 	})
 	if to := endOf(all, victim.Name); to <= end.revision {
 		t.Errorf("the permit came back at revision %d, while its Pod was at work until %d", to, end.revision)
-	}
-	if !strings.HasPrefix(victim.Name, stuck) {
-		t.Errorf("%s does not belong to %s", victim.Name, stuck)
 	}
 }
 

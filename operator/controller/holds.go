@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"sync/atomic"
 	"time"
 
@@ -145,8 +146,7 @@ func (r *holds[T]) Reconcile(ctx context.Context, req reconcile.Request) (reconc
 			return reconcile.Result{}, client.IgnoreNotFound(err)
 		}
 		if !again {
-			cleanup, err := r.cleanUp(ctx, req.Namespace, a)
-			return reconcile.Result{RequeueAfter: sooner(after, cleanup)}, err
+			return reconcile.Result{RequeueAfter: after}, nil
 		}
 	}
 	return reconcile.Result{RequeueAfter: informWithin}, nil
@@ -165,6 +165,9 @@ func (r *holds[T]) round(ctx context.Context, a *account[T], obj T) (after time.
 	for _, c := range act.Adopted {
 		a.claims.Granted(c.UID, now.Elapsed)
 	}
+	// Only claims of which this decision knows that their Pod has ended: one whose hold it has not ended yet must stay
+	// until the next has.
+	ended := maps.Clone(a.ended)
 	a.mu.Unlock()
 
 	changed, err := r.expire(ctx, a, obj, act.Expire)
@@ -191,7 +194,11 @@ func (r *holds[T]) round(ctx context.Context, a *account[T], obj T) (after time.
 	if err := r.refuse(ctx, a, obj, act.Refuse); err != nil {
 		return 0, false, err
 	}
-	return after, false, r.disown(ctx, a, obj, act.Disown)
+	if err := r.disown(ctx, a, obj, act.Disown); err != nil {
+		return 0, false, err
+	}
+	cleanup, err := r.cleanUp(ctx, obj.GetNamespace(), a, ended)
+	return sooner(after, cleanup), false, err
 }
 
 // write makes the decision true: a compare-and-swap of the status, on which all grants rest. It returns false when
@@ -413,6 +420,7 @@ func (r *holds[T]) objectGone(ctx context.Context, key types.NamespacedName, a *
 			held = append(held, c)
 		}
 	}
+	ended := maps.Clone(a.ended)
 	a.mu.Unlock()
 	if len(held) > 0 {
 		if err := r.Live.Get(ctx, key, r.empty()); !apierrors.IsNotFound(err) {
@@ -425,19 +433,17 @@ func (r *holds[T]) objectGone(ctx context.Context, key types.NamespacedName, a *
 			return 0, err
 		}
 	}
-	after, err := r.cleanUp(ctx, key.Namespace, a)
+	after, err := r.cleanUp(ctx, key.Namespace, a, ended)
 	r.ledger.drop(key)
 	return after, err
 }
 
-// cleanUp deletes the claims whose Pod has ended, and those that ended some time ago. It returns when to do so again.
-func (r *holds[T]) cleanUp(ctx context.Context, namespace string, a *account[T]) (after time.Duration, err error) {
+// cleanUp deletes claims whose Pod has ended (by UID, with their names), and those that ended some time ago. It returns
+// when to do so again.
+func (r *holds[T]) cleanUp(ctx context.Context, namespace string, a *account[T], ended map[types.UID]string) (after time.Duration, err error) {
 	now := r.Clock.Now()
-	remove := map[types.UID]string{}
+	remove := maps.Clone(ended)
 	a.mu.Lock()
-	for uid, name := range a.ended {
-		remove[uid] = name
-	}
 	for uid, f := range a.done {
 		if left := f.at + keepFinishedClaims - now.Elapsed; left <= 0 {
 			remove[uid] = f.name

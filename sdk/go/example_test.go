@@ -88,13 +88,15 @@ func ExampleClient_AcquireLease() {
 		}
 	}()
 
-	go func() {
-		<-hold.Lost()
-		slog.Error("lost the lease", "error", context.Cause(hold.Context()))
-	}()
-	if err := migrate(hold.Context(), hold.Token()); err != nil {
-		slog.Error("not migrated", "error", err)
+	done := make(chan error, 1)
+	go func() { done <- migrate(hold.Context(), hold.Token()) }()
+	select {
+	case err = <-done:
+	case <-hold.Lost():
+		slog.Error("the work is told to stop", "because", context.Cause(hold.Context()))
+		err = <-done
 	}
+	slog.Info("done", "error", err)
 }
 
 // Take two of the permits of a rate-limited service, or do something else if they are not free right now.
