@@ -66,6 +66,7 @@ func Run(ctx context.Context, o Options) error {
 	// The operator's own work queue paces it. A rate limit on top would only make waiters wait.
 	config.QPS = -1
 	config.Wrap(clock.Wrap)
+	config.Wrap(controller.Reconnect)
 
 	mgr, err := newManager(config, o)
 	if err != nil {

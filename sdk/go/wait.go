@@ -60,6 +60,7 @@ type backoff struct {
 // until it has read the roles, so a refusal counts when it comes from one that was ready before.
 func (b *backoff) passes(ctx context.Context, c *Client, err error) bool {
 	if !refused(err) {
+		b.ready = false
 		return passing(err)
 	}
 	if b.ready {
@@ -78,6 +79,10 @@ func (c *Client) serverReady(ctx context.Context) bool {
 
 // wait pauses before the next try. It returns err itself when it is no use to try again.
 func (b *backoff) wait(ctx context.Context, c *Client, err error) error {
+	if b.ready {
+		// What the server, ready as it is, says now is its last word. Later it could be another that starts.
+		return nil
+	}
 	if b.since.IsZero() {
 		b.since, b.pause = time.Now(), firstPause
 	}

@@ -1,4 +1,4 @@
-package operator
+package controller
 
 import (
 	"net/http"
@@ -7,14 +7,15 @@ import (
 	utilnet "k8s.io/apimachinery/pkg/util/net"
 )
 
-// reconnect makes watches wait for an API server that is away instead of failing. client-go's own pauses between tries
-// grow to a minute, and for as long as the operator has not noticed that the API server is back, nobody is served.
-func reconnect(next http.RoundTripper) http.RoundTripper {
+// Reconnect makes watches wait for an API server that is away instead of failing. client-go pauses up to a minute
+// between tries, and for as long as the operator has not noticed that the API server is back, nobody is served: after
+// an outage of 20 s that was 40 s.
+func Reconnect(next http.RoundTripper) http.RoundTripper {
 	const firstPause, longestPause = 50 * time.Millisecond, time.Second
 	return roundTripperFunc(func(req *http.Request) (*http.Response, error) {
 		for pause := firstPause; ; pause = min(2*pause, longestPause) {
 			resp, err := next.RoundTrip(req)
-			// Nobody took the request, so that it can be made again as it is.
+			// A watch has no body and nobody took it, so that it can be sent again as it is.
 			if err == nil || !utilnet.IsConnectionRefused(err) || req.URL.Query().Get("watch") == "" {
 				return resp, err
 			}
@@ -28,7 +29,3 @@ func reconnect(next http.RoundTripper) http.RoundTripper {
 		}
 	})
 }
-
-type roundTripperFunc func(*http.Request) (*http.Response, error)
-
-func (f roundTripperFunc) RoundTrip(req *http.Request) (*http.Response, error) { return f(req) }
