@@ -107,7 +107,7 @@ func TestTidyingUpOutlastsTheCallersContext(t *testing.T) {
 	why := errors.New("why")
 	end(why)
 	<-longer.Done()
-	if context.Cause(longer) != why {
+	if !errors.Is(context.Cause(longer), why) {
 		t.Errorf("the cause is %v", context.Cause(longer))
 	}
 

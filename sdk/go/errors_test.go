@@ -84,7 +84,7 @@ func TestAnswersOfTheAPIServerGetTheirType(t *testing.T) {
 		t.Errorf("a missing type is %#v", err)
 	}
 	other := errors.New("other")
-	if explain(nil) != nil || explain(other) != other {
+	if explain(nil) != nil || !errors.Is(explain(other), other) {
 		t.Error("what has no type of its own must be passed on")
 	}
 }
