@@ -174,7 +174,7 @@ func (c *Client) takeBack(ctx context.Context, leave func(), claim *konductorv1.
 		return c.deleteClaim(ctx, made.Name, made.UID)
 	})
 	if err != nil && !apierrors.IsNotFound(err) && !apierrors.IsConflict(err) {
-		c.notify(fmt.Sprintf("claim %s could not be deleted and may still be granted: %v", claim.Name, err))
+		c.notify(fmt.Sprintf("claim %s is not deleted yet and may still be granted: %v", claim.Name, err))
 	}
 }
 

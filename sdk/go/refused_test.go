@@ -23,21 +23,29 @@ func (s *startingServer) ServeHTTP(w http.ResponseWriter, req *http.Request) {
 	switch {
 	case req.URL.Path == "/readyz" && s.readyAfter > 0:
 		s.readyAfter--
-		w.WriteHeader(http.StatusInternalServerError)
+		if s.readyAfter%2 == 0 {
+			refuse(w) // it doesn't know who may ask that either
+		} else {
+			w.WriteHeader(http.StatusInternalServerError)
+		}
 	case req.URL.Path == "/readyz":
 	case s.readyAfter > 0 || s.rightsUnknown > 0:
 		s.rightsUnknown--
 		s.refusals++
-		w.Header().Set("Content-Type", "application/json")
-		w.WriteHeader(http.StatusForbidden)
-		_ = json.NewEncoder(w).Encode(metav1.Status{
-			TypeMeta: metav1.TypeMeta{APIVersion: "v1", Kind: "Status"}, Status: metav1.StatusFailure,
-			Code: http.StatusForbidden, Reason: metav1.StatusReasonForbidden, Message: `barriers "stage" is forbidden: User "jane" cannot get resource`,
-		})
+		refuse(w)
 	default:
 		w.Header().Set("Content-Type", "application/json")
 		_ = json.NewEncoder(w).Encode(NewBarrier("stage", 1))
 	}
+}
+
+func refuse(w http.ResponseWriter) {
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(http.StatusForbidden)
+	_ = json.NewEncoder(w).Encode(metav1.Status{
+		TypeMeta: metav1.TypeMeta{APIVersion: "v1", Kind: "Status"}, Status: metav1.StatusFailure,
+		Code: http.StatusForbidden, Reason: metav1.StatusReasonForbidden, Message: `it is forbidden: User "jane" cannot do that`,
+	})
 }
 
 func TestARefusalCountsOnlyFromAnAPIServerThatIsReady(t *testing.T) {

@@ -23,6 +23,8 @@ const (
 	// firstContact is how long a call tries to reach an API server that has never answered this Client. After the first
 	// answer it tries for ever: a server that was there comes back.
 	firstContact = 30 * time.Second
+	// rolesRead is how long an API server that does not say that it is ready may take to know our rights.
+	rolesRead = 15 * time.Second
 	// operatorAnswers is after which time without any sign of an operator people are told so.
 	operatorAnswers = 5 * time.Second
 )
@@ -51,30 +53,35 @@ func (o *options) ended(ctx context.Context, object, status string) error {
 
 // backoff is the pause between tries, and how long there have been none that succeeded.
 type backoff struct {
-	pause time.Duration
-	since time.Time
-	ready bool // the API server said so after it had refused us
+	pause   time.Duration
+	since   time.Time
+	refused time.Time // since when we are refused; zero: we are not
+	ready   bool      // the API server was ready after it had refused us
 }
 
 // passes reports whether the same request may succeed later. An API server that has just started refuses everybody
-// until it has read the roles, so a refusal counts when it comes from one that was ready before.
+// until it has read the roles, so a refusal counts when it comes from one that was ready before, or for long enough.
 func (b *backoff) passes(ctx context.Context, c *Client, err error) bool {
 	if !refused(err) {
-		b.ready = false
+		b.ready, b.refused = false, time.Time{}
 		return passing(err)
 	}
 	if b.ready {
 		return false
 	}
-	b.ready = c.serverReady(ctx)
+	if b.refused.IsZero() {
+		b.refused = time.Now()
+	}
+	b.ready = c.serverReady(ctx) || time.Since(b.refused) > rolesRead
 	return true
 }
 
-// serverReady reports whether the API server is not starting or stopping. Everybody may ask that, at any time.
+// serverReady reports whether the API server says that it is ready. Everybody may ask that, unless roles that every
+// cluster has are not read yet or have been taken away.
 func (c *Client) serverReady(ctx context.Context) bool {
 	status := 0
 	c.server.Get().AbsPath("/readyz").Do(ctx).StatusCode(&status)
-	return status != 0 && status < http.StatusInternalServerError
+	return status == http.StatusOK
 }
 
 // wait pauses before the next try. It returns err itself when it is no use to try again.
