@@ -182,11 +182,16 @@ func (a *actor) acquiringWith(ctx context.Context, kind, name string, opts ...ko
 	}
 	f := inBackground(a.w, func() (*konductor.Hold, error) { return call(ctx, name, a.as(opts)...) })
 	a.w.Cleanup(func() {
-		if f.wait(patience) && f.err == nil {
-			// Whether the hold is still there is the test's business.
+		if !f.wait(patience) || f.err != nil {
+			return
+		}
+		select {
+		case <-f.value.Lost():
+			// There is nothing to give back, and perhaps no Pod any more that could.
+		default:
 			ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
 			defer cancel()
-			_ = f.value.Release(ctx)
+			_ = f.value.Release(ctx) // whether the hold is still there is the test's business
 		}
 	})
 	return f

@@ -28,7 +28,7 @@ const (
 	patience = 3 * time.Minute
 	// atOnce is the limit for what has to happen without a timeout or a retry in between. It takes well under a second,
 	// but times of Kubernetes objects are whole seconds, and the machine may be busy.
-	atOnce = 2 * time.Minute
+	atOnce = 30 * time.Second
 )
 
 // scene is a test's own corner of the cluster: a namespace whose Pods may take part, and an administrator's clients.

@@ -22,6 +22,15 @@ func setUpNetwork(o Options) error {
 	if err := netlink.LinkAdd(bridge); err != nil {
 		return fmt.Errorf("add bridge %s: %w", o.Bridge, err)
 	}
+	// Left alone, a bridge takes the lowest address of its ports and changes it as Pods come and go; every Pod then
+	// sends to one that is gone until its neighbour table is put right.
+	made, err := netlink.LinkByName(o.Bridge)
+	if err != nil {
+		return fmt.Errorf("bridge %s: %w", o.Bridge, err)
+	}
+	if err := netlink.LinkSetHardwareAddr(made, made.Attrs().HardwareAddr); err != nil {
+		return fmt.Errorf("keep the address of bridge %s: %w", o.Bridge, err)
+	}
 	if err := addAddresses(bridge, o.BridgeAddress); err != nil {
 		return err
 	}
