@@ -1,6 +1,7 @@
 package konductor
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"errors"
@@ -69,9 +70,14 @@ func (c *Client) AcquireSemaphore(ctx context.Context, name string, opts ...Opti
 
 func (c *Client) acquire(ctx context.Context, kind, name string, opts []Option) (*Hold, error) {
 	o := collect(opts)
-	holder := c.Holder(opts...)
 	bounded, cancel := o.bounded(ctx)
 	defer cancel()
+	return c.acquireWithin(ctx, bounded, kind, name, o)
+}
+
+// acquireWithin acquires before bounded, which ends with the call's timeout, is done. The hold's context comes from ctx.
+func (c *Client) acquireWithin(ctx, bounded context.Context, kind, name string, o options) (*Hold, error) {
+	holder := c.holder(o)
 	leave, err := c.takeTurn(bounded, kind, name, holder, o)
 	if err != nil {
 		return nil, err
@@ -115,6 +121,10 @@ func (c *Client) acquireTurn(ctx, bounded context.Context, kind, name, holder st
 		leave()
 		return nil, c.endedOr(bounded, o, ref(kind, name), "it does not exist", err)
 	}
+	if ttl := c.ttl(t, o).Or(0); ttl > 0 && o.stopWithin > ttl/2 {
+		leave()
+		return nil, &TTLError{Object: t.ref(), TTL: ttl, StopWithin: o.stopWithin}
+	}
 	for {
 		sent := time.Now()
 		wanted := c.newClaim(t, holder, o)
@@ -130,7 +140,7 @@ func (c *Client) acquireTurn(ctx, bounded context.Context, kind, name, holder st
 		}
 		granted, err := c.awaitGrant(bounded, t, claim, o)
 		if err == nil {
-			hold := c.newHold(ctx, t, granted, sent)
+			hold := c.newHold(ctx, t, granted, sent, o)
 			err = hold.begin(bounded, o, claim.Status.Phase == konductorv1.ClaimPending)
 			if err == nil {
 				c.tellDefaultTTL(t, o)
@@ -231,13 +241,13 @@ func (c *Client) ttl(t target, o options) *konductorv1.Duration {
 	case c.identity.pod != "":
 		return nil
 	default:
-		return duration(konductorv1.DefaultTTL)
+		return duration(cmp.Or(o.defaultTTL, konductorv1.DefaultTTL))
 	}
 }
 
 // tellDefaultTTL tells people how long a hold lasts of which nobody has said so.
 func (c *Client) tellDefaultTTL(t target, o options) {
-	if o.ttl == 0 && t.ttl == nil && c.identity.pod == "" {
+	if o.ttl == 0 && o.defaultTTL == 0 && t.ttl == nil && c.identity.pod == "" {
 		c.notify(fmt.Sprintf("%s has no ttl and this is not a pod: the hold ends after %s without renewal", t.ref(), konductorv1.DefaultTTL))
 	}
 }
@@ -400,16 +410,17 @@ func (c *Client) free(ctx context.Context, t target) (bool, error) {
 }
 
 // newHold returns the hold that the granted claim gives. sent is when the claim was made, or later.
-func (c *Client) newHold(ctx context.Context, t target, claim *konductorv1.Claim, sent time.Time) *Hold {
+func (c *Client) newHold(ctx context.Context, t target, claim *konductorv1.Claim, sent time.Time, o options) *Hold {
 	h := &Hold{
 		client: c, object: t.ref(), claim: claim.Name, uid: claim.UID, holder: claim.Spec.Holder,
 		token: claim.Status.FencingToken, ttl: claim.Spec.TTL.Or(0), renewals: claim.Spec.Renewals,
-		lost: make(chan struct{}),
+		moved: o.renewed, lost: make(chan struct{}),
 	}
 	h.ctx, h.cancel = context.WithCancelCause(ctx)
 	h.work, h.stop = context.WithCancel(context.WithoutCancel(ctx))
 	if h.ttl > 0 {
-		h.deadline = sent.Add(h.ttl - margin(h.ttl))
+		h.margin = margin(h.ttl, o.stopWithin)
+		h.deadline = sent.Add(h.lasts())
 	}
 	return h
 }
@@ -420,7 +431,7 @@ func (h *Hold) begin(ctx context.Context, o options, fresh bool) error {
 	bound := h.client.identity.pod != ""
 	// The operator counts from the grant, which was after the claim was made. Someone who waited for long can't tell
 	// when that was, and has to renew before relying on the hold.
-	young := fresh && h.ttl > 0 && time.Until(h.deadline) > h.ttl*2/3
+	young := fresh && h.ttl > 0 && time.Until(h.deadline) > h.lasts()*2/3
 	if h.ttl > 0 && (!bound || !young) {
 		if err := h.Renew(ctx); err != nil {
 			return err

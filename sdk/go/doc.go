@@ -36,7 +36,7 @@
 // # Errors
 //
 // Each way to fail has a type: *NotFoundError, *TimeoutError, *ForbiddenError,
-// *BusyError, *FailedError, *LostError, and *RefusedError and *TermsError for
-// claims that can't be granted as they are. Use errors.As. When a context ends,
+// *BusyError, *FailedError, *LostError, and *RefusedError, *TermsError and
+// *TTLError for claims that can't be granted as they are. Use errors.As. When a context ends,
 // the error wraps the context's.
 package konductor

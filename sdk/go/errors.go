@@ -165,6 +165,18 @@ func (e *TermsError) Error() string {
 	return fmt.Sprintf("%s has taken part in %s already on other terms (%s): release that first, or use another holder", e.Holder, e.Object, e.Difference)
 }
 
+// TTLError says that a hold's TTL is too short for the time that its work needs to stop.
+type TTLError struct {
+	// Object is the lease or semaphore, as KIND/NAME.
+	Object string
+	// TTL is that of the hold, and StopWithin how long the work needs.
+	TTL, StopWithin time.Duration
+}
+
+func (e *TTLError) Error() string {
+	return fmt.Sprintf("a hold on %s has a ttl of %s, which leaves no time for work that may need %s to stop: use a ttl of at least %s, or stop sooner", e.Object, e.TTL, e.StopWithin, 2*e.StopWithin)
+}
+
 // UninstalledError says that the cluster doesn't have konductor's resource types.
 type UninstalledError struct{ err error }
 

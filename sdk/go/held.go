@@ -34,7 +34,7 @@ func (c *Client) renew(ctx context.Context, kind, name string, opts []Option) er
 	if claim.Status.Phase == konductorv1.ClaimPending {
 		return fmt.Errorf("%s waits for %s and doesn't hold it yet: there is nothing to renew", claim.Spec.Holder, t.ref())
 	}
-	hold := c.newHold(ctx, t, claim, time.Now())
+	hold := c.newHold(ctx, t, claim, time.Now(), options{})
 	defer hold.end(nil)
 	return hold.Renew(ctx)
 }

@@ -25,6 +25,8 @@ type Hold struct {
 	holder string
 	token  int64
 	ttl    time.Duration // zero: as long as the Pod
+	margin time.Duration // how much earlier than its TTL the hold counts as lost
+	moved  func(*Hold)   // told when the deadline has moved; may be nil
 
 	ctx    context.Context // the holder's
 	cancel context.CancelCauseFunc
@@ -54,6 +56,17 @@ func (h *Hold) Holder() string { return h.holder }
 
 // TTL returns how long the hold lasts without renewal; zero: as long as the Pod it is bound to.
 func (h *Hold) TTL() time.Duration { return h.ttl }
+
+// Object returns what is held, as KIND/NAME: lease/db-migration, say.
+func (h *Hold) Object() string { return h.object }
+
+// Deadline returns when the hold counts as lost unless it is renewed before, by the monotonic clock. ok is false when
+// the hold has no TTL and so no deadline.
+func (h *Hold) Deadline() (deadline time.Time, ok bool) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.deadline, h.ttl > 0
+}
 
 // Lost is closed when the hold has ended without having been released: it could not be renewed in time, or its Claim was
 // deleted. It is closed before the operator may give the hold to another.
@@ -134,16 +147,23 @@ func (h *Hold) Renew(ctx context.Context) error {
 		return h.client.explain(err, "patch", plural(konductorv1.KindClaim), h.claim)
 	}
 	h.mu.Lock()
-	defer h.mu.Unlock()
 	h.renewals = claim.Spec.Renewals
 	if h.ttl > 0 {
-		h.deadline = sent.Add(h.ttl - margin(h.ttl))
+		h.deadline = sent.Add(h.lasts())
+	}
+	h.mu.Unlock()
+	if h.moved != nil {
+		h.moved(h)
 	}
 	return nil
 }
 
-// margin is how much earlier than its TTL a holder stops, for the time between its noticing and its work having ended.
-func margin(ttl time.Duration) time.Duration { return ttl / 10 }
+// margin is how much earlier than its TTL a holder stops: what the work needs to end, and a little for the time between
+// noticing and acting on it.
+func margin(ttl, stopWithin time.Duration) time.Duration { return ttl/10 + stopWithin }
+
+// lasts is how long after a renewal was sent the hold counts as held.
+func (h *Hold) lasts() time.Duration { return h.ttl - h.margin }
 
 // endOfClaim says why a claim that can't be renewed can't; empty: it can, as far as err tells.
 func endOfClaim(err error) string {
@@ -183,15 +203,13 @@ func (h *Hold) watchClaim(ctx context.Context) {
 	}
 }
 
-// renewInTime renews three times per TTL, and counts the hold as lost when the last renewal that succeeded is too long
-// ago: after that the operator may give it to another.
+// renewInTime renews three times as often as it must, and counts the hold as lost when the last renewal that succeeded is
+// too long ago: after that the operator may give it to another.
 func (h *Hold) renewInTime(ctx context.Context) {
-	pause := time.NewTimer(h.ttl / 3)
+	pause := time.NewTimer(h.lasts() / 3)
 	defer pause.Stop()
 	for {
-		h.mu.Lock()
-		deadline := h.deadline
-		h.mu.Unlock()
+		deadline, _ := h.Deadline()
 		over := time.NewTimer(time.Until(deadline))
 		select {
 		case <-ctx.Done():
@@ -208,7 +226,8 @@ func (h *Hold) renewInTime(ctx context.Context) {
 			h.lose(fmt.Sprintf("it could not be renewed within its ttl of %s", h.ttl))
 			return
 		}
-		attempt, cancel := context.WithDeadline(ctx, deadline)
+		// An attempt gets part of the time that is left, so that one which hangs leaves time for another.
+		attempt, cancel := context.WithTimeout(ctx, max(time.Until(deadline)/3, min(time.Second, time.Until(deadline))))
 		err := h.Renew(attempt)
 		cancel()
 		if h.lostReason() != nil {
@@ -219,7 +238,7 @@ func (h *Hold) renewInTime(ctx context.Context) {
 			pause.Reset(min(h.ttl/20, time.Second))
 			continue
 		}
-		pause.Reset(h.ttl / 3)
+		pause.Reset(h.lasts() / 3)
 	}
 }
 

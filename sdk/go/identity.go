@@ -68,8 +68,9 @@ func (id identity) bound() *konductorv1.BoundObject {
 }
 
 // Holder returns under which name this client acquires: that of WithHolder, else the Pod's, else the host's.
-func (c *Client) Holder(opts ...Option) string {
-	o := collect(opts)
+func (c *Client) Holder(opts ...Option) string { return c.holder(collect(opts)) }
+
+func (c *Client) holder(o options) string {
 	switch {
 	case o.holder != "":
 		return o.holder
@@ -79,6 +80,10 @@ func (c *Client) Holder(opts ...Option) string {
 		return c.identity.host
 	}
 }
+
+// Pod returns the name of the Pod that this process runs in, and to which its holds are bound; empty outside of one, or
+// when the Client works in another namespace.
+func (c *Client) Pod() string { return c.identity.pod }
 
 // Participant returns under which name this client arrives at barriers: that of WithHolder; else the Job that the Pod
 // belongs to, as job/NAME, or job/NAME/INDEX in an Indexed Job; else the Pod, as pod/NAME; else the host's name.

@@ -15,9 +15,12 @@ type options struct {
 	hasTimeout    bool
 	failIfMissing bool
 	ttl           time.Duration
+	defaultTTL    time.Duration
 	priority      int32
 	permits       int32
 	detached      bool
+	stopWithin    time.Duration
+	renewed       func(*Hold)
 	failed        bool
 	reason        string
 	quorum        int32
@@ -51,6 +54,10 @@ func FailIfMissing() Option { return func(o *options) { o.failIfMissing = true }
 // Longer than zero.
 func WithTTL(d time.Duration) Option { return func(o *options) { o.ttl = d } }
 
+// WithDefaultTTL is WithTTL for a hold that nothing else gives a TTL: neither the object nor a Pod that it is bound to.
+// Without it such a hold lasts 10 minutes.
+func WithDefaultTTL(d time.Duration) Option { return func(o *options) { o.defaultTTL = d } }
+
 // WithPriority puts the claim before all of lower priority; -1 000 000 to 1 000 000, 0 by default.
 func WithPriority(p int32) Option { return func(o *options) { o.priority = p } }
 
@@ -60,6 +67,15 @@ func WithPermits(n int32) Option { return func(o *options) { o.permits = n } }
 // Detached leaves the hold behind when the process ends: nothing renews it or watches over it, and Hold.Lost stays
 // open. It lasts until it is released, its TTL runs out, or its Pod ends.
 func Detached() Option { return func(o *options) { o.detached = true } }
+
+// StopWithin says how long the work takes to end once it is told to. The hold then counts as lost that much earlier, so
+// that the work has ended before another can hold. At most half of the TTL, else the acquire returns a *TTLError. Without
+// it a tenth of the TTL is left.
+func StopWithin(d time.Duration) Option { return func(o *options) { o.stopWithin = d } }
+
+// OnRenewal makes the hold call renewed each time its deadline has moved. The call must not block: it is made by what
+// renews the hold.
+func OnRenewal(renewed func(*Hold)) Option { return func(o *options) { o.renewed = renewed } }
 
 // AsFailed arrives at a barrier as one that can't do its part; the reason is for people and may be empty.
 func AsFailed(reason string) Option {

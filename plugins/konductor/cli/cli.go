@@ -36,7 +36,7 @@ func Run(ctx context.Context, args []string, streams genericiooptions.IOStreams)
 	root.SetOut(streams.Out)
 	root.SetErr(streams.ErrOut)
 	err := root.ExecuteContext(ctx)
-	if err != nil && !errors.Is(err, errBrokenPipe) {
+	if err != nil && !errors.Is(err, errBrokenPipe) && err.Error() != "" {
 		fmt.Fprintln(streams.ErrOut, "error: "+describe(ctx, err))
 	}
 	return exitCode(err)

@@ -25,6 +25,21 @@ const (
 // errBrokenPipe says that nobody reads our output any more, which is no reason to complain.
 var errBrokenPipe = syscall.EPIPE
 
+// codedError is an error with an exit code of its own. Without an err there is nothing to say.
+type codedError struct {
+	code int
+	err  error
+}
+
+func (e *codedError) Error() string {
+	if e.err == nil {
+		return ""
+	}
+	return e.err.Error()
+}
+
+func (e *codedError) Unwrap() error { return e.err }
+
 // exitCode returns the exit code that tells of err.
 func exitCode(err error) int {
 	var (
@@ -34,10 +49,13 @@ func exitCode(err error) int {
 		busy      *konductor.BusyError
 		failed    *konductor.FailedError
 		lost      *konductor.LostError
+		coded     *codedError
 	)
 	switch {
 	case err == nil, errors.Is(err, errBrokenPipe):
 		return exitOK
+	case errors.As(err, &coded):
+		return coded.code
 	case errors.As(err, &notFound):
 		return exitNotFound
 	case errors.As(err, &timeout):

@@ -45,7 +45,7 @@ Exit codes: 0 done, 1 error, 2 not found, 3 timed out, 4 forbidden, 5 busy,
 			root.AddCommand(c)
 		}
 	}
-	add(groupKinds, a.barrier(), a.gate(), a.lease(), a.semaphore())
+	add(groupKinds, a.barrier(), a.gate(), a.lease(), a.semaphore(), a.runCommand(), a.holdCommand(), a.keepCommand())
 	add(groupView, a.statusCommand(), a.versionCommand())
 	add(groupOther, a.operator(), a.copyTo())
 	root.SetHelpCommandGroupID(groupOther)
