@@ -85,26 +85,23 @@ func (k *Child) startKeeper(args []string) error {
 
 // follow reads what the keeper reports until the command has ended.
 func (k *Child) follow(leader int) {
-	defer close(k.result)
-	defer k.close()
-	for {
+	var end *Result
+	for end == nil {
 		var r report
 		if k.reports.Decode(&r) != nil {
-			k.result <- k.withoutKeeper(leader)
-			return
+			r.Ended = k.withoutKeeper(leader)
 		}
 		if r.Stopping != "" {
 			k.stopping(r.Stopping)
 		}
-		if r.Ended != nil {
-			k.result <- *r.Ended
-			return
-		}
+		end = r.Ended
 	}
+	k.close()
+	k.result <- *end
 }
 
 // withoutKeeper ends what is left of the command after somebody has killed its keeper.
-func (k *Child) withoutKeeper(leader int) Result {
+func (k *Child) withoutKeeper(leader int) *Result {
 	_ = k.keeper.Wait()
 	const why = "the process that keeps it was killed"
 	k.stopping(why)
@@ -116,7 +113,7 @@ func (k *Child) withoutKeeper(leader int) Result {
 		orphans.signal(unix.SIGKILL, true)
 		<-again.C
 	}
-	return Result{Code: 128 + int(unix.SIGKILL), Stopped: why, Killed: true}
+	return &Result{Code: 128 + int(unix.SIGKILL), Stopped: why, Killed: true}
 }
 
 // close reaps the keeper, and takes the terminal back.

@@ -95,7 +95,6 @@ func (k *Child) wait() {
 	_ = windows.TerminateJobObject(k.job, 1)
 	_ = windows.CloseHandle(k.job)
 	k.result <- result
-	close(k.result)
 }
 
 // Signal asks the command to end: Windows knows no other signals.
