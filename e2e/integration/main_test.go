@@ -61,7 +61,7 @@ func run(m *testing.M) (code int) {
 		return 1
 	}
 	defer func() {
-		for _, stop := range []func() error{stopSpare, plane.Close, leftovers} {
+		for _, stop := range []func() error{stopSpare, plane.Close, removeKoncli, leftovers} {
 			if err := stop(); err != nil {
 				fmt.Fprintln(os.Stderr, err)
 				code = 1

@@ -27,13 +27,14 @@ const patience = 60 * time.Second
 // world is a test's own corner of a cluster: a namespace, and an administrator's clients to set the scene with.
 type world struct {
 	testing.TB
-	ctx       context.Context
-	cancel    context.CancelFunc
-	config    *rest.Config // the administrator's
-	operators *rest.Config // an operator's
-	namespace string
-	objects   client.WithWatch
-	kube      kubernetes.Interface
+	ctx        context.Context
+	cancel     context.CancelFunc
+	config     *rest.Config // the administrator's
+	operators  *rest.Config // an operator's
+	kubeconfig string       // the administrator's
+	namespace  string
+	objects    client.WithWatch
+	kube       kubernetes.Interface
 }
 
 // newWorld returns a world on the shared control plane, for a test that runs beside others.
@@ -53,7 +54,7 @@ func newWorldOn(t testing.TB, on *site) *world {
 	if err != nil {
 		t.Fatal(err)
 	}
-	w := &world{TB: t, ctx: ctx, cancel: cancel, config: config, operators: on.operator}
+	w := &world{TB: t, ctx: ctx, cancel: cancel, config: config, operators: on.operator, kubeconfig: on.Kubeconfig()}
 	if w.objects, err = client.NewWithWatch(config, client.Options{Scheme: scheme}); err != nil {
 		t.Fatal(err)
 	}

@@ -30,6 +30,11 @@ func TestMain(m *testing.M) {
 			fmt.Fprintln(os.Stderr, err)
 			os.Exit(1)
 		}
+	case len(os.Args) == 2 && os.Args[1] == "first":
+		if err := beFirst(); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(1)
+		}
 	case len(os.Args) == 4 && os.Args[1] == "call":
 		os.Exit(call(os.Args[2], os.Args[3]))
 	default:

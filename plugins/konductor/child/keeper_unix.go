@@ -28,10 +28,13 @@ const (
 // Keep is the keeper's life: it starts the command that it is told to and ends with it. It must be called from the
 // program's main goroutine.
 func Keep() error {
-	orders, reports := os.NewFile(ordersFD, "orders"), os.NewFile(reportsFD, "reports")
-	if orders == nil || reports == nil {
-		return errors.New("this command is only for koncli itself: use 'koncli run'")
+	for _, fd := range []int{ordersFD, reportsFD} {
+		var stat unix.Stat_t
+		if err := unix.Fstat(fd, &stat); err != nil || stat.Mode&unix.S_IFMT != unix.S_IFIFO {
+			return errors.New("this command is only for koncli itself: use 'koncli run'")
+		}
 	}
+	orders, reports := os.NewFile(ordersFD, "orders"), os.NewFile(reportsFD, "reports")
 	// The command must not have them: its caller's end could not be noticed any more.
 	unix.CloseOnExec(ordersFD)
 	unix.CloseOnExec(reportsFD)

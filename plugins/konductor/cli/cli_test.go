@@ -81,6 +81,45 @@ func TestMistakesGetOneSentenceThatSaysWhatToDo(t *testing.T) {
 	}
 }
 
+func TestMistakesWithRunAreToldApartFromFailuresOfItsCommand(t *testing.T) {
+	for mistake, c := range map[string]struct {
+		args string
+		code int
+		want string
+	}{
+		"no command":                    {"run --lease a", 65, "the command to run is missing: koncli run [--lease NAME]… [--semaphore NAME[:N]]… [--arrive BARRIER] -- COMMAND [ARGS]…"},
+		"nothing to hold":               {"run -- true", 65, "say what to hold while the command runs: --lease NAME or --semaphore NAME[:N]"},
+		"a flag that does not exist":    {"run --leese a -- true", 65, "unknown flag: --leese (see 'koncli run --help')"},
+		"no permits":                    {"run --semaphore a:0 -- true", 65, "--semaphore a:0: write NAME or NAME:N with N permits, at least 1, for example db:3"},
+		"permits that are no number":    {"run --semaphore a:b -- true", 65, "--semaphore a:b: write NAME or NAME:N with N permits, at least 1, for example db:3"},
+		"permits of nothing":            {"run --semaphore :2 -- true", 65, `--semaphore ":2" has no name: write NAME or NAME:N, for example db:3`},
+		"a lease without a name":        {"run --lease= -- true", 65, "--lease is empty: is the variable set? Give the name of a lease"},
+		"a ttl of zero":                 {"run --lease a --ttl 0s -- true", 65, "--ttl must be longer than zero, for example 30s, 5m or 1h30m"},
+		"an exit code that is none":     {"run --lease a --conflict-exit-code 256 -- true", 65, "--conflict-exit-code must be from 0 to 255, not 256"},
+		"another time to arrive":        {"run --arrive a --arrive-on failure -- true", 65, `--arrive-on must be end or success, not "failure"`},
+		"tokens that look the same":     {"run --lease a-b --lease a.b -- true", 65, "lease/a-b and lease/a.b would both put their token into KONDUCTOR_TOKEN_LEASE_A_B: run with one inside the other, or rename one"},
+		"a command that does not exist": {"run --lease a -- no-such-command", 127, "command no-such-command not found: check its name and PATH"},
+		"a command without the right":   {"run --lease a -- /dev/null", 126, "/dev/null can't be executed: check its permissions"},
+		"nothing to hold at all":        {"hold", 1, "say what to hold: --lease NAME or --semaphore NAME[:N]"},
+		"a keeper that nobody needs":    {"keep", 1, "this command is only for koncli itself: use 'koncli run'"},
+	} {
+		t.Run(mistake, func(t *testing.T) {
+			got := call(t, append([]string{"koncli"}, strings.Fields(c.args)...)...)
+			if diff := cmp.Diff(result{Err: "error: " + c.want + "\n", Code: c.code}, got); diff != "" {
+				t.Errorf("(-want +got):\n%s", diff)
+			}
+		})
+	}
+}
+
+func TestTheCommandsOwnFlagsAreItsOwn(t *testing.T) {
+	// Were -n taken for --namespace, the command would be missing.
+	got := call(t, "koncli", "run", "--lease", "a", "no-such-command", "-n", "x", "--lease", "b")
+	if got.Code != 127 {
+		t.Errorf("%+v", got)
+	}
+}
+
 func TestEachKindOfFailureHasItsExitCode(t *testing.T) {
 	wrap := func(err error) error { return fmt.Errorf("doing it: %w", err) }
 	for what, c := range map[string]struct {
@@ -135,7 +174,7 @@ func TestEveryCommandHasTwoExamples(t *testing.T) {
 		}
 	}
 	for _, kind := range a.root().Commands() {
-		if !kind.HasSubCommands() && kind.Name() != "help" && kind.Name() != "completion" {
+		if !kind.HasSubCommands() && !kind.Hidden && kind.Name() != "help" && kind.Name() != "completion" {
 			check(kind.CommandPath(), kind.Example)
 		}
 		if kind.GroupID == groupKinds {

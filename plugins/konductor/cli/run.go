@@ -49,6 +49,7 @@ func (a *app) runCommand() *cobra.Command {
 	var f runFlags
 	cmd := &cobra.Command{
 		Use: "run [--lease NAME]… [--semaphore NAME[:N]]… [--arrive BARRIER] -- COMMAND [ARGS]…", Short: "Hold leases and permits while a command runs",
+		DisableFlagsInUseLine: true,
 		Long: `Acquire leases and permits, all of them or none, run a command, and give them back
 when the command and everything it has started have ended. The holds are renewed
 meanwhile. Signals are passed on to the command's process group.
