@@ -85,6 +85,7 @@ func Run(ctx context.Context, o Options) error {
 		Client: mgr.GetClient(), Live: mgr.GetAPIReader(), Recorder: recorder, Clock: clock, Metrics: counters,
 	}
 	if err := errors.Join(
+		announceCaches(ctx, mgr),
 		controller.SetupBarriers(mgr, deps),
 		controller.SetupGates(ctx, mgr, deps),
 		controller.SetupLeases(mgr, deps),
@@ -201,6 +202,20 @@ func newRecorder(ctx context.Context, mgr ctrl.Manager) (record.EventRecorder, f
 	broadcaster := record.NewBroadcaster(record.WithContext(context.WithoutCancel(ctx)))
 	broadcaster.StartRecordingToSink(&typedcorev1.EventSinkImpl{Interface: events.Events("")})
 	return broadcaster.NewRecorder(mgr.GetScheme(), corev1.EventSource{Component: "konductor"}), broadcaster.Shutdown, nil
+}
+
+// announceCaches registers the caches of all kinds that controllers watch. They would do so themselves, but only some
+// time after the start, and what isn't registered doesn't keep an operator from counting as ready.
+func announceCaches(ctx context.Context, mgr ctrl.Manager) error {
+	for _, kind := range []client.Object{
+		&konductorv1.Barrier{}, &konductorv1.Arrival{}, &konductorv1.Gate{}, &konductorv1.Lease{}, &konductorv1.Semaphore{},
+		&konductorv1.Claim{}, &corev1.Pod{}, &batchv1.Job{}, &corev1.Namespace{},
+	} {
+		if _, err := mgr.GetCache().GetInformer(ctx, kind, cache.BlockUntilSynced(false)); err != nil {
+			return fmt.Errorf("setting up the cache of %T: %w", kind, err)
+		}
+	}
+	return nil
 }
 
 // cachesSynced is false until all caches have been filled: a replica that has not seen the cluster yet must not count

@@ -26,6 +26,8 @@ type Observed struct {
 	Free int32
 	// Detail tells people how the object stands.
 	Detail string
+	// Left is the last that was seen of an object that doesn't exist any more, and that was deleted before it was judged.
+	Left *Observed
 }
 
 // GateDecision is what to do with a Gate.
@@ -120,6 +122,9 @@ func judge(c *konductorv1.GateCondition, o Observed, before *konductorv1.GateCon
 	case !o.Found && before != nil && final(c.Type):
 		// What a Job, a Barrier or a Gate has reached it can't lose, so its deletion takes nothing back.
 		return *before, false
+	case !o.Found && o.Left != nil && final(c.Type) && o.Left.State == want:
+		s.Met, s.UID, s.Message = true, o.Left.UID, object+" was "+o.Left.Detail+" when it was deleted"
+		return s, false
 	case !o.Found:
 		s.Message = object + " not found"
 		return s, false

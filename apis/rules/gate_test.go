@@ -12,9 +12,10 @@ import (
 )
 
 // Objects as a gate may see them.
-func missing() rules.Observed { return rules.Observed{Detail: "missing"} }
-func denied() rules.Observed  { return rules.Observed{Denied: true} }
-func running() rules.Observed { return rules.Observed{Found: true, UID: "first", Detail: "running"} }
+func missing() rules.Observed                 { return rules.Observed{Detail: "missing"} }
+func left(last rules.Observed) rules.Observed { return rules.Observed{Left: &last} }
+func denied() rules.Observed                  { return rules.Observed{Denied: true} }
+func running() rules.Observed                 { return rules.Observed{Found: true, UID: "first", Detail: "running"} }
 func is(state konductorv1.GateState) rules.Observed {
 	return rules.Observed{Found: true, UID: "first", State: state, Detail: strings.ToLower(string(state))}
 }
@@ -46,40 +47,44 @@ func TestGateJudgesEachTypeAndState(t *testing.T) {
 		seen      rules.Observed
 		want      verdict
 	}{
-		"a missing job is waited for":                       {on("Job", "x"), missing(), waits("job/x not found")},
-		"a running job is waited for":                       {on("Job", "x"), running(), waits("job/x is running")},
-		"a complete job is what a job should be":            {on("Job", "x"), is("Complete"), opens},
-		"a failed job ends the gate at once":                {on("Job", "x"), is("Failed"), fails("job/x is failed")},
-		"a failed job is what was asked for":                {onState("Job", "x", "Failed"), is("Failed"), opens},
-		"a complete job will not fail any more":             {onState("Job", "x", "Failed"), is("Complete"), fails("job/x is complete")},
-		"a running job may still fail":                      {onState("Job", "x", "Failed"), running(), waits("job/x is running")},
-		"a missing barrier is waited for":                   {on("Barrier", "x"), missing(), waits("barrier/x not found")},
-		"a barrier that waits is waited for":                {on("Barrier", "x"), running(), waits("barrier/x is running")},
-		"an open barrier is what a barrier should be":       {on("Barrier", "x"), is("Open"), opens},
-		"a failed barrier ends the gate":                    {on("Barrier", "x"), is("Failed"), fails("barrier/x is failed")},
-		"a barrier that timed out ends the gate":            {on("Barrier", "x"), is("Timeout"), fails("barrier/x is timeout")},
-		"a barrier's failure can be asked for":              {onState("Barrier", "x", "Failed"), is("Failed"), opens},
-		"a barrier's timeout can be asked for":              {onState("Barrier", "x", "Timeout"), is("Timeout"), opens},
-		"an open barrier won't time out":                    {onState("Barrier", "x", "Timeout"), is("Open"), fails("barrier/x is open")},
-		"a missing gate is waited for":                      {on("Gate", "x"), missing(), waits("gate/x not found")},
-		"a gate that waits is waited for":                   {on("Gate", "x"), running(), waits("gate/x is running")},
-		"an open gate is what a gate should be":             {on("Gate", "x"), is("Open"), opens},
-		"a failed gate ends the gate":                       {on("Gate", "x"), is("Failed"), fails("gate/x is failed")},
-		"a gate's failure can be asked for":                 {onState("Gate", "x", "Failed"), is("Failed"), opens},
-		"a gate's timeout can be asked for":                 {onState("Gate", "x", "Timeout"), is("Timeout"), opens},
-		"a missing lease is waited for":                     {on("Lease", "x"), missing(), waits("lease/x not found")},
-		"a free lease is what a lease should be":            {on("Lease", "x"), is("Available"), opens},
-		"a held lease is waited for, as it comes free":      {on("Lease", "x"), is("Held"), waits("lease/x is held")},
-		"a held lease is what was asked for":                {onState("Lease", "x", "Held"), is("Held"), opens},
-		"a free lease may still be taken":                   {onState("Lease", "x", "Held"), is("Available"), waits("lease/x is available")},
-		"a missing semaphore is waited for":                 {on("Semaphore", "x"), missing(), waits("semaphore/x not found")},
-		"one free permit is what a semaphore should have":   {on("Semaphore", "x"), free(1), opens},
-		"a full semaphore is waited for":                    {on("Semaphore", "x"), free(0), waits("semaphore/x has 0 free permits, 1 wanted")},
-		"as many free permits as asked for open it":         {onFree("x", 3), free(3), opens},
-		"one free permit less than asked for doesn't":       {onFree("x", 3), free(2), waits("semaphore/x has 2 free permits, 3 wanted")},
-		"a full semaphore can be asked for":                 {onState("Semaphore", "x", "Full"), free(0), opens},
-		"a semaphore may still fill":                        {onState("Semaphore", "x", "Full"), free(1), waits("semaphore/x is available")},
-		"another namespace is not looked at without a word": {elsewhere, denied(), waits("namespace other doesn't allow it: its annotation konductor.io/allow-gates-from must name this gate's namespace")},
+		"a missing job is waited for":                                {on("Job", "x"), missing(), waits("job/x not found")},
+		"a job that was complete when it was deleted will do":        {on("Job", "x"), left(is("Complete")), opens},
+		"a job that was deleted before it was complete is missing":   {on("Job", "x"), left(running()), waits("job/x not found")},
+		"a job that had failed when it was deleted may be made anew": {on("Job", "x"), left(is("Failed")), waits("job/x not found")},
+		"a lease that was free when it was deleted is missing":       {on("Lease", "x"), left(is("Available")), waits("lease/x not found")},
+		"a running job is waited for":                                {on("Job", "x"), running(), waits("job/x is running")},
+		"a complete job is what a job should be":                     {on("Job", "x"), is("Complete"), opens},
+		"a failed job ends the gate at once":                         {on("Job", "x"), is("Failed"), fails("job/x is failed")},
+		"a failed job is what was asked for":                         {onState("Job", "x", "Failed"), is("Failed"), opens},
+		"a complete job will not fail any more":                      {onState("Job", "x", "Failed"), is("Complete"), fails("job/x is complete")},
+		"a running job may still fail":                               {onState("Job", "x", "Failed"), running(), waits("job/x is running")},
+		"a missing barrier is waited for":                            {on("Barrier", "x"), missing(), waits("barrier/x not found")},
+		"a barrier that waits is waited for":                         {on("Barrier", "x"), running(), waits("barrier/x is running")},
+		"an open barrier is what a barrier should be":                {on("Barrier", "x"), is("Open"), opens},
+		"a failed barrier ends the gate":                             {on("Barrier", "x"), is("Failed"), fails("barrier/x is failed")},
+		"a barrier that timed out ends the gate":                     {on("Barrier", "x"), is("Timeout"), fails("barrier/x is timeout")},
+		"a barrier's failure can be asked for":                       {onState("Barrier", "x", "Failed"), is("Failed"), opens},
+		"a barrier's timeout can be asked for":                       {onState("Barrier", "x", "Timeout"), is("Timeout"), opens},
+		"an open barrier won't time out":                             {onState("Barrier", "x", "Timeout"), is("Open"), fails("barrier/x is open")},
+		"a missing gate is waited for":                               {on("Gate", "x"), missing(), waits("gate/x not found")},
+		"a gate that waits is waited for":                            {on("Gate", "x"), running(), waits("gate/x is running")},
+		"an open gate is what a gate should be":                      {on("Gate", "x"), is("Open"), opens},
+		"a failed gate ends the gate":                                {on("Gate", "x"), is("Failed"), fails("gate/x is failed")},
+		"a gate's failure can be asked for":                          {onState("Gate", "x", "Failed"), is("Failed"), opens},
+		"a gate's timeout can be asked for":                          {onState("Gate", "x", "Timeout"), is("Timeout"), opens},
+		"a missing lease is waited for":                              {on("Lease", "x"), missing(), waits("lease/x not found")},
+		"a free lease is what a lease should be":                     {on("Lease", "x"), is("Available"), opens},
+		"a held lease is waited for, as it comes free":               {on("Lease", "x"), is("Held"), waits("lease/x is held")},
+		"a held lease is what was asked for":                         {onState("Lease", "x", "Held"), is("Held"), opens},
+		"a free lease may still be taken":                            {onState("Lease", "x", "Held"), is("Available"), waits("lease/x is available")},
+		"a missing semaphore is waited for":                          {on("Semaphore", "x"), missing(), waits("semaphore/x not found")},
+		"one free permit is what a semaphore should have":            {on("Semaphore", "x"), free(1), opens},
+		"a full semaphore is waited for":                             {on("Semaphore", "x"), free(0), waits("semaphore/x has 0 free permits, 1 wanted")},
+		"as many free permits as asked for open it":                  {onFree("x", 3), free(3), opens},
+		"one free permit less than asked for doesn't":                {onFree("x", 3), free(2), waits("semaphore/x has 2 free permits, 3 wanted")},
+		"a full semaphore can be asked for":                          {onState("Semaphore", "x", "Full"), free(0), opens},
+		"a semaphore may still fill":                                 {onState("Semaphore", "x", "Full"), free(1), waits("semaphore/x is available")},
+		"another namespace is not looked at without a word":          {elsewhere, denied(), waits("namespace other doesn't allow it: its annotation konductor.io/allow-gates-from must name this gate's namespace")},
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {

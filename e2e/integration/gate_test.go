@@ -1,16 +1,19 @@
 package integration
 
 import (
+	"net/http"
 	"strings"
 	"testing"
 	"time"
 
 	batchv1 "k8s.io/api/batch/v1"
+	coordinationv1 "k8s.io/api/coordination/v1"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	konductorv1 "github.com/LogicIQ/konductor/apis/v1"
+	"github.com/LogicIQ/konductor/operator"
 	konductor "github.com/LogicIQ/konductor/sdk/go"
 )
 
@@ -270,4 +273,44 @@ func TestAJobThatFinishedBeforeTheOperatorStartedCounts(t *testing.T) {
 	waiter := waitGate(w, "deps")
 	w.operator()
 	waiter.must()
+}
+
+func TestAStandbyRemembersAJobThatWasCompleteAndIsGoneWhenItBeginsToLead(t *testing.T) {
+	w := newWorld(t)
+	w.gate("deps", onJob("a"), onJob("b"))
+	w.job("a")
+	w.job("b")
+	now, hour, somebody := metav1.NowMicro(), int32(3600), "somebody"
+	leader := &coordinationv1.Lease{
+		ObjectMeta: metav1.ObjectMeta{Name: operator.LeaderElectionID, Namespace: w.namespace},
+		Spec:       coordinationv1.LeaseSpec{HolderIdentity: &somebody, LeaseDurationSeconds: &hour, AcquireTime: &now, RenewTime: &now},
+	}
+	leader, err := w.kube.CoordinationV1().Leases(w.namespace).Create(w.ctx, leader, metav1.CreateOptions{})
+	w.ok(err)
+	health := w.freeAddress()
+	w.operatorWith(func(o *operator.Options) {
+		o.LeaderElection, o.LeaderElectionNamespace, o.HealthAddress = true, w.namespace, health
+		o.Config = w.config // whose leases of the cluster it may write anywhere
+	})
+	w.await("a standby that has seen everything", func() bool {
+		resp, err := http.Get("http://" + health + "/readyz")
+		if err != nil {
+			return false
+		}
+		defer resp.Body.Close()
+		return resp.StatusCode == http.StatusOK
+	})
+	for _, job := range []string{"a", "b"} {
+		w.jobBecomes(job, batchv1.JobComplete)
+		w.deleteJob(job)
+	}
+	// A new one that has not been complete stands in the place of the old one.
+	w.job("b")
+	if phase := get[*konductorv1.Gate](w, "deps").Status.Phase; phase != "" {
+		t.Fatalf("the standby has decided already: %s", phase)
+	}
+	w.ok(w.kube.CoordinationV1().Leases(w.namespace).Delete(w.ctx, leader.Name, metav1.DeleteOptions{}))
+	isGate(w, "deps", konductorv1.GateWaiting, "1 of 2 conditions are met, not met: job/b is not finished")
+	w.jobBecomes("b", batchv1.JobComplete)
+	isGate(w, "deps", konductorv1.GateOpen, "")
 }

@@ -15,10 +15,10 @@ func TestACommandInAnotherImageRunsUnderItsLeaseAndArrives(t *testing.T) {
 	s := newScene(t, "run")
 	leases, barriers := watching[*konductorv1.Lease](s), watching[*konductorv1.Barrier](s)
 	s.given("examples/run/migrate.yaml")
+	pod, _ := s.exits("migrate-", "migrate", 0)
 	s.complete(1, "migrate")
 	barriers.awaitOne("migrated", "open", open)
 	leases.awaitOne("db-migration", "free", func(l *konductorv1.Lease) bool { return !held(l) })
-	pod := s.runs(1, "migrate-", "migrate")[0]
 	all := grants(leases, "db-migration")
 	if len(all) != 1 || all[0].Holder != pod.Name {
 		t.Fatalf("the grants were %+v, want one to %s", all, pod.Name)

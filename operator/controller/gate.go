@@ -9,8 +9,10 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/client-go/util/workqueue"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/event"
 	"sigs.k8s.io/controller-runtime/pkg/handler"
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 
@@ -21,6 +23,7 @@ import (
 // gates is the controller of Gates.
 type gates struct {
 	Deps
+	left *lastSeen
 }
 
 // watchedByGates is the name of the cache index that finds the gates which look at an object.
@@ -28,7 +31,7 @@ const watchedByGates = "konductor.io/gate-conditions"
 
 // SetupGates adds the controller of Gates to mgr.
 func SetupGates(ctx context.Context, mgr ctrl.Manager, deps Deps) error {
-	r := &gates{Deps: deps}
+	r := &gates{Deps: deps, left: newLastSeen()}
 	if err := mgr.GetFieldIndexer().IndexField(ctx, &konductorv1.Gate{}, watchedByGates, gateObjects); err != nil {
 		return fmt.Errorf("indexing gates by their conditions: %w", err)
 	}
@@ -108,31 +111,23 @@ func (r *gates) look(ctx context.Context, gate *konductorv1.Gate) ([]rules.Obser
 		if seen[i], err = r.lookAt(ctx, c.Type, types.NamespacedName{Namespace: objectNamespace(gate, c), Name: c.Name}); err != nil {
 			return nil, err
 		}
+		if !seen[i].Found {
+			seen[i].Left = r.left.of(gate.UID, indexEntry(string(c.Type), objectNamespace(gate, c), c.Name))
+		}
 	}
 	return seen, nil
 }
 
 // lookAt returns what is to be seen of one object.
 func (r *gates) lookAt(ctx context.Context, kind konductorv1.GateConditionType, key types.NamespacedName) (rules.Observed, error) {
-	var obj client.Object
-	var describe func() rules.Observed
-	switch kind {
-	case konductorv1.GateOnJob:
-		job := &batchv1.Job{}
-		obj, describe = job, func() rules.Observed { return observeJob(job) }
-	case konductorv1.GateOnBarrier:
-		b := &konductorv1.Barrier{}
-		obj, describe = b, func() rules.Observed { return observePhase(string(b.Status.Phase)) }
-	case konductorv1.GateOnGate:
-		g := &konductorv1.Gate{}
-		obj, describe = g, func() rules.Observed { return observePhase(string(g.Status.Phase)) }
-	case konductorv1.GateOnLease:
-		l := &konductorv1.Lease{}
-		obj, describe = l, func() rules.Observed { return observeLease(l) }
-	case konductorv1.GateOnSemaphore:
-		s := &konductorv1.Semaphore{}
-		obj, describe = s, func() rules.Observed { return observeSemaphore(s) }
-	default:
+	obj := map[konductorv1.GateConditionType]client.Object{
+		konductorv1.GateOnJob:       &batchv1.Job{},
+		konductorv1.GateOnBarrier:   &konductorv1.Barrier{},
+		konductorv1.GateOnGate:      &konductorv1.Gate{},
+		konductorv1.GateOnLease:     &konductorv1.Lease{},
+		konductorv1.GateOnSemaphore: &konductorv1.Semaphore{},
+	}[kind]
+	if obj == nil {
 		return rules.Observed{}, fmt.Errorf("gate condition of unknown type %q", kind)
 	}
 	if err := r.Client.Get(ctx, key, obj); apierrors.IsNotFound(err) {
@@ -140,9 +135,25 @@ func (r *gates) lookAt(ctx context.Context, kind konductorv1.GateConditionType, 
 	} else if err != nil {
 		return rules.Observed{}, fmt.Errorf("looking at %s %s: %w", strings.ToLower(string(kind)), key, err)
 	}
-	seen := describe()
+	return observe(obj), nil
+}
+
+// observe says how an object stands.
+func observe(obj client.Object) (seen rules.Observed) {
+	switch o := obj.(type) {
+	case *batchv1.Job:
+		seen = observeJob(o)
+	case *konductorv1.Barrier:
+		seen = observePhase(string(o.Status.Phase))
+	case *konductorv1.Gate:
+		seen = observePhase(string(o.Status.Phase))
+	case *konductorv1.Lease:
+		seen = observeLease(o)
+	case *konductorv1.Semaphore:
+		seen = observeSemaphore(o)
+	}
 	seen.Found, seen.UID = true, string(obj.GetUID())
-	return seen, nil
+	return seen
 }
 
 // observeJob says how a Job stands by its conditions: counts of Pods say nothing about the Job as a whole.
@@ -286,30 +297,55 @@ func indexEntry(kind, namespace, name string) string {
 	return kind + "/" + namespace + "/" + name
 }
 
-// gatesOn hands those gates to the controller that look at an object of that type which has changed.
+// gatesOn hands those gates to the controller that look at an object of that type which has changed, and takes note of how
+// an object stood when it was deleted.
 func (r *gates) gatesOn(kind konductorv1.GateConditionType) handler.EventHandler {
-	return handler.EnqueueRequestsFromMapFunc(func(ctx context.Context, obj client.Object) []reconcile.Request {
-		return r.indexed(ctx, indexEntry(string(kind), obj.GetNamespace(), obj.GetName()))
-	})
+	concerned := func(ctx context.Context, obj client.Object) (entry string, found []konductorv1.Gate) {
+		entry = indexEntry(string(kind), obj.GetNamespace(), obj.GetName())
+		return entry, r.indexed(ctx, entry)
+	}
+	enqueue := func(ctx context.Context, obj client.Object, q workqueue.TypedRateLimitingInterface[reconcile.Request]) {
+		_, found := concerned(ctx, obj)
+		for i := range found {
+			q.Add(requestFor(&found[i]))
+		}
+	}
+	return handler.Funcs{
+		CreateFunc: func(ctx context.Context, e event.CreateEvent, q workqueue.TypedRateLimitingInterface[reconcile.Request]) {
+			enqueue(ctx, e.Object, q)
+		},
+		UpdateFunc: func(ctx context.Context, e event.UpdateEvent, q workqueue.TypedRateLimitingInterface[reconcile.Request]) {
+			enqueue(ctx, e.ObjectNew, q)
+		},
+		DeleteFunc: func(ctx context.Context, e event.DeleteEvent, q workqueue.TypedRateLimitingInterface[reconcile.Request]) {
+			entry, found := concerned(ctx, e.Object)
+			for i := range found {
+				r.left.note(found[i].UID, entry, observe(e.Object))
+				q.Add(requestFor(&found[i]))
+			}
+			if gate, ok := e.Object.(*konductorv1.Gate); ok {
+				r.left.forget(gate.UID)
+			}
+		},
+	}
 }
 
 // gatesInto hands those gates to the controller that look into a namespace which has changed.
 func (r *gates) gatesInto() handler.EventHandler {
-	return handler.EnqueueRequestsFromMapFunc(func(ctx context.Context, obj client.Object) []reconcile.Request {
-		return r.indexed(ctx, indexEntry("Namespace", "", obj.GetName()))
+	return handler.EnqueueRequestsFromMapFunc(func(ctx context.Context, obj client.Object) (requests []reconcile.Request) {
+		for _, gate := range r.indexed(ctx, indexEntry("Namespace", "", obj.GetName())) {
+			requests = append(requests, requestFor(&gate))
+		}
+		return requests
 	})
 }
 
-// indexed returns requests for the gates with that index entry.
-func (r *gates) indexed(ctx context.Context, entry string) []reconcile.Request {
+// indexed returns the gates with that index entry.
+func (r *gates) indexed(ctx context.Context, entry string) []konductorv1.Gate {
 	var list konductorv1.GateList
 	// The list comes from the cache, which fails only when the operator is being stopped.
 	if err := r.Client.List(ctx, &list, client.MatchingFields{watchedByGates: entry}); err != nil {
 		return nil
 	}
-	requests := make([]reconcile.Request, len(list.Items))
-	for i := range list.Items {
-		requests[i] = requestFor(&list.Items[i])
-	}
-	return requests
+	return list.Items
 }
