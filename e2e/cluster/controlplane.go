@@ -10,10 +10,10 @@ import (
 	"time"
 
 	"github.com/LogicIQ/konductor/e2e/cluster/internal/component"
-	"github.com/LogicIQ/konductor/e2e/cluster/internal/process"
 	"github.com/LogicIQ/konductor/e2e/cluster/internal/state"
 	"github.com/LogicIQ/konductor/e2e/cluster/internal/supervise"
 	"github.com/LogicIQ/konductor/e2e/cluster/toolchain"
+	"github.com/LogicIQ/konductor/e2e/internal/process"
 	"k8s.io/client-go/rest"
 )
 
@@ -32,6 +32,7 @@ type ControlPlaneOptions struct {
 type ControlPlane struct {
 	dir    string
 	access component.Access
+	etcd   string
 	group  *process.Group
 	set    *supervise.Set
 }
@@ -88,6 +89,7 @@ func startControlPlane(ctx context.Context, o ControlPlaneOptions, binaries map[
 	c := &ControlPlane{
 		dir:    dir,
 		access: plan.Access,
+		etcd:   plan.EtcdClientURL(),
 		group:  group,
 		set:    supervise.NewSet(group, supervise.Options{Log: o.Log}),
 	}
@@ -135,6 +137,10 @@ func (c *ControlPlane) Config() *rest.Config { return restConfig(c.access) }
 func (c *ControlPlane) Kubeconfig() string {
 	return component.Layout{Dir: c.dir}.AdminKubeconfig()
 }
+
+// Etcd is the URL at which etcd serves clients, for who wants to read what is stored and not what the API server says
+// about it.
+func (c *ControlPlane) Etcd() string { return c.etcd }
 
 // StopComponent sends sig to "etcd", "kube-apiserver" or
 // "kube-controller-manager" and waits until it is gone. It is killed should it

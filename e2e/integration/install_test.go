@@ -2,149 +2,16 @@ package integration
 
 import (
 	"context"
-	"errors"
-	"fmt"
-	"os"
-	"path/filepath"
-	"syscall"
-
-	authenticationv1 "k8s.io/api/authentication/v1"
-	corev1 "k8s.io/api/core/v1"
-	rbacv1 "k8s.io/api/rbac/v1"
-	apierrors "k8s.io/apimachinery/pkg/api/errors"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
-	"k8s.io/apimachinery/pkg/runtime/schema"
-	"k8s.io/client-go/kubernetes"
-	"k8s.io/client-go/rest"
-	"sigs.k8s.io/controller-runtime/pkg/client"
-	"sigs.k8s.io/yaml"
 
 	"github.com/LogicIQ/konductor/e2e/cluster"
+	"github.com/LogicIQ/konductor/e2e/install"
 )
 
-const chartFiles = "../../charts/konductor/files"
-
-// install puts konductor's resource types, and the operator's account with its rights, on a control plane.
-func install(ctx context.Context, on *cluster.ControlPlane) (*site, error) {
-	if err := installCRDs(ctx, on); err != nil {
+// installOn puts konductor's resource types, and the operator's account with its rights, on a control plane.
+func installOn(ctx context.Context, on *cluster.ControlPlane) (*site, error) {
+	if err := install.ResourceTypes(ctx, on, nil); err != nil {
 		return nil, err
 	}
-	config, err := installOperatorAccount(ctx, on.Config())
+	config, err := install.OperatorAccount(ctx, on.Config())
 	return &site{ControlPlane: on, operator: config}, err
-}
-
-// installCRDs creates konductor's resource types from the chart and waits until they are served.
-func installCRDs(ctx context.Context, on *cluster.ControlPlane) error {
-	c, err := client.NewWithWatch(on.Config(), client.Options{})
-	if err != nil {
-		return err
-	}
-	files, err := filepath.Glob(chartFiles + "/crds/*.yaml")
-	if err != nil {
-		return err
-	}
-	if len(files) == 0 {
-		return errors.New("no resource types in the chart")
-	}
-	for _, file := range files {
-		crd := &unstructured.Unstructured{}
-		if err := readYAML(file, &crd.Object); err != nil {
-			return err
-		}
-		if err := c.Create(ctx, crd); err != nil && !apierrors.IsAlreadyExists(err) {
-			return fmt.Errorf("%s: %w", file, err)
-		}
-		if err := served(ctx, c, crd.GetName()); err != nil {
-			return err
-		}
-	}
-	// The garbage collector notices new resource types only every half minute, unless it starts anew.
-	const gc = "kube-controller-manager"
-	return errors.Join(on.StopComponent(gc, syscall.SIGKILL), on.StartComponent(ctx, gc))
-}
-
-// served waits until the resource type of that name is established.
-func served(ctx context.Context, c client.WithWatch, name string) error {
-	list := &unstructured.UnstructuredList{}
-	list.SetGroupVersionKind(schema.GroupVersionKind{Group: "apiextensions.k8s.io", Version: "v1", Kind: "CustomResourceDefinitionList"})
-	w, err := c.Watch(ctx, list, client.MatchingFields{"metadata.name": name})
-	if err != nil {
-		return err
-	}
-	defer w.Stop()
-	for e := range w.ResultChan() {
-		crd, ok := e.Object.(*unstructured.Unstructured)
-		if !ok {
-			continue
-		}
-		conditions, _, _ := unstructured.NestedSlice(crd.Object, "status", "conditions")
-		for _, c := range conditions {
-			if c, ok := c.(map[string]any); ok && c["type"] == "Established" && c["status"] == "True" {
-				return nil
-			}
-		}
-	}
-	return fmt.Errorf("%s was not established: %w", name, context.Cause(ctx))
-}
-
-// installOperatorAccount creates a ServiceAccount with the very role that the chart gives to the operator, and what it
-// needs to elect a leader, and returns how it reaches the API server.
-func installOperatorAccount(ctx context.Context, config *rest.Config) (*rest.Config, error) {
-	kube, err := kubernetes.NewForConfig(config)
-	if err != nil {
-		return nil, err
-	}
-	role := &rbacv1.ClusterRole{}
-	if err := readYAML(chartFiles+"/rbac/role.yaml", role); err != nil {
-		return nil, err
-	}
-	election := &rbacv1.ClusterRole{
-		ObjectMeta: metav1.ObjectMeta{Name: "konductor-operator-leader-election"},
-		Rules: []rbacv1.PolicyRule{
-			{APIGroups: []string{"coordination.k8s.io"}, Resources: []string{"leases"}, Verbs: []string{"create"}},
-			{APIGroups: []string{"coordination.k8s.io"}, Resources: []string{"leases"}, ResourceNames: []string{"konductor-operator"}, Verbs: []string{"get", "update"}},
-		},
-	}
-	const name, namespace = "konductor-operator", "konductor-system"
-	subject := rbacv1.Subject{Kind: "ServiceAccount", Name: name, Namespace: namespace}
-	_, err = kube.CoreV1().Namespaces().Create(ctx, &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: namespace}}, metav1.CreateOptions{})
-	if err != nil {
-		return nil, err
-	}
-	account := &corev1.ServiceAccount{ObjectMeta: metav1.ObjectMeta{Name: name}}
-	if _, err := kube.CoreV1().ServiceAccounts(namespace).Create(ctx, account, metav1.CreateOptions{}); err != nil {
-		return nil, err
-	}
-	for _, r := range []*rbacv1.ClusterRole{role, election} {
-		if _, err := kube.RbacV1().ClusterRoles().Create(ctx, r, metav1.CreateOptions{}); err != nil {
-			return nil, err
-		}
-		binding := &rbacv1.ClusterRoleBinding{
-			ObjectMeta: metav1.ObjectMeta{Name: r.Name},
-			RoleRef:    rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "ClusterRole", Name: r.Name},
-			Subjects:   []rbacv1.Subject{subject},
-		}
-		if _, err := kube.RbacV1().ClusterRoleBindings().Create(ctx, binding, metav1.CreateOptions{}); err != nil {
-			return nil, err
-		}
-	}
-	token, err := kube.CoreV1().ServiceAccounts(namespace).CreateToken(ctx, name, &authenticationv1.TokenRequest{}, metav1.CreateOptions{})
-	if err != nil {
-		return nil, err
-	}
-	own := rest.AnonymousClientConfig(config)
-	own.BearerToken = token.Status.Token
-	return own, nil
-}
-
-func readYAML(file string, into any) error {
-	text, err := os.ReadFile(file)
-	if err != nil {
-		return err
-	}
-	if err := yaml.Unmarshal(text, into); err != nil {
-		return fmt.Errorf("%s: %w", file, err)
-	}
-	return nil
 }

@@ -68,7 +68,7 @@ func run(m *testing.M) (code int) {
 			}
 		}
 	}()
-	if shared, err = install(ctx, plane); err != nil {
+	if shared, err = installOn(ctx, plane); err != nil {
 		fmt.Fprintln(os.Stderr, "installing konductor:", err)
 		return 1
 	}
@@ -118,6 +118,6 @@ func connections() []goleak.Option {
 		goleak.IgnoreAnyFunction("k8s.io/client-go/transport.(*tlsTransportCache).startGC"),
 		goleak.IgnoreAnyFunction("k8s.io/klog/v2.(*flushDaemon).run.func1"),
 		// The thread that starts a control plane's processes stays: they die with it.
-		goleak.IgnoreAnyFunction("github.com/LogicIQ/konductor/e2e/cluster/internal/process.(*Group).serveStarts"),
+		goleak.IgnoreAnyFunction("github.com/LogicIQ/konductor/e2e/internal/process.(*Group).serveStarts"),
 	}
 }

@@ -29,7 +29,7 @@ func TestOnAClusterOfItsOwn(t *testing.T) {
 	t.Run("without the resource types every call says to install them", func(t *testing.T) {
 		callsSayUninstalled(newWorldOn(t, &site{ControlPlane: plane}))
 	})
-	installed, err := install(t.Context(), plane)
+	installed, err := installOn(t.Context(), plane)
 	if err != nil {
 		t.Fatal(err)
 	}

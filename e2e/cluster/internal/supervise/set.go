@@ -13,7 +13,7 @@ import (
 	"time"
 
 	"github.com/LogicIQ/konductor/e2e/cluster/internal/component"
-	"github.com/LogicIQ/konductor/e2e/cluster/internal/process"
+	"github.com/LogicIQ/konductor/e2e/internal/process"
 )
 
 // How long a component may take to end after a signal before it is killed.

@@ -14,7 +14,7 @@ import (
 	"testing"
 
 	"github.com/LogicIQ/konductor/e2e/cluster/internal/component"
-	"github.com/LogicIQ/konductor/e2e/cluster/internal/process"
+	"github.com/LogicIQ/konductor/e2e/internal/process"
 )
 
 // shell makes a component of a script, which is well once it has made the file $1.

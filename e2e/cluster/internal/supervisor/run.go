@@ -19,9 +19,9 @@ import (
 
 	"github.com/LogicIQ/konductor/e2e/cluster/internal/component"
 	"github.com/LogicIQ/konductor/e2e/cluster/internal/isolate"
-	"github.com/LogicIQ/konductor/e2e/cluster/internal/process"
 	"github.com/LogicIQ/konductor/e2e/cluster/internal/relay"
 	"github.com/LogicIQ/konductor/e2e/cluster/internal/supervise"
+	"github.com/LogicIQ/konductor/e2e/internal/process"
 )
 
 // Descriptors that the supervisor is started with. The listeners are made by the

@@ -164,11 +164,19 @@ func (p *Process) Err() error {
 	}
 }
 
+// Signal sends sig. To a process that has ended it does nothing.
+func (p *Process) Signal(sig os.Signal) error {
+	if err := p.process.Signal(sig); err != nil && !errors.Is(err, os.ErrProcessDone) {
+		return fmt.Errorf("signal %s: %w", p.name, err)
+	}
+	return nil
+}
+
 // Stop sends sig and waits until the process is gone. After grace, or when ctx
 // is done, it is killed.
 func (p *Process) Stop(ctx context.Context, sig os.Signal, grace time.Duration) error {
-	if err := p.process.Signal(sig); err != nil && !errors.Is(err, os.ErrProcessDone) {
-		return fmt.Errorf("stop %s: %w", p.name, err)
+	if err := p.Signal(sig); err != nil {
+		return err
 	}
 	timer := time.NewTimer(grace)
 	defer timer.Stop()

@@ -1,0 +1,158 @@
+package install
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"syscall"
+
+	authenticationv1 "k8s.io/api/authentication/v1"
+	corev1 "k8s.io/api/core/v1"
+	rbacv1 "k8s.io/api/rbac/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/client-go/kubernetes"
+	"k8s.io/client-go/rest"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/yaml"
+
+	"github.com/LogicIQ/konductor/e2e/cluster"
+	"github.com/LogicIQ/konductor/e2e/manifest"
+)
+
+// ResourceTypes creates konductor's resource types from the chart and waits until they are served. edit, unless it is
+// nil, may change each before.
+func ResourceTypes(ctx context.Context, on *cluster.ControlPlane, edit func(crd map[string]any)) error {
+	c, err := client.NewWithWatch(on.Config(), client.Options{})
+	if err != nil {
+		return err
+	}
+	chart, err := chartFiles()
+	if err != nil {
+		return err
+	}
+	files, err := filepath.Glob(filepath.Join(chart, "crds/*.yaml"))
+	if err != nil {
+		return err
+	}
+	if len(files) == 0 {
+		return errors.New("no resource types in the chart")
+	}
+	for _, file := range files {
+		crd := &unstructured.Unstructured{}
+		if err := readYAML(file, &crd.Object); err != nil {
+			return err
+		}
+		if edit != nil {
+			edit(crd.Object)
+		}
+		if err := c.Create(ctx, crd); err != nil && !apierrors.IsAlreadyExists(err) {
+			return fmt.Errorf("%s: %w", file, err)
+		}
+		if err := served(ctx, c, crd.GetName()); err != nil {
+			return err
+		}
+	}
+	// The garbage collector notices new resource types only every half minute, unless it starts anew.
+	const gc = "kube-controller-manager"
+	return errors.Join(on.StopComponent(gc, syscall.SIGKILL), on.StartComponent(ctx, gc))
+}
+
+// served waits until the resource type of that name is established.
+func served(ctx context.Context, c client.WithWatch, name string) error {
+	list := &unstructured.UnstructuredList{}
+	list.SetGroupVersionKind(schema.GroupVersionKind{Group: "apiextensions.k8s.io", Version: "v1", Kind: "CustomResourceDefinitionList"})
+	w, err := c.Watch(ctx, list, client.MatchingFields{"metadata.name": name})
+	if err != nil {
+		return err
+	}
+	defer w.Stop()
+	for e := range w.ResultChan() {
+		crd, ok := e.Object.(*unstructured.Unstructured)
+		if !ok {
+			continue
+		}
+		conditions, _, _ := unstructured.NestedSlice(crd.Object, "status", "conditions")
+		for _, c := range conditions {
+			if c, ok := c.(map[string]any); ok && c["type"] == "Established" && c["status"] == "True" {
+				return nil
+			}
+		}
+	}
+	return fmt.Errorf("%s was not established: %w", name, context.Cause(ctx))
+}
+
+// OperatorAccount creates a ServiceAccount with the very role that the chart gives to the operator, and what it
+// needs to elect a leader, and returns how it reaches the API server.
+func OperatorAccount(ctx context.Context, config *rest.Config) (*rest.Config, error) {
+	kube, err := kubernetes.NewForConfig(config)
+	if err != nil {
+		return nil, err
+	}
+	chart, err := chartFiles()
+	if err != nil {
+		return nil, err
+	}
+	role := &rbacv1.ClusterRole{}
+	if err := readYAML(filepath.Join(chart, "rbac/role.yaml"), role); err != nil {
+		return nil, err
+	}
+	election := &rbacv1.ClusterRole{
+		ObjectMeta: metav1.ObjectMeta{Name: "konductor-operator-leader-election"},
+		Rules: []rbacv1.PolicyRule{
+			{APIGroups: []string{"coordination.k8s.io"}, Resources: []string{"leases"}, Verbs: []string{"create"}},
+			{APIGroups: []string{"coordination.k8s.io"}, Resources: []string{"leases"}, ResourceNames: []string{"konductor-operator"}, Verbs: []string{"get", "update"}},
+		},
+	}
+	const name = "konductor-operator"
+	subject := rbacv1.Subject{Kind: "ServiceAccount", Name: name, Namespace: Namespace}
+	_, err = kube.CoreV1().Namespaces().Create(ctx, &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: Namespace}}, metav1.CreateOptions{})
+	if err != nil {
+		return nil, err
+	}
+	account := &corev1.ServiceAccount{ObjectMeta: metav1.ObjectMeta{Name: name}}
+	if _, err := kube.CoreV1().ServiceAccounts(Namespace).Create(ctx, account, metav1.CreateOptions{}); err != nil {
+		return nil, err
+	}
+	for _, r := range []*rbacv1.ClusterRole{role, election} {
+		if _, err := kube.RbacV1().ClusterRoles().Create(ctx, r, metav1.CreateOptions{}); err != nil {
+			return nil, err
+		}
+		binding := &rbacv1.ClusterRoleBinding{
+			ObjectMeta: metav1.ObjectMeta{Name: r.Name},
+			RoleRef:    rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "ClusterRole", Name: r.Name},
+			Subjects:   []rbacv1.Subject{subject},
+		}
+		if _, err := kube.RbacV1().ClusterRoleBindings().Create(ctx, binding, metav1.CreateOptions{}); err != nil {
+			return nil, err
+		}
+	}
+	token, err := kube.CoreV1().ServiceAccounts(Namespace).CreateToken(ctx, name, &authenticationv1.TokenRequest{}, metav1.CreateOptions{})
+	if err != nil {
+		return nil, err
+	}
+	own := rest.AnonymousClientConfig(config)
+	own.BearerToken = token.Status.Token
+	return own, nil
+}
+
+// chartFiles is the folder of what is generated into the chart.
+func chartFiles() (string, error) {
+	root, err := manifest.Root()
+	return filepath.Join(root, "charts/konductor/files"), err
+}
+
+func readYAML(file string, into any) error {
+	text, err := os.ReadFile(file)
+	if err != nil {
+		return err
+	}
+	if err := yaml.Unmarshal(text, into); err != nil {
+		return fmt.Errorf("%s: %w", file, err)
+	}
+	return nil
+}
