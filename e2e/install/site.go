@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"syscall"
+	"time"
 
 	authenticationv1 "k8s.io/api/authentication/v1"
 	corev1 "k8s.io/api/core/v1"
@@ -131,7 +132,10 @@ func OperatorAccount(ctx context.Context, config *rest.Config) (*rest.Config, er
 			return nil, err
 		}
 	}
-	token, err := kube.CoreV1().ServiceAccounts(Namespace).CreateToken(ctx, name, &authenticationv1.TokenRequest{}, metav1.CreateOptions{})
+	lasting := int64(24 * time.Hour / time.Second)
+	token, err := kube.CoreV1().ServiceAccounts(Namespace).CreateToken(ctx, name, &authenticationv1.TokenRequest{
+		Spec: authenticationv1.TokenRequestSpec{ExpirationSeconds: &lasting},
+	}, metav1.CreateOptions{})
 	if err != nil {
 		return nil, err
 	}

@@ -66,19 +66,22 @@ func (g *Group) Start(spec Spec) (*Process, error) {
 	cmd := exec.Command(spec.Path, spec.Args...)
 	cmd.Env = append([]string{}, spec.Env...)
 	cmd.Stdout, cmd.Stderr = logFile, logFile
+	return g.StartCommand(spec.Name, cmd)
+}
+
+// StartCommand starts cmd as a member of the group. It must not be waited for in
+// any other way than by the Process.
+func (g *Group) StartCommand(name string, cmd *exec.Cmd) (*Process, error) {
 	// A process group of its own: Ctrl-C at a terminal is for the parent, which
 	// then ends its children in order.
 	cmd.SysProcAttr = dieWithParent(&syscall.SysProcAttr{Setpgid: true})
-
-	return g.start(spec.Name, cmd)
+	return g.start(name, cmd)
 }
 
 // Run runs cmd to its end as a member of the group. Where the group reaps orphans
 // this must be used in place of cmd.Run, which would find its child reaped.
 func (g *Group) Run(ctx context.Context, cmd *exec.Cmd) error {
-	name := filepath.Base(cmd.Path)
-	cmd.SysProcAttr = dieWithParent(&syscall.SysProcAttr{Setpgid: true})
-	p, err := g.start(name, cmd)
+	p, err := g.StartCommand(filepath.Base(cmd.Path), cmd)
 	if err != nil {
 		return err
 	}

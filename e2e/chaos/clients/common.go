@@ -1,0 +1,70 @@
+package clients
+
+import (
+	"context"
+	"maps"
+	"slices"
+	"time"
+
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	konductorv1 "github.com/LogicIQ/konductor/apis/v1"
+	"github.com/LogicIQ/konductor/e2e/chaos/history"
+)
+
+func sorted[V any](m map[string]V) []string { return slices.Sorted(maps.Keys(m)) }
+
+// pass lets time pass, as work does.
+func pass(ctx context.Context, d time.Duration) {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+	case <-ctx.Done():
+	}
+}
+
+// work changes what the lease protects, a few times, as slowly as real work.
+func (p *person) work(ctx context.Context, r request, token int64) {
+	register := p.place.Registers[r.name]
+	if r.kind != konductorv1.KindLease || register == nil {
+		pass(ctx, p.between(time.Millisecond, 120*time.Millisecond))
+		return
+	}
+	for range 1 + p.rng.IntN(3) {
+		value, ok := register.Read(token)
+		pass(ctx, p.between(time.Millisecond, 40*time.Millisecond))
+		if !ok || !register.Write(token, value+1) {
+			return
+		}
+	}
+}
+
+// duplicate creates a second Arrival of the same participant by hand, which the API allows and which must not count.
+func (p *person) duplicate(ctx context.Context, name, participant string, failed bool) {
+	barrier := &konductorv1.Barrier{}
+	if err := p.place.Objects.Get(ctx, client.ObjectKey{Namespace: p.place.Namespace, Name: name}, barrier); err != nil {
+		return
+	}
+	owner := metav1.OwnerReference{
+		APIVersion: konductorv1.GroupVersion().String(), Kind: konductorv1.KindBarrier, Name: name, UID: barrier.UID,
+	}
+	pending := p.place.Recorder.Begin(history.Op{
+		Client: p.name, Namespace: p.place.Namespace, Action: history.Arrive, Kind: konductorv1.KindBarrier, Object: name,
+		Holder: participant, AsFailed: failed, Detail: "by hand",
+	})
+	err := p.place.Objects.Create(ctx, &konductorv1.Arrival{
+		ObjectMeta: metav1.ObjectMeta{Namespace: p.place.Namespace, GenerateName: "by-hand-", OwnerReferences: []metav1.OwnerReference{owner}},
+		Spec:       konductorv1.ArrivalSpec{Barrier: name, Participant: participant, Failed: failed},
+	})
+	switch {
+	case err == nil:
+		pending.End(history.OK, "", 0, "by hand")
+	case apierrors.IsNotFound(err):
+		pending.End(history.Fail, history.Missing, 0, err.Error())
+	default:
+		pending.End(history.Unknown, history.CutOff, 0, err.Error())
+	}
+}

@@ -1,0 +1,88 @@
+package chaos
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/client-go/rest"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/LogicIQ/konductor/e2e/cluster"
+	"github.com/LogicIQ/konductor/e2e/install"
+	"github.com/LogicIQ/konductor/operator"
+)
+
+// Site is a control plane with konductor's resource types on it. It takes one campaign at a time.
+type Site struct {
+	plane     *cluster.ControlPlane
+	operators *rest.Config
+	objects   client.Client
+	campaigns int
+}
+
+// NewSite starts a control plane. On one that is unguarded the API server accepts every status of a primitive, so that
+// it is up to the operator alone, and to the checks, that it keeps its promises.
+func NewSite(ctx context.Context, unguarded bool, log func(format string, args ...any)) (_ *Site, err error) {
+	plane, err := cluster.StartControlPlane(ctx, cluster.ControlPlaneOptions{ControllerManager: true, Log: log})
+	if err != nil {
+		return nil, fmt.Errorf("starting the control plane: %w", err)
+	}
+	s := &Site{plane: plane}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, s.Close())
+		}
+	}()
+	var edit func(map[string]any)
+	if unguarded {
+		edit = removeGuards
+	}
+	if err := install.ResourceTypes(ctx, plane, edit); err != nil {
+		return nil, fmt.Errorf("installing konductor: %w", err)
+	}
+	if s.operators, err = install.OperatorAccount(ctx, plane.Config()); err != nil {
+		return nil, fmt.Errorf("installing konductor: %w", err)
+	}
+	scheme, err := operator.NewScheme()
+	if err != nil {
+		return nil, err
+	}
+	s.objects, err = client.New(plane.Config(), client.Options{Scheme: scheme})
+	return s, err
+}
+
+// Close ends the control plane.
+func (s *Site) Close() error { return s.plane.Close() }
+
+// namespace creates a namespace for a campaign.
+func (s *Site) namespace(ctx context.Context, name string) error {
+	return s.objects.Create(ctx, &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: name}})
+}
+
+// removeGuards removes the rules by which the API server refuses a wrong status. Those on claims stay: that an ended
+// claim can't be renewed is a promise of the API's own.
+func removeGuards(crd map[string]any) {
+	spec, _ := crd["spec"].(map[string]any)
+	names, _ := spec["names"].(map[string]any)
+	if names["kind"] != "Claim" && names["kind"] != "Arrival" {
+		without(spec, "x-kubernetes-validations")
+	}
+}
+
+// without removes a key from a tree.
+func without(tree any, key string) {
+	switch t := tree.(type) {
+	case map[string]any:
+		delete(t, key)
+		for _, branch := range t {
+			without(branch, key)
+		}
+	case []any:
+		for _, branch := range t {
+			without(branch, key)
+		}
+	}
+}

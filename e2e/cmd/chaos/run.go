@@ -1,0 +1,72 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"path/filepath"
+	"time"
+
+	"github.com/go-logr/logr"
+	"k8s.io/klog/v2"
+	"sigs.k8s.io/controller-runtime/pkg/log"
+
+	"github.com/LogicIQ/konductor/e2e/chaos"
+	"github.com/LogicIQ/konductor/e2e/chaos/operators"
+	"github.com/LogicIQ/konductor/e2e/manifest"
+)
+
+// run runs one campaign. It returns an error when a promise was broken.
+func run(ctx context.Context, args []string, stdout, stderr io.Writer) (err error) {
+	flags := flag.NewFlagSet("chaos", flag.ContinueOnError)
+	flags.SetOutput(stderr)
+	seconds := flags.Int("seconds", 60, "for how long there are faults")
+	seed := flags.Uint64("seed", 0, "where all chance comes from (default another each time)")
+	sdk := flags.Int("sdk", 12, "how many SDK clients there are in each of the two places")
+	commands := flags.Int("koncli", 5, "how many clients that run koncli there are in each of the two places")
+	if err := flags.Parse(args); err != nil {
+		return err
+	}
+	for *seed == 0 {
+		*seed = uint64(rand.Uint32())
+	}
+	// Connections that break are what this is about, not news.
+	klog.SetLogger(logr.Discard())
+	log.SetLogger(logr.Discard())
+
+	root, err := manifest.Root()
+	if err != nil {
+		return err
+	}
+	dir := filepath.Join(root, "bin", "chaos", fmt.Sprint(*seed))
+	if err := chaos.Prepare(dir); err != nil {
+		return err
+	}
+	say := func(format string, args ...any) { fmt.Fprintf(stderr, format+"\n", args...) }
+	again := fmt.Sprintf("make chaos CHAOS_SECONDS=%d CHAOS_SEED=%d", *seconds, *seed)
+	say("seed %d; to run it again: %s", *seed, again)
+	koncli, err := operators.Build(ctx, filepath.Dir(dir))
+	if err != nil {
+		return err
+	}
+	site, err := chaos.NewSite(ctx, false, say)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, site.Close()) }()
+	report, err := chaos.Run(ctx, site, chaos.Options{
+		Lasts: time.Duration(*seconds) * time.Second, Seed: *seed, Koncli: koncli, Dir: dir, SDK: *sdk, Commands: *commands,
+		Patience: 2 * time.Minute, Log: say,
+	})
+	if err != nil {
+		return fmt.Errorf("%w\nwhat there is to see is in %s; to run it again: %s", err, dir, again)
+	}
+	report.Print(stdout)
+	if len(report.Violations) > 0 {
+		return fmt.Errorf("%d promises were broken: history, revisions and pictures are in %s; to run it again: %s", len(report.Violations), dir, again)
+	}
+	return nil
+}
