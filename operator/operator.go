@@ -139,6 +139,7 @@ func newManager(config *rest.Config, o Options) (ctrl.Manager, error) {
 func cacheOptions(namespaces []string) cache.Options {
 	o := cache.Options{
 		DefaultTransform: cache.TransformStripManagedFields(),
+		NewInformer:      newInformer,
 		ByObject: map[client.Object]cache.ByObject{
 			&corev1.Pod{}:       {Transform: cutPod},
 			&batchv1.Job{}:      {Transform: cutJob},
