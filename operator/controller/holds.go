@@ -174,10 +174,14 @@ func (r *holds[T]) round(ctx context.Context, a *account[T], obj T) (after time.
 	if err != nil || changed {
 		return 0, changed, err
 	}
+	after = act.After
 	if changed, err = r.verify(ctx, a, client.ObjectKeyFromObject(obj), act.Verify); err != nil || changed {
 		return 0, changed, err
 	}
-	after = act.After
+	if len(act.Verify) > 0 {
+		// These claims exist, and the watch will show them soon.
+		after = sooner(after, informWithin)
+	}
 	if act.Changed {
 		hold := a.holdBack(now)
 		if !act.Urgent && hold > 0 {
@@ -253,7 +257,8 @@ func (r *holds[T]) expire(ctx context.Context, a *account[T], obj T, verdicts []
 	return changed, nil
 }
 
-// verify looks at holders whose claim has not been seen, and takes note of those that are gone.
+// verify looks at holders whose claim has not been seen, and takes note of those that are gone. changed says that more is
+// known now than before.
 func (r *holds[T]) verify(ctx context.Context, a *account[T], key types.NamespacedName, holders []konductorv1.SemaphoreHolder) (changed bool, err error) {
 	for _, h := range holders {
 		claim := &konductorv1.Claim{}
@@ -262,12 +267,12 @@ func (r *holds[T]) verify(ctx context.Context, a *account[T], key types.Namespac
 			return changed, err
 		}
 		if target, mine := r.ledger.target(claim); err == nil && claim.UID == h.ClaimUID && mine && target == key {
-			r.ledger.observe(claim, r.Clock.Now())
-		} else {
-			a.mu.Lock()
-			a.forget(h.ClaimUID)
-			a.mu.Unlock()
+			changed = r.ledger.answer(claim, r.Clock.Now()) || changed
+			continue
 		}
+		a.mu.Lock()
+		a.forget(h.ClaimUID)
+		a.mu.Unlock()
 		changed = true
 	}
 	return changed, nil
@@ -355,7 +360,7 @@ func (r *holds[T]) writeClaim(ctx context.Context, a *account[T], key types.Name
 	err = r.Client.Status().Patch(ctx, claim, client.RawPatch(types.MergePatchType, patch))
 	switch {
 	case err == nil:
-		r.ledger.observe(claim, r.Clock.Now())
+		r.ledger.answer(claim, r.Clock.Now())
 		return true, nil
 	case apierrors.IsNotFound(err), apierrors.IsConflict(err), apierrors.IsInvalid(err):
 		_, err := r.verify(ctx, a, key, []konductorv1.SemaphoreHolder{{Claim: c.Name, ClaimUID: c.UID}})

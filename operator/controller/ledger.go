@@ -122,7 +122,7 @@ func (l *ledger[T]) target(c *konductorv1.Claim) (types.NamespacedName, bool) {
 	return types.NamespacedName{Namespace: c.Namespace, Name: c.Spec.Target.Name}, c.Spec.Target.Kind == l.kind
 }
 
-// observe takes note of a claim as seen, and reports whether that is news.
+// observe takes note of a claim as the watch shows it, and reports whether that is news.
 func (l *ledger[T]) observe(c *konductorv1.Claim, now rules.Now) bool {
 	key, ok := l.target(c)
 	if !ok {
@@ -134,6 +134,23 @@ func (l *ledger[T]) observe(c *konductorv1.Claim, now rules.Now) bool {
 	news := false
 	l.with(key, func(a *account[T]) { news = a.observe(c, l.kind, now) })
 	return news
+}
+
+// answer takes note of a claim as the API server has answered a request of ours, and reports whether the claim is known.
+// One that isn't known is not added: an answer may come after the news that the claim was deleted, and when that has been
+// forgotten again nothing would ever remove it. Only the watch, which tells of the deletion too, adds claims.
+func (l *ledger[T]) answer(c *konductorv1.Claim, now rules.Now) (known bool) {
+	key, ok := l.target(c)
+	if !ok {
+		return false
+	}
+	l.with(key, func(a *account[T]) {
+		if _, presence := a.claims.Find(c.UID); presence == rules.Present {
+			known = true
+			a.observe(c, l.kind, now)
+		}
+	})
+	return known
 }
 
 // observe takes note of a claim as seen, and reports whether that is news. The caller holds a.mu.
