@@ -82,7 +82,7 @@ func callRoll(arrivals []Arrival, deadline time.Time) roll {
 	var r roll
 	seen := make(map[string]bool, len(arrivals))
 	for _, a := range arrivals {
-		if seen[a.Participant] || (!deadline.IsZero() && a.Created.After(deadline)) {
+		if (seen[a.Participant] && !countsTwice) || (!deadline.IsZero() && a.Created.After(deadline)) {
 			continue
 		}
 		seen[a.Participant] = true

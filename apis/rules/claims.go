@@ -53,6 +53,9 @@ func before(a, b *Claim) bool {
 	if a.Priority != b.Priority {
 		return a.Priority > b.Priority
 	}
+	if newestFirst {
+		a, b = b, a
+	}
 	if !a.Created.Equal(b.Created) {
 		return a.Created.Before(b.Created)
 	}
@@ -181,6 +184,7 @@ func (c *Claims) Forget(uid types.UID) {
 		delete(c.all, uid)
 	}
 	c.gone[uid] = struct{}{}
+	c.forgetOthers()
 }
 
 // EndPod takes note that the Pod which the claim is bound to has finished or is gone.

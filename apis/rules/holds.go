@@ -103,7 +103,7 @@ func LeaseHolders(s *konductorv1.LeaseStatus) []konductorv1.SemaphoreHolder {
 // Semaphore decides about s. It returns s's next status; revision is the resourceVersion that its write is conditional on.
 func Semaphore(s *konductorv1.Semaphore, claims *Claims, revision uint64, now Now) (konductorv1.SemaphoreStatus, HoldActions) {
 	in := holding{
-		permits: s.Spec.Permits, slots: konductorv1.MaxHolders, ttl: s.Spec.TTL.Or(0), revision: revision,
+		permits: s.Spec.Permits + sparePermits, slots: konductorv1.MaxHolders, ttl: s.Spec.TTL.Or(0), revision: revision,
 		holders: s.Status.Holders, lastToken: s.Status.FencingToken, head: s.Status.Head,
 	}
 	out, act := in.decide(claims, now)
@@ -242,7 +242,7 @@ func (in *holding) grant(claims *Claims, settled map[types.UID]bool, now Now, ac
 	var overtaken int32
 	looked := 0
 	for c := range claims.Queue() {
-		if free <= 0 || slots <= 0 || looked >= lookBehind || (head != nil && overtaken >= MaxOvertaken) {
+		if free <= 0 || slots <= 0 || looked >= lookBehind || (head != nil && overtaken >= MaxOvertaken && !passedForEver) {
 			break
 		}
 		if head != nil {

@@ -187,6 +187,11 @@ func (r *holds[T]) round(ctx context.Context, a *account[T], obj T) (after time.
 		if !act.Urgent && hold > 0 {
 			return sooner(after, hold), false, nil
 		}
+		if tellsFirst {
+			if changed, err = r.tell(ctx, a, client.ObjectKeyFromObject(obj), act.Tell); err != nil || changed {
+				return 0, changed, err
+			}
+		}
 		written, err := r.write(ctx, a, next, act)
 		if err != nil || !written {
 			return 0, !written, err
