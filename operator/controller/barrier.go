@@ -3,6 +3,7 @@ package controller
 import (
 	"cmp"
 	"context"
+	"fmt"
 	"slices"
 	"sync"
 
@@ -40,6 +41,8 @@ type arrival struct {
 	revision uint64
 }
 
+func newAttendance() *attendance { return &attendance{arrivals: map[types.UID]arrival{}} }
+
 // SetupBarriers adds the controller of Barriers to mgr.
 func SetupBarriers(mgr ctrl.Manager, deps Deps) error {
 	r := &barriers{Deps: deps, rolls: map[types.NamespacedName]*attendance{}}
@@ -67,6 +70,14 @@ func (r *barriers) Reconcile(ctx context.Context, req reconcile.Request) (reconc
 	}
 	now := r.Clock.Now()
 	d := rules.Barrier(barrier, roll.inOrder(barrier.UID), now)
+	if timesOut(barrier, d) {
+		// That nobody else has arrived in time is no fact that lasts: the news of it may be on its way.
+		present, err := r.callRoll(ctx, req.NamespacedName)
+		if err != nil {
+			return reconcile.Result{}, err
+		}
+		d = rules.Barrier(barrier, present.inOrder(barrier.UID), now)
+	}
 	if d.Delete {
 		r.Recorder.Event(barrier, "Normal", konductorv1.EventTTL, "the barrier has reached its ttl and is deleted")
 		return reconcile.Result{}, deleteExactly(ctx, r.Client, barrier)
@@ -78,6 +89,24 @@ func (r *barriers) Reconcile(ctx context.Context, req reconcile.Request) (reconc
 		return reconcile.Result{RequeueAfter: sooner(d.After, hold)}, nil
 	}
 	return reconcile.Result{RequeueAfter: d.After}, r.write(ctx, roll, barrier, d)
+}
+
+// timesOut reports whether the decision is that the time is over.
+func timesOut(barrier *konductorv1.Barrier, d rules.BarrierDecision) bool {
+	return d.Status.Phase == konductorv1.BarrierTimeout && barrier.Status.Phase != konductorv1.BarrierTimeout
+}
+
+// callRoll asks the API server who has arrived, whatever the watch has shown so far.
+func (r *barriers) callRoll(ctx context.Context, key types.NamespacedName) (*attendance, error) {
+	arrivals := &konductorv1.ArrivalList{}
+	if err := r.Live.List(ctx, arrivals, client.InNamespace(key.Namespace), client.MatchingFields{"spec.barrier": key.Name}); err != nil {
+		return nil, fmt.Errorf("asking who has arrived at barrier %s: %w", key, err)
+	}
+	present := newAttendance()
+	for i := range arrivals.Items {
+		present.add(&arrivals.Items[i])
+	}
+	return present, nil
 }
 
 // write writes the decision. A conflict is no error: the version that caused it is on its way here.
@@ -146,7 +175,7 @@ func (r *barriers) attendance(key types.NamespacedName) *attendance {
 func (r *barriers) locked(key types.NamespacedName) *attendance {
 	roll, ok := r.rolls[key]
 	if !ok {
-		roll = &attendance{arrivals: map[types.UID]arrival{}}
+		roll = newAttendance()
 		r.rolls[key] = roll
 	}
 	return roll
