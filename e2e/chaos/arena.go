@@ -17,12 +17,7 @@ type arena struct {
 	operators []*operators.Operator
 }
 
-// newArena returns an arena whose two operators elect a leader, or act both.
-func (c *campaign) newArena(elects bool, kubeconfig string) *arena {
-	name := "both-act"
-	if elects {
-		name = "one-acts"
-	}
+func (c *campaign) newArena(name Place, kubeconfig string) *arena {
 	place := &clients.Place{
 		Namespace: fmt.Sprintf("%s-%d", name, c.site.campaigns),
 		Leases:    []string{"migration", "report"}, Semaphores: map[string]int32{"connections": 3, "workers": 6},
@@ -33,7 +28,7 @@ func (c *campaign) newArena(elects bool, kubeconfig string) *arena {
 	for _, lease := range place.Leases {
 		place.Registers[lease] = &clients.Register{}
 	}
-	return &arena{place: place, elects: elects}
+	return &arena{place: place, elects: name == OneActs}
 }
 
 func (c *campaign) startOperators(a *arena) error {

@@ -32,9 +32,8 @@ type Options struct {
 	Dir string
 	// SDK and Commands are how many clients of each sort there are in each place.
 	SDK, Commands int
-	// OneOperatorActs leaves out the place where two operators act at once, TwoOperatorsAct the one where they elect a
-	// leader. With neither there are both places.
-	OneOperatorActs, TwoOperatorsAct bool
+	// Places are where it happens; everywhere when empty.
+	Places []Place
 	// SpareControlPlane leaves out the faults of API server, etcd and controller manager.
 	SpareControlPlane bool
 	// Patience is how long it may take at most until all is quiet. A leader that has crashed is replaced after 15 s.
@@ -44,6 +43,16 @@ type Options struct {
 	// Log gets a line per step.
 	Log func(format string, args ...any)
 }
+
+// Place is one of the namespaces in which a campaign happens.
+type Place string
+
+const (
+	// OneActs has two operators that elect a leader.
+	OneActs Place = "one-acts"
+	// BothAct has two operators that act at the same time.
+	BothAct Place = "both-act"
+)
 
 // campaign is a campaign that is running.
 type campaign struct {
@@ -60,12 +69,15 @@ type campaign struct {
 
 // Run runs a campaign on the site and says what came of it. An error means that there was no campaign to speak of.
 func Run(ctx context.Context, site *Site, o Options) (report *Report, err error) {
+	if len(o.Places) == 0 {
+		o.Places = []Place{OneActs, BothAct}
+	}
 	c := &campaign{Options: o, site: site, rng: rand.New(rand.NewPCG(o.Seed, o.Seed)), group: process.NewGroup()}
 	defer c.group.Close()
-	if err := c.open(ctx); err != nil {
-		return nil, err
-	}
 	var ended ending
+	if err := c.open(ctx); err != nil {
+		return nil, errors.Join(err, c.abandon(ctx, &ended))
+	}
 	for _, step := range []func(context.Context, *ending) error{c.disturb, c.calm, c.closeOperators, c.collect} {
 		err = errors.Join(err, step(ctx, &ended))
 	}
@@ -107,11 +119,8 @@ func (c *campaign) open(ctx context.Context) (err error) {
 	}
 	c.site.campaigns++
 	var namespaces []string
-	for _, elects := range []bool{true, false} {
-		if (elects && c.TwoOperatorsAct) || (!elects && c.OneOperatorActs) {
-			continue
-		}
-		a := c.newArena(elects, kubeconfig)
+	for _, place := range c.Places {
+		a := c.newArena(place, kubeconfig)
 		namespaces = append(namespaces, a.place.Namespace)
 		c.arenas = append(c.arenas, a)
 		if err := c.site.namespace(ctx, a.place.Namespace); err != nil {
@@ -210,10 +219,9 @@ func (c *campaign) closeOperators(_ context.Context, e *ending) (err error) {
 // collect gathers what the checks look at.
 func (c *campaign) collect(ctx context.Context, e *ending) (err error) {
 	e.faultsBy = c.diary.Counts()
-	e.run.Began, e.run.Dir, e.run.Elected = c.began, c.Dir, map[string]bool{}
+	e.run.Began, e.run.Dir = c.began, c.Dir
 	e.run.Ops = c.recorder.Ops()
 	for _, a := range c.arenas {
-		e.run.Elected[a.place.Namespace] = a.elects
 		for _, name := range a.place.Leases {
 			value, accepted, _ := a.place.Registers[name].Totals()
 			e.run.Registers = append(e.run.Registers, checks.Register{Name: a.place.Namespace + "/" + name, Value: value, Accepted: accepted})
@@ -225,6 +233,16 @@ func (c *campaign) collect(ctx context.Context, e *ending) (err error) {
 		return fmt.Errorf("the witness has missed revisions: %w", err)
 	}
 	return nil
+}
+
+// abandon ends what has been opened of a campaign that can't begin.
+func (c *campaign) abandon(ctx context.Context, e *ending) (err error) {
+	err = c.closeOperators(ctx, e)
+	if c.witness != nil {
+		_, witnessErr := c.witness.Close(ctx)
+		err = errors.Join(err, witnessErr)
+	}
+	return err
 }
 
 // child returns chance of its own for one part of the campaign.

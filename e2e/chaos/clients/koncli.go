@@ -170,6 +170,8 @@ func (e ended) outcome() (history.Outcome, string) {
 	switch {
 	case strings.Contains(e.stderr, "refused the claim"):
 		return history.Fail, history.Refused
+	case strings.Contains(e.stderr, unheard):
+		return history.Unknown, history.Unheard
 	case strings.Contains(e.stderr, "on other terms"):
 		return history.Fail, history.Terms
 	}

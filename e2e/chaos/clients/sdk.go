@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"net/http"
+	"strings"
 	"time"
 
 	"k8s.io/client-go/rest"
@@ -200,8 +201,14 @@ func (c *SDK) outcome(err error) (history.Outcome, string) {
 	if errors.Is(err, context.Canceled) {
 		return history.Unknown, history.Cancelled
 	}
+	if strings.Contains(err.Error(), unheard) {
+		return history.Unknown, history.Unheard
+	}
 	return history.Unknown, ""
 }
+
+// unheard is what an acquire says that must not wait and that no operator has answered.
+const unheard = "no operator has answered"
 
 func is[E error](err error) func() bool {
 	return func() bool {

@@ -39,16 +39,17 @@ const (
 	Unknown Outcome = "unknown"
 )
 
-// Reasons of a Fail.
+// Reasons of a Fail or of an Unknown.
 const (
 	Busy      = "busy"
 	Refused   = "refused"
 	TimedOut  = "timeout"
 	Cancelled = "cancelled"
 	Lost      = "lost"
-	Missing   = "missing" // the object, or the claim, was deleted or isn't there
-	Failed    = "failed"  // the barrier failed or timed out
-	Terms     = "terms"   // the same holder has asked before on other terms
+	Missing   = "missing"     // the object, or the claim, was deleted or isn't there
+	Failed    = "failed"      // the barrier failed or timed out
+	Terms     = "terms"       // the same holder has asked before on other terms
+	Unheard   = "no operator" // the operator did not answer an acquire that must not wait
 	Killed    = "killed"
 	CutOff    = "cut off"
 )

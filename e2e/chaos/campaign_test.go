@@ -1,0 +1,49 @@
+package chaos
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+)
+
+// TestKonductorKeepsItsPromisesWhileEverythingFails is a short campaign. "make chaos" runs longer ones.
+func TestKonductorKeepsItsPromisesWhileEverythingFails(t *testing.T) {
+	seed := uint64(rand.Uint32())
+	if given := os.Getenv("CHAOS_SEED"); given != "" {
+		var err error
+		if seed, err = strconv.ParseUint(given, 10, 64); err != nil {
+			t.Fatalf("CHAOS_SEED: %v", err)
+		}
+	}
+	koncli := build(t)
+	site := siteFor(t, false)
+	report := campaignOf(t, site, fmt.Sprint(seed), Options{
+		Lasts: 20 * time.Second, Seed: seed, Koncli: koncli, SDK: 8, Commands: 4, Patience: 90 * time.Second,
+	})
+	for _, v := range report.Violations {
+		t.Error(v)
+	}
+	if report.Grants < 50 || report.Faults["operator killed"] == 0 {
+		t.Errorf("there were %d grants and %d operators killed: the campaign shows nothing", report.Grants, report.Faults["operator killed"])
+	}
+	if t.Failed() {
+		t.Logf("to run it again: make test-chaos CHAOS_SEED=%d", seed)
+	}
+}
+
+// TestNoBuildButABrokenOneCanBreakARule makes sure that the switch is not in the product.
+func TestNoBuildButABrokenOneCanBreakARule(t *testing.T) {
+	for binary, want := range map[string]bool{build(t): false, build(t, brokenTag): true} {
+		text, err := os.ReadFile(binary)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := strings.Contains(string(text), brokenVariable); got != want {
+			t.Errorf("%s knows of %s: %t", binary, brokenVariable, got)
+		}
+	}
+}
