@@ -6,6 +6,8 @@ SHELL := /bin/bash
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
 IMAGE ?= logiciq/koncli:dev
 GO ?= go
+CHAOS_SECONDS ?= 60
+CHAOS_SEED ?=
 # The race detector needs a C compiler.
 RACE := $(shell [ "$$($(GO) env CGO_ENABLED)" = 1 ] && command -v "$$($(GO) env CC)" >/dev/null && echo -race)
 LDFLAGS := -s -w -X github.com/LogicIQ/konductor/plugins/konductor/cli.released=$(VERSION)
@@ -66,7 +68,7 @@ generate: $(CLUSTER) ## Generate deepcopy code, CRDs and the operator's role
 
 ##@ Check
 .PHONY: test
-test: test-unit test-integration test-pods ## All tests: unit, integration (real API server), and real Pods where they can run
+test: test-unit test-integration test-chaos test-pods ## All tests: unit, integration (real API server), a short campaign, and real Pods where they can run
 	@echo "test: ok"
 
 .PHONY: test-unit
@@ -76,6 +78,16 @@ test-unit: race-note ## Unit and property tests
 .PHONY: test-integration
 test-integration: race-note ## Tests against a real kube-apiserver and etcd
 	cd e2e && $(GO) test $(RACE) -timeout 20m ./cluster/... ./chart/... ./crd/... ./integration/...
+
+.PHONY: test-chaos
+test-chaos: race-note ## A short campaign while everything fails, and proof that the checks notice each broken rule (CHAOS_SEED)
+	cd e2e && CHAOS_SEED=$(CHAOS_SEED) $(GO) test $(RACE) -count=1 -timeout 20m ./chaos/...
+
+.PHONY: chaos
+chaos: ## A campaign: clients work while everything fails, then every promise is checked (CHAOS_SECONDS, CHAOS_SEED)
+	@mkdir -p bin/chaos
+	cd e2e && $(GO) build -o ../bin/chaos/campaign ./cmd/chaos
+	bin/chaos/campaign -seconds $(CHAOS_SECONDS) -seed $(or $(CHAOS_SEED),0)
 
 .PHONY: test-pods
 test-pods: image.tar ## Tests with real Pods (needs root on Linux; says so and skips where it can't)

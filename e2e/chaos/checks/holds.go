@@ -84,13 +84,12 @@ func checkTold(run *Run, f *findings) {
 }
 
 func checkCause(run *Run, f *findings) {
-	over := map[types.UID]bool{}    // claims that were deleted or told that they have expired
-	deleted := map[types.UID]bool{} // claims that were deleted
+	over := map[types.UID]bool{} // claims that were deleted or told that they have expired
 	ended := map[types.UID]bool{}
 	last := map[revisions.Key]revisions.Parent{}
 	for _, r := range run.Revisions {
 		if c := r.Claim; c != nil && (r.Deleted || c.Status.Phase == konductorv1.ClaimExpired) {
-			over[c.UID], deleted[c.UID] = true, r.Deleted
+			over[c.UID] = true
 		}
 		now, ok := r.Parent()
 		if !ok {
@@ -110,9 +109,9 @@ func checkCause(run *Run, f *findings) {
 			}
 		}
 		for _, h := range now.Holds {
-			// A claim that was deleted while an operator couldn't hear of it may be granted once more, to nobody, until that
+			// A claim that was over while an operator couldn't hear of it may be granted once more, to nobody, until that
 			// operator wants to tell it.
-			if _, held := last[now.Key].Has(h.UID); !held && ended[h.UID] && !deleted[h.UID] {
+			if _, held := last[now.Key].Has(h.UID); !held && ended[h.UID] && !over[h.UID] {
 				f.add(now.Key, "revision %d: the ended hold of %s comes back", r.Number, h.Holder)
 			}
 		}
