@@ -182,6 +182,7 @@ func (r *holds[T]) round(ctx context.Context, a *account[T], obj T) (after time.
 		// These claims exist, and the watch will show them soon.
 		after = sooner(after, informWithin)
 	}
+	written := false
 	if act.Changed {
 		hold := a.holdBack(now)
 		if !act.Urgent && hold > 0 {
@@ -192,13 +193,18 @@ func (r *holds[T]) round(ctx context.Context, a *account[T], obj T) (after time.
 				return 0, changed, err
 			}
 		}
-		written, err := r.write(ctx, a, next, act)
-		if err != nil || !written {
+		if written, err = r.write(ctx, a, next, act); err != nil || !written {
 			return 0, !written, err
 		}
 	}
 	if changed, err = r.tell(ctx, a, client.ObjectKeyFromObject(obj), act.Tell); err != nil || changed {
 		return 0, changed, err
+	}
+	if len(act.Refuse) > 0 && !written {
+		// A refusal is for good, and no write has shown yet that it doesn't rest on what was long ago.
+		if fresh, err := r.fresh(ctx, a, obj); err != nil || !fresh {
+			return 0, !fresh, err
+		}
 	}
 	if err := r.refuse(ctx, a, obj, act.Refuse); err != nil {
 		return 0, false, err
@@ -306,6 +312,16 @@ func (r *holds[T]) tell(ctx context.Context, a *account[T], key types.Namespaced
 	}
 	err = group.Wait()
 	return missed.Load(), err
+}
+
+// fresh reports whether obj is as the API server has it. If not, the account is up to date again.
+func (r *holds[T]) fresh(ctx context.Context, a *account[T], obj T) (bool, error) {
+	current := r.empty()
+	if err := r.Live.Get(ctx, client.ObjectKeyFromObject(obj), current); err != nil {
+		return false, err
+	}
+	a.read(current)
+	return current.GetResourceVersion() == obj.GetResourceVersion(), nil
 }
 
 // refuse tells claims that they won't be granted.
