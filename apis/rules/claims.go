@@ -102,6 +102,7 @@ type Claims struct {
 	sizes  *btree.BTreeG[*Claim]
 	refuse map[types.UID]*Claim
 	told   map[types.UID]*Claim
+	former map[types.UID]*Claim // made for an object that had this name before, and not ended
 	gone   map[types.UID]struct{}
 }
 
@@ -114,6 +115,7 @@ func NewClaims() *Claims {
 		sizes:  btree.NewG(degree, larger),
 		refuse: map[types.UID]*Claim{},
 		told:   map[types.UID]*Claim{},
+		former: map[types.UID]*Claim{},
 		gone:   map[types.UID]struct{}{},
 	}
 }
@@ -129,6 +131,7 @@ func (c *Claims) SetTarget(uid types.UID) {
 	c.sizes.Clear(false)
 	clear(c.refuse)
 	clear(c.told)
+	clear(c.former)
 	for _, claim := range c.all {
 		c.enqueue(claim)
 	}
@@ -294,6 +297,9 @@ func (c *Claims) replace(known, next *Claim) {
 
 // enqueue and dequeue put the claim where it belongs by its phase, and take it out.
 func (c *Claims) enqueue(claim *Claim) {
+	if !c.onTarget(claim) && rank(claim.Phase) < 2 {
+		c.former[claim.UID] = claim
+	}
 	if claim.Phase == konductorv1.ClaimGranted && c.onTarget(claim) {
 		c.told[claim.UID] = claim
 	}
@@ -312,4 +318,5 @@ func (c *Claims) dequeue(claim *Claim) {
 	c.sizes.Delete(claim)
 	delete(c.refuse, claim.UID)
 	delete(c.told, claim.UID)
+	delete(c.former, claim.UID)
 }

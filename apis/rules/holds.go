@@ -2,6 +2,8 @@ package rules
 
 import (
 	"fmt"
+	"maps"
+	"slices"
 	"time"
 
 	"k8s.io/apimachinery/pkg/api/equality"
@@ -45,6 +47,9 @@ type HoldActions struct {
 	// Disown are claims that say they hold and don't, as it seems, or not with the token they say: after a look at the
 	// object itself they are ended, so that their clients learn of it.
 	Disown []*Claim
+	// Former are claims that were made for another object of this name, as it seems one that was deleted: after a look at
+	// the object itself they are ended, so that their clients learn of it.
+	Former []*Claim
 	// Events to record once the status is written.
 	Events []Event
 	// After is how long from now the object must be looked at again without anything else happening; zero: never.
@@ -175,6 +180,7 @@ func (in holding) decide(claims *Claims, now Now) (holding, HoldActions) {
 	out.waiting = int32(claims.Waiting() - len(settled))
 	act.Tell = untold(out.holders, claims)
 	act.Disown = disowned(out.holders, claims)
+	act.Former = slices.Collect(maps.Values(claims.former))
 	return out, act
 }
 

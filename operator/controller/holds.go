@@ -93,8 +93,10 @@ func SetupLeases(mgr ctrl.Manager, deps Deps) error {
 }
 
 // SetupSemaphores adds the controller of Semaphores to mgr.
-func SetupSemaphores(mgr ctrl.Manager, deps Deps) error {
-	return (&holds[*konductorv1.Semaphore]{
+func SetupSemaphores(mgr ctrl.Manager, deps Deps) error { return newSemaphores(deps).setup(mgr) }
+
+func newSemaphores(deps Deps) *holds[*konductorv1.Semaphore] {
+	return &holds[*konductorv1.Semaphore]{
 		Deps:   deps,
 		kind:   konductorv1.KindSemaphore,
 		ledger: newLedger[*konductorv1.Semaphore](konductorv1.KindSemaphore),
@@ -106,7 +108,7 @@ func SetupSemaphores(mgr ctrl.Manager, deps Deps) error {
 			return next, act
 		},
 		holders: func(s *konductorv1.Semaphore) []konductorv1.SemaphoreHolder { return s.Status.Holders },
-	}).setup(mgr)
+	}
 }
 
 // setup wires the watches. Workers start only when all of them have delivered what was there at the start, so that the
@@ -210,6 +212,9 @@ func (r *holds[T]) round(ctx context.Context, a *account[T], obj T) (after time.
 		return 0, false, err
 	}
 	if err := r.disown(ctx, a, obj, act.Disown); err != nil {
+		return 0, false, err
+	}
+	if err := r.endFormer(ctx, a, obj, act.Former); err != nil {
 		return 0, false, err
 	}
 	cleanup, err := r.cleanUp(ctx, obj.GetNamespace(), a, ended)
@@ -436,26 +441,61 @@ func finished(pod *corev1.Pod) bool {
 	return pod.Status.Phase == corev1.PodSucceeded || pod.Status.Phase == corev1.PodFailed
 }
 
-// objectGone ends the holds on an object that was deleted. Its claims are removed by the garbage collector; those that
-// were made without an owner are told here, and wait on for an object of that name if they were waiting.
+// endFormer ends claims that were made for an object that had this name before, after the object itself, and not the
+// cache, has confirmed that it is another. The garbage collector would come to it, but can take minutes, and until then
+// nobody who waits or holds learns that it does so in vain.
+func (r *holds[T]) endFormer(ctx context.Context, a *account[T], obj T, claims []*rules.Claim) error {
+	if len(claims) == 0 {
+		return nil
+	}
+	current := r.empty()
+	if err := r.Live.Get(ctx, client.ObjectKeyFromObject(obj), current); err != nil {
+		return err
+	}
+	for _, c := range claims {
+		if c.Target == current.GetUID() {
+			// The claim is newer than what the cache has of its object.
+			continue
+		}
+		if err := r.endWithObject(ctx, a, client.ObjectKeyFromObject(obj), c); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// endWithObject ends a claim on an object that was deleted. Who holds is told so; who waits learns it from its claim being
+// deleted.
+func (r *holds[T]) endWithObject(ctx context.Context, a *account[T], key types.NamespacedName, c *rules.Claim) error {
+	if c.Phase != konductorv1.ClaimGranted {
+		claim := &konductorv1.Claim{ObjectMeta: metav1.ObjectMeta{Namespace: key.Namespace, Name: c.Name}}
+		return deleteByUID(ctx, r.Client, claim, c.UID)
+	}
+	status := konductorv1.ClaimStatus{Phase: konductorv1.ClaimExpired, Message: fmt.Sprintf("%s %s was deleted", r.kind, key.Name)}
+	_, err := r.writeClaim(ctx, a, key, c, status)
+	return err
+}
+
+// objectGone ends the claims on an object that was deleted. Those that were made without an owner wait on for an object of
+// that name if they were waiting.
 func (r *holds[T]) objectGone(ctx context.Context, key types.NamespacedName, a *account[T]) (time.Duration, error) {
 	a.mu.Lock()
-	var held []*rules.Claim
+	var over []*rules.Claim
 	for c := range a.claims.All() {
-		if c.Phase == konductorv1.ClaimGranted {
-			held = append(held, c)
+		waits := c.Phase == "" || c.Phase == konductorv1.ClaimPending
+		if c.Phase == konductorv1.ClaimGranted || (waits && c.Target != "") {
+			over = append(over, c)
 		}
 	}
 	ended := maps.Clone(a.ended)
 	a.mu.Unlock()
-	if len(held) > 0 {
+	if len(over) > 0 {
 		if err := r.Live.Get(ctx, key, r.empty()); !apierrors.IsNotFound(err) {
 			return 0, err
 		}
 	}
-	for _, c := range held {
-		status := konductorv1.ClaimStatus{Phase: konductorv1.ClaimExpired, Message: fmt.Sprintf("%s %s was deleted", r.kind, key.Name)}
-		if _, err := r.writeClaim(ctx, a, key, c, status); err != nil {
+	for _, c := range over {
+		if err := r.endWithObject(ctx, a, key, c); err != nil {
 			return 0, err
 		}
 	}
