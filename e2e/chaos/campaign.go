@@ -106,11 +106,11 @@ type ending struct {
 
 // open makes the places ready.
 func (c *campaign) open(ctx context.Context) (err error) {
-	if c.recorder, err = history.NewRecorder(filepath.Join(c.Dir, "history.jsonl")); err != nil {
+	if c.recorder, err = history.NewRecorder(filepath.Join(c.Dir, historyFile)); err != nil {
 		return err
 	}
 	c.began = time.Now()
-	if c.diary, err = faults.NewDiary(filepath.Join(c.Dir, "faults.jsonl"), c.recorder.Now); err != nil {
+	if c.diary, err = faults.NewDiary(filepath.Join(c.Dir, faultsFile), c.recorder.Now); err != nil {
 		return err
 	}
 	kubeconfig := filepath.Join(c.Dir, "clients.kubeconfig")

@@ -16,9 +16,18 @@ import (
 	"github.com/LogicIQ/konductor/e2e/chaos/revisions"
 )
 
+// What a campaign leaves in its folder.
+const (
+	historyFile   = "history.jsonl"
+	faultsFile    = "faults.jsonl"
+	revisionsFile = "revisions.jsonl" // only of a campaign in which something was found
+	reportFile    = "report.json"
+)
+
 // Report is what a campaign did and what was found.
 type Report struct {
 	Seed    uint64        `json:"seed"`
+	Began   time.Time     `json:"began"`
 	Lasted  time.Duration `json:"lasted"`
 	QuietIn time.Duration `json:"quietIn"` // from the end of the faults until all was quiet
 	// Operations are counted as "ACTION KIND: OUTCOME REASON".
@@ -40,7 +49,7 @@ type Report struct {
 // report runs the checks.
 func (c *campaign) report(e *ending) *Report {
 	r := &Report{
-		Seed: c.Seed, Lasted: c.Lasts, QuietIn: e.quietIn, Operations: map[string]int{}, Faults: e.faultsBy, Connection: e.proxied,
+		Seed: c.Seed, Began: c.began, Lasted: c.Lasts, QuietIn: e.quietIn, Operations: map[string]int{}, Faults: e.faultsBy, Connection: e.proxied,
 		Starts: e.starts, Skewed: e.skewed, Revisions: len(e.run.Revisions), Grants: len(revisions.Grants(e.run.Revisions)),
 	}
 	for _, op := range e.run.Ops {
@@ -96,10 +105,10 @@ func (r *Report) write(dir string, run *checks.Run) error {
 	if err != nil {
 		return err
 	}
-	if err := os.WriteFile(filepath.Join(dir, "report.json"), text, 0o644); err != nil || len(r.Violations) == 0 {
+	if err := os.WriteFile(filepath.Join(dir, reportFile), text, 0o644); err != nil || len(r.Violations) == 0 {
 		return err
 	}
-	file, err := os.Create(filepath.Join(dir, "revisions.jsonl"))
+	file, err := os.Create(filepath.Join(dir, revisionsFile))
 	if err != nil {
 		return err
 	}

@@ -33,6 +33,23 @@ func checkLinearizable(run *Run, f *findings) {
 		if result == porcupine.Unknown {
 			verdict = "could not be judged within " + undecidedAfter.String()
 		}
-		f.add(key, "the history of %d operations %s: see %s", len(ops), verdict, view)
+		f.add(key, "the history of %d operations %s: %s; see %s", len(ops), verdict, obstacle(info), view)
 	}
+}
+
+// obstacle says which operation finds no place in the longest order that was found, which is a good place to begin looking.
+func obstacle(info porcupine.LinearizationInfo) string {
+	var longest []porcupine.Operation
+	for _, partial := range info.PartialLinearizationsOperations() {
+		for _, order := range partial {
+			if len(order) > len(longest) {
+				longest = order
+			}
+		}
+	}
+	if len(longest) == 0 {
+		return "not even the first finds its place"
+	}
+	last := longest[len(longest)-1]
+	return fmt.Sprintf("%d find their place, the last of them %q (%s to %s)", len(longest), last.Input, time.Duration(last.Call), time.Duration(last.Return))
 }

@@ -100,8 +100,8 @@ func (c *SDK) hold(ctx context.Context, r request) error {
 	if h == nil {
 		return nil
 	}
-	switch n := c.rng.IntN(40); {
-	case n == 0:
+	switch c.rng.IntN(40) {
+	case 0:
 		// The network fails for longer than the hold can last.
 		c.line.cut()
 		<-h.Lost()
@@ -113,7 +113,7 @@ func (c *SDK) hold(ctx context.Context, r request) error {
 		// It comes back as another process, and the claim is left behind.
 		c.renewals(r, h)
 		return c.connect()
-	case n == 1:
+	case 1:
 		// A long piece of work, for which the hold must be renewed.
 		longer := r.ttl + c.between(0, r.ttl)
 		timer := time.NewTimer(longer)

@@ -98,8 +98,11 @@ func semaphore(namespace, name string, permits int32) *konductorv1.Semaphore {
 // breakClaim deletes somebody's claim, whether it waits or holds.
 func (a admin) breakClaim(ctx context.Context) error {
 	claims := &konductorv1.ClaimList{}
-	if err := a.place.Objects.List(ctx, claims, client.InNamespace(a.place.Namespace)); err != nil {
-		return nil // the API server is away: then not
+	err := a.until(ctx, func(ctx context.Context) error {
+		return a.place.Objects.List(ctx, claims, client.InNamespace(a.place.Namespace))
+	})
+	if err != nil {
+		return err
 	}
 	var live []*konductorv1.Claim
 	for i := range claims.Items {

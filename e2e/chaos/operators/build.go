@@ -58,7 +58,7 @@ func writeOverlay(ctx context.Context, dir string) (string, error) {
 		return "", errors.New("this Go reads the clock in another way than time.Now of Go 1.26")
 	}
 	// The same text in the same place each time, so that the go command finds in its cache what it has built before.
-	overlay := filepath.Join(dir, "overlay")
+	overlay := filepath.Join(dir, "_overlay") // an underscore: no package of this module
 	if err := os.MkdirAll(overlay, 0o755); err != nil {
 		return "", err
 	}

@@ -171,9 +171,9 @@ func (p *Proxy) cutAll() {
 
 // fate is what befalls one request.
 type fate struct {
-	delay                        time.Duration
-	cutBefore, cutAfter, refused bool
-	code                         int
+	delay               time.Duration
+	cutBefore, cutAfter bool
+	code                int
 }
 
 func (p *Proxy) fateOf(r *http.Request) fate {

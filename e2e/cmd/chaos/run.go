@@ -27,8 +27,12 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) (err erro
 	seed := flags.Uint64("seed", 0, "where all chance comes from (default another each time)")
 	sdk := flags.Int("sdk", 12, "how many SDK clients there are in each of the two places")
 	commands := flags.Int("koncli", 5, "how many clients that run koncli there are in each of the two places")
+	again := flags.String("check", "", "check again what a campaign has left in that folder, and run none")
 	if err := flags.Parse(args); err != nil {
 		return err
+	}
+	if *again != "" {
+		return checkAgain(*again, stdout)
 	}
 	for *seed == 0 {
 		*seed = uint64(rand.Uint32())
@@ -46,8 +50,8 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) (err erro
 		return err
 	}
 	say := func(format string, args ...any) { fmt.Fprintf(stderr, format+"\n", args...) }
-	again := fmt.Sprintf("make chaos CHAOS_SECONDS=%d CHAOS_SEED=%d", *seconds, *seed)
-	say("seed %d; to run it again: %s", *seed, again)
+	repeat := fmt.Sprintf("make chaos CHAOS_SECONDS=%d CHAOS_SEED=%d", *seconds, *seed)
+	say("seed %d; to run it again: %s", *seed, repeat)
 	koncli, err := operators.Build(ctx, filepath.Dir(dir))
 	if err != nil {
 		return err
@@ -62,11 +66,25 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) (err erro
 		Patience: 2 * time.Minute, Log: say,
 	})
 	if err != nil {
-		return fmt.Errorf("%w\nwhat there is to see is in %s; to run it again: %s", err, dir, again)
+		return fmt.Errorf("%w\nwhat there is to see is in %s; to run it again: %s", err, dir, repeat)
 	}
 	report.Print(stdout)
 	if len(report.Violations) > 0 {
-		return fmt.Errorf("%d promises were broken: history, revisions and pictures are in %s; to run it again: %s", len(report.Violations), dir, again)
+		return fmt.Errorf("%d promises were broken: history, revisions and pictures are in %s; to run it again: %s", len(report.Violations), dir, repeat)
+	}
+	return nil
+}
+
+func checkAgain(dir string, stdout io.Writer) error {
+	found, err := chaos.CheckAgain(dir)
+	if err != nil {
+		return err
+	}
+	for _, v := range found {
+		fmt.Fprintln(stdout, v)
+	}
+	if len(found) > 0 {
+		return fmt.Errorf("%d promises were broken", len(found))
 	}
 	return nil
 }
