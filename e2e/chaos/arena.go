@@ -25,6 +25,9 @@ func (c *campaign) newArena(name Place, kubeconfig string) *arena {
 		Config: c.site.plane.Config(), Kubeconfig: kubeconfig, Koncli: c.Koncli, Objects: c.site.objects,
 		Processes: c.group, Recorder: c.recorder,
 	}
+	if c.OnePool {
+		place.Leases, place.Semaphores = nil, map[string]int32{"workers": 4}
+	}
 	for _, lease := range place.Leases {
 		place.Registers[lease] = &clients.Register{}
 	}

@@ -34,6 +34,8 @@ type Options struct {
 	SDK, Commands int
 	// Places are where it happens; everywhere when empty.
 	Places []Place
+	// OnePool leaves one semaphore to contend for and no lease, so that there is always a queue.
+	OnePool bool
 	// SpareControlPlane leaves out the faults of API server, etcd and controller manager.
 	SpareControlPlane bool
 	// Patience is how long it may take at most until all is quiet. A leader that has crashed is replaced after 15 s.

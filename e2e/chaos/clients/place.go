@@ -98,7 +98,7 @@ func (p *person) decide() request {
 	p.turn++
 	r := request{kind: "Lease", permits: 1, holder: fmt.Sprintf("%s-%d", p.name, p.turn)}
 	names := p.place.Leases
-	if p.rng.IntN(2) == 0 {
+	if len(names) == 0 || p.oneIn(2) {
 		r.kind, names = "Semaphore", sorted(p.place.Semaphores)
 	}
 	r.name = names[p.rng.IntN(len(names))]

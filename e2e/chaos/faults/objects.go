@@ -48,9 +48,9 @@ func Barriers(ctx context.Context, rng *rand.Rand, diary *Diary, place *clients.
 	lasting := context.WithoutCancel(ctx)
 	for n := 0; ; n++ {
 		b := &konductorv1.Barrier{ObjectMeta: metav1.ObjectMeta{Namespace: place.Namespace, Name: fmt.Sprintf("barrier-%03d", n)}}
-		b.Spec.Expected = 3 + rng.Int32N(8)
+		b.Spec.Expected = 2 + rng.Int32N(5)
 		if rng.IntN(2) == 0 {
-			quorum := 2 + rng.Int32N(b.Spec.Expected-1)
+			quorum := 1 + rng.Int32N(b.Spec.Expected)
 			b.Spec.Quorum = &quorum
 		}
 		if rng.IntN(3) == 0 {
@@ -60,7 +60,7 @@ func Barriers(ctx context.Context, rng *rand.Rand, diary *Diary, place *clients.
 			return err
 		}
 		place.Barriers.Add(b.Name)
-		if !pass(ctx, between(rng, 500*time.Millisecond, 2*time.Second)) {
+		if !pass(ctx, between(rng, time.Second, 3*time.Second)) {
 			return nil
 		}
 		if rng.IntN(6) == 0 {
@@ -81,8 +81,11 @@ func Barriers(ctx context.Context, rng *rand.Rand, diary *Diary, place *clients.
 // done.
 func Objects(ctx context.Context, rng *rand.Rand, diary *Diary, place *clients.Place) error {
 	a := admin{place, rng, diary}
-	return deal(ctx, rng, 200*time.Millisecond, 2*time.Second,
-		a.breakClaim, a.breakClaim, a.resize, a.resize, a.resize, a.recreateLease, a.recreateSemaphore)
+	deck := []fault{a.breakClaim, a.breakClaim, a.resize, a.resize, a.resize, a.recreateSemaphore}
+	if len(place.Leases) > 0 {
+		deck = append(deck, a.recreateLease)
+	}
+	return deal(ctx, rng, 200*time.Millisecond, 2*time.Second, deck...)
 }
 
 func lease(namespace, name string) *konductorv1.Lease {
