@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"os"
+	"path/filepath"
+	"regexp"
 	"strconv"
 	"strings"
 	"testing"
@@ -30,9 +32,35 @@ func TestKonductorKeepsItsPromisesWhileEverythingFails(t *testing.T) {
 	if report.Grants < 50 || report.Faults["operator killed"] == 0 {
 		t.Errorf("there were %d grants and %d operators killed: the campaign shows nothing", report.Grants, report.Faults["operator killed"])
 	}
+	if report.Skewed > 0 && !clocksAreWrong(t, filepath.Join(folder(t), fmt.Sprint(seed))) {
+		t.Error("no operator's log shows a wall clock that is an hour off, though some were started with one")
+	}
 	if t.Failed() {
 		t.Logf("to run it again: make test-chaos CHAOS_SEED=%d", seed)
 	}
+}
+
+// clocksAreWrong reports whether an operator's log has a line that was written an hour ago, or will be in an hour.
+func clocksAreWrong(t *testing.T, dir string) bool {
+	t.Helper()
+	logs, err := filepath.Glob(filepath.Join(dir, "operator-*.log"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	stamp := regexp.MustCompile(`(?m)^time=(\S+)`)
+	for _, log := range logs {
+		text, err := os.ReadFile(log)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, m := range stamp.FindAllStringSubmatch(string(text), -1) {
+			at, err := time.Parse(time.RFC3339Nano, m[1])
+			if err == nil && time.Since(at).Abs() > 30*time.Minute {
+				return true
+			}
+		}
+	}
+	return false
 }
 
 // TestNoBuildButABrokenOneCanBreakARule makes sure that the switch is not in the product.
