@@ -126,8 +126,11 @@ func checkCrash(run *Run, f *findings) {
 
 func checkStuck(run *Run, f *findings) {
 	for _, op := range run.Ops {
-		if op.Outcome == "" || (op.Outcome == history.Unknown && op.Reason == history.CutOff && op.Action != history.Arrive) {
+		switch {
+		case op.Outcome == "", op.Outcome == history.Unknown && op.Reason == history.CutOff:
 			f.add(where(op), "%s of %s, asked at %s, is not answered", op.Action, op.Holder, op.Invoke)
+		case op.Final && op.Action == history.Acquire && op.Outcome != history.OK:
+			f.add(where(op), "%s of %s, asked at %s when all was well, ended with %s %s", op.Action, op.Holder, op.Invoke, op.Reason, op.Detail)
 		}
 	}
 }

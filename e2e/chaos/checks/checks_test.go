@@ -214,6 +214,7 @@ func TestAnswersThatBreakAPromiseAreNoticed(t *testing.T) {
 	}{
 		"a token that was never granted":         {Run{Ops: []history.Op{acquired}}, "answers"},
 		"a call that has not returned":           {Run{Ops: []history.Op{{Action: history.Acquire}}}, "stuck"},
+		"a failure after the last fault":         {Run{Ops: []history.Op{{Action: history.Acquire, Final: true, Outcome: history.Fail}}}, "stuck"},
 		"an error that nobody knows":             {Run{Ops: []history.Op{{Action: history.Acquire, Outcome: history.Unknown, Detail: "boom"}}}, "surprise"},
 		"an update that was lost":                {Run{Registers: []Register{{"db", 6, 7}}}, "register"},
 		"a status that the API server refused":   {Run{Guarded: []string{"PUT …"}}, "guard"},

@@ -65,6 +65,7 @@ func (p *person) duplicate(ctx context.Context, name, participant string, failed
 	case apierrors.IsNotFound(err):
 		pending.End(history.Fail, history.Missing, 0, err.Error())
 	default:
-		pending.End(history.Unknown, history.CutOff, 0, err.Error())
+		// The API server is away. Whether the Arrival is there the revisions tell.
+		pending.End(history.Unknown, "by hand", 0, err.Error())
 	}
 }

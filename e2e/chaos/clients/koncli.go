@@ -94,6 +94,9 @@ func (c *Koncli) acquire(ctx context.Context, r request) (token int64, err error
 		return 0, err
 	}
 	outcome, reason := ended.outcome()
+	if ctx.Err() != nil {
+		outcome, reason = history.Unknown, history.CutOff
+	}
 	if outcome == history.OK {
 		if token, err = strconv.ParseInt(strings.TrimSpace(ended.stdout), 10, 64); err != nil {
 			outcome, reason = history.Unknown, ""

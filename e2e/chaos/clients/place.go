@@ -75,13 +75,14 @@ type request struct {
 	timeout    time.Duration // zero: none
 	noWait     bool
 	quitAfter  time.Duration // the client loses patience; zero: it doesn't
+	final      bool          // asked after the last fault
 }
 
 // op returns the request as an op.
 func (r request) op(clientName, namespace string) history.Op {
 	return history.Op{
 		Client: clientName, Namespace: namespace, Action: history.Acquire, Kind: r.kind, Object: r.name, Holder: r.holder,
-		Permits: r.permits, Priority: r.priority, TTL: r.ttl, Timeout: r.timeout, NoWait: r.noWait,
+		Permits: r.permits, Priority: r.priority, TTL: r.ttl, Timeout: r.timeout, NoWait: r.noWait, Final: r.final,
 	}
 }
 
@@ -122,10 +123,10 @@ func (p *person) decide() request {
 	return r
 }
 
-// wants makes up an acquire of that object that waits until it is served.
+// wants makes up an acquire of that object after the last fault, which waits until it is served.
 func (p *person) wants(kind, name string) request {
 	p.turn++
-	return request{kind: kind, name: name, holder: fmt.Sprintf("%s-%d", p.name, p.turn), permits: 1, ttl: 5 * time.Second}
+	return request{kind: kind, name: name, holder: fmt.Sprintf("%s-%d", p.name, p.turn), permits: 1, ttl: 5 * time.Second, final: true}
 }
 
 func (p *person) oneIn(n int) bool { return p.rng.IntN(n) == 0 }

@@ -149,6 +149,9 @@ func (c *SDK) acquire(ctx context.Context, r request) *konductor.Hold {
 	if err != nil {
 		cancel()
 		outcome, reason := c.outcome(err)
+		if ctx.Err() != nil {
+			outcome, reason = history.Unknown, history.CutOff
+		}
 		pending.End(outcome, reason, 0, err.Error())
 		return nil
 	}

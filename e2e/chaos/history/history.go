@@ -51,7 +51,7 @@ const (
 	Terms     = "terms"       // the same holder has asked before on other terms
 	Unheard   = "no operator" // the operator did not answer an acquire that must not wait
 	Killed    = "killed"
-	CutOff    = "cut off"
+	CutOff    = "cut off" // by the end of the campaign's patience
 )
 
 // Op is one request from its invocation to its return. Times count from the start of the campaign, on the monotonic
@@ -70,6 +70,7 @@ type Op struct {
 	Timeout   time.Duration `json:"timeout,omitempty"`
 	NoWait    bool          `json:"noWait,omitempty"` // timeout 0
 	AsFailed  bool          `json:"asFailed,omitempty"`
+	Final     bool          `json:"final,omitempty"` // asked after the last fault, so that nothing excuses a failure
 
 	Invoke  time.Duration `json:"invoke"`
 	Return  time.Duration `json:"return,omitempty"`
