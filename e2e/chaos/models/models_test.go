@@ -107,6 +107,11 @@ func TestOnlyHistoriesOfAMutexAndOfACountingSemaphoreAreAccepted(t *testing.T) {
 			lease().op(history.Acquire, "a", 0, 1, history.OK, token(1), ttl(3*second)).op(history.Acquire, "b", 2, 5, history.OK, token(2)).
 				op(history.Release, "a", 6, 7, history.OK, token(1)).holds(1, holder{"a", 1, 1}).holds(5, holder{"b", 1, 2}), porcupine.Illegal,
 		},
+		"somebody tidied up after one that was killed, and an operator that had not heard of it granted all the same": {
+			lease().op(history.Acquire, "a", 0, 1, history.Unknown).op(history.Release, "a", 2, 3, history.OK).
+				op(history.Acquire, "b", 0, 5, history.OK, token(1)).op(history.Release, "b", 5, 6, history.OK, token(1)).
+				holds(5, holder{"b", 1, 1}).holds(7, holder{"a", 1, 2}).holds(8), porcupine.Ok,
+		},
 		"busy while it is held": {
 			handover().op(history.Release, "a", 3, 4, history.OK, token(1)).op(history.Acquire, "c", 6, 7, history.Fail, because(history.Busy)), porcupine.Ok,
 		},

@@ -158,9 +158,10 @@ func (t *translation) storyOf(g *revisions.Grant) story {
 			}
 		case op.Action == history.Renew && ok:
 			deadline = max(deadline, op.Invoke+op.TTL*9/10)
-		case op.Action == history.Release && op.Outcome == history.OK && (op.Token == g.Token || (op.Token == 0 && !g.EndedBefore(op.Invoke))):
+		case op.Action == history.Release && op.Outcome == history.OK && op.Token == g.Token:
 			s.released = &op
 		case op.Action == history.Release:
+			// It has failed, or has tidied up after a client that was killed, whether that held or still waited.
 			sooner(op.Invoke)
 		}
 	}
