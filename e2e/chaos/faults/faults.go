@@ -131,11 +131,12 @@ func Operators(ctx context.Context, rng *rand.Rand, diary *Diary, all []*operato
 		}
 	}
 	const leaderLease = 15 * time.Second
-	longest := stop(2*time.Second, 6*time.Second)
+	longest, longestPause := stop(2*time.Second, 6*time.Second), 4*time.Second
 	if all[0].Elect {
-		longest = stop(leaderLease+2*time.Second, leaderLease+5*time.Second)
+		// And time to do something in between: a leader that was killed is missed for as long as its lease lasts.
+		longest, longestPause = stop(leaderLease+2*time.Second, leaderLease+5*time.Second), leaderLease
 	}
-	return deal(ctx, rng, time.Second, 4*time.Second, kill, longest, stop(200*time.Millisecond, 2*time.Second), killAll)
+	return deal(ctx, rng, time.Second, longestPause, kill, longest, stop(200*time.Millisecond, 2*time.Second), killAll)
 }
 
 // Connection makes one operator's connection bad in all ways, until ctx is done.
