@@ -64,6 +64,11 @@ generate: $(CLUSTER) ## Generate deepcopy code, CRDs and the operator's role
 	$(call tool,controller-gen) object crd:generateEmbeddedObjectMeta=false paths=./apis/... output:crd:dir=charts/konductor/files/crds
 	$(call tool,controller-gen) rbac:roleName=konductor-operator paths=./operator/... output:rbac:dir=charts/konductor/files/rbac
 
+.PHONY: bench
+bench: build ## Measure against floors, budgets and rivals (BENCH=regexp for some, BENCH_QUICK=1, BENCH_DOCS=file for the page)
+	cd e2e && $(GO) build -o ../bin/bench ./cmd/bench
+	bin/bench
+
 ##@ Check
 .PHONY: test
 test: test-unit test-integration test-pods ## All tests: unit, integration (real API server), and real Pods where they can run
@@ -75,7 +80,7 @@ test-unit: race-note ## Unit and property tests
 
 .PHONY: test-integration
 test-integration: race-note ## Tests against a real kube-apiserver and etcd
-	cd e2e && $(GO) test $(RACE) -timeout 20m ./cluster/... ./chart/... ./crd/... ./integration/...
+	cd e2e && $(GO) test $(RACE) -timeout 20m ./cluster/... ./chart/... ./crd/... ./integration/... ./bench/...
 
 .PHONY: test-pods
 test-pods: image.tar ## Tests with real Pods (needs root on Linux; says so and skips where it can't)

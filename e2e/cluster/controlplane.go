@@ -32,6 +32,7 @@ type ControlPlaneOptions struct {
 type ControlPlane struct {
 	dir    string
 	access component.Access
+	etcd   string
 	group  *process.Group
 	set    *supervise.Set
 }
@@ -88,6 +89,7 @@ func startControlPlane(ctx context.Context, o ControlPlaneOptions, binaries map[
 	c := &ControlPlane{
 		dir:    dir,
 		access: plan.Access,
+		etcd:   plan.EtcdURL(),
 		group:  group,
 		set:    supervise.NewSet(group, supervise.Options{Log: o.Log}),
 	}

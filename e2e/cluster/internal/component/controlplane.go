@@ -36,9 +36,12 @@ func (p Plan) spec(name string, args ...string) process.Spec {
 	}
 }
 
+// EtcdURL is where etcd serves its clients.
+func (p Plan) EtcdURL() string { return "http://" + onLoopback(p.Ports.Etcd) }
+
 // Etcd keeps what the API server stores.
 func (p Plan) Etcd() Component {
-	client := "http://" + onLoopback(p.Ports.Etcd)
+	client := p.EtcdURL()
 	peer := "http://" + onLoopback(p.Ports.EtcdPeer)
 	return Component{
 		Spec: p.spec(Etcd,
@@ -69,7 +72,7 @@ func (p Plan) APIServer() Component {
 		bind, advertise = "0.0.0.0", ServiceIP
 	}
 	args := []string{
-		"--etcd-servers=http://" + onLoopback(p.Ports.Etcd),
+		"--etcd-servers=" + p.EtcdURL(),
 		"--bind-address=" + bind,
 		"--advertise-address=" + advertise,
 		fmt.Sprintf("--secure-port=%d", p.Ports.APIServer),
