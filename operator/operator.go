@@ -54,6 +54,8 @@ type Options struct {
 	MetricsAddress string
 	// HealthAddress is where /healthz and /readyz are served; "0" for nowhere.
 	HealthAddress string
+	// PprofAddress is where Go's profiles are served, over plain HTTP and to everybody; nowhere when empty.
+	PprofAddress string
 	// Registerer takes the operator's metrics; controller-runtime's when nil.
 	Registerer prometheus.Registerer
 }
@@ -116,6 +118,7 @@ func newManager(config *rest.Config, o Options) (ctrl.Manager, error) {
 		Cache:                         cacheOptions(o.Namespaces),
 		Controller:                    ctrlconfig.Controller{SkipNameValidation: ptr(true)},
 		HealthProbeBindAddress:        o.HealthAddress,
+		PprofBindAddress:              o.PprofAddress,
 		LeaderElection:                o.LeaderElection,
 		LeaderElectionID:              LeaderElectionID,
 		LeaderElectionNamespace:       o.LeaderElectionNamespace,
