@@ -67,6 +67,15 @@ func method(f func(*measures.Run, context.Context) ([]report.Row, error)) func(c
 	return func(ctx context.Context, r *measures.Run) ([]report.Row, error) { return f(r, ctx) }
 }
 
+// patience is how long one section may take. Something that is waited for in vain then says what it was.
+const patience = 4 * time.Minute
+
+func measureSection(ctx context.Context, s section, r *measures.Run) ([]report.Row, error) {
+	ctx, cancel := context.WithTimeoutCause(ctx, patience, fmt.Errorf("it took longer than %s", patience))
+	defer cancel()
+	return s.run(ctx, r)
+}
+
 // Sections returns the names of what can be measured.
 func Sections() []string {
 	var names []string
@@ -96,7 +105,7 @@ func Run(ctx context.Context, o Options) (rows []report.Row, err error) {
 			continue
 		}
 		begin := time.Now()
-		measured, err := sec.run(ctx, run)
+		measured, err := measureSection(ctx, sec, run)
 		if err != nil {
 			return rows, fmt.Errorf("%s: %w", sec.name, err)
 		}

@@ -348,7 +348,7 @@ func (c *Client) awaitGone(ctx context.Context, claim *konductorv1.Claim) error 
 	err := follow(ctx, c, c.objects.claims, claim.Name, func(now *konductorv1.Claim) (bool, error) {
 		return now == nil || now.UID != claim.UID, nil
 	})
-	return c.explain(err, "list,watch", plural(konductorv1.KindClaim), claim.Name)
+	return c.explain(err, "get,list,watch", plural(konductorv1.KindClaim), claim.Name)
 }
 
 // awaitGrant waits for the operator's answer to the claim.
@@ -380,7 +380,7 @@ func (c *Client) awaitGrant(ctx context.Context, t target, claim *konductorv1.Cl
 		}
 		return false, nil
 	})
-	return granted, c.explain(err, "list,watch", plural(konductorv1.KindClaim), claim.Name)
+	return granted, c.explain(err, "get,list,watch", plural(konductorv1.KindClaim), claim.Name)
 }
 
 // watchClaimed tells people when nothing shows that an operator is at work on t: t is free, and yet the claim is not

@@ -149,16 +149,16 @@ type object interface {
 // follow shows see the object of that name as it is, and then each change to it, until see is done. It is shown nil
 // when the object doesn't exist. The state it begins with is a consistent read and no change after that is missed,
 // though several quick ones may be shown as one.
-func follow[T object, L runtime.Object](ctx context.Context, c *Client, r watched[L], name string, see func(T) (done bool, err error)) error {
+func follow[T object, L runtime.Object](ctx context.Context, c *Client, r watched[T, L], name string, see func(T) (done bool, err error)) error {
 	return followFrom(ctx, c, r, name, "", see)
 }
 
 // followFrom does the same from a revision on whose state the caller knows already.
-func followFrom[T object, L runtime.Object](ctx context.Context, c *Client, r watched[L], name, revision string, see func(T) (done bool, err error)) error {
+func followFrom[T object, L runtime.Object](ctx context.Context, c *Client, r watched[T, L], name, revision string, see func(T) (done bool, err error)) error {
 	if name == "" {
 		return errNoName
 	}
-	f := follower[T, L]{client: c, resource: r, see: see, revision: revision}
+	f := follower[T, L]{client: c, resource: r, name: name, see: see, revision: revision}
 	f.options.FieldSelector = fields.OneTermEqualSelector("metadata.name", name).String()
 	for {
 		done, err := f.once(ctx)
@@ -182,24 +182,27 @@ func followFrom[T object, L runtime.Object](ctx context.Context, c *Client, r wa
 }
 
 // watched is what follow needs of a resource.
-type watched[L runtime.Object] interface {
+type watched[T object, L runtime.Object] interface {
+	Get(ctx context.Context, name string, opts metav1.GetOptions) (T, error)
 	List(ctx context.Context, opts metav1.ListOptions) (L, error)
 	Watch(ctx context.Context, opts metav1.ListOptions) (watch.Interface, error)
 }
 
 type follower[T object, L runtime.Object] struct {
 	client   *Client
-	resource watched[L]
+	resource watched[T, L]
+	name     string
 	options  metav1.ListOptions
 	see      func(T) (bool, error)
 	backoff  backoff
-	revision string // from where to watch on; empty: list first
+	revision string // from where to watch on; empty: look first
+	old      bool   // the revision to watch from was too old, so that a list has to give a new one
 }
 
-// once lists, unless it can go on from where it was, and watches until the connection ends.
+// once looks, unless it can go on from where it was, and watches until the connection ends.
 func (f *follower[T, L]) once(ctx context.Context) (done bool, err error) {
 	if f.revision == "" {
-		if done, err = f.list(ctx); done || err != nil {
+		if done, err = f.look(ctx); done || err != nil {
 			return done, err
 		}
 	}
@@ -208,7 +211,7 @@ func (f *follower[T, L]) once(ctx context.Context) (done bool, err error) {
 	w, err := f.resource.Watch(ctx, opts)
 	if err != nil {
 		if expired(err) {
-			f.revision = ""
+			f.revision, f.old = "", true
 		}
 		return false, err
 	}
@@ -227,6 +230,28 @@ func (f *follower[T, L]) once(ctx context.Context) (done bool, err error) {
 			}
 		}
 	}
+}
+
+// look reads the object. A get is answered from what is stored; a list has to wait until the API server's cache has caught
+// up with the last write to anything at all, which takes up to 100 ms. So it is listed only for the revision to watch
+// from, when the object doesn't exist or was last written too long ago.
+func (f *follower[T, L]) look(ctx context.Context) (done bool, err error) {
+	if f.old {
+		return f.list(ctx)
+	}
+	obj, err := f.resource.Get(ctx, f.name, metav1.GetOptions{})
+	if apierrors.IsNotFound(err) {
+		return f.list(ctx)
+	}
+	if err != nil {
+		return false, err
+	}
+	f.backoff.succeeded(f.client)
+	if done, err = f.see(obj); done || err != nil {
+		return true, err
+	}
+	f.revision = obj.GetResourceVersion()
+	return false, nil
 }
 
 func (f *follower[T, L]) list(ctx context.Context) (done bool, err error) {
@@ -250,7 +275,7 @@ func (f *follower[T, L]) list(ctx context.Context) (done bool, err error) {
 	if done, err = f.see(obj); done || err != nil {
 		return true, err
 	}
-	f.revision = access.GetResourceVersion()
+	f.revision, f.old = access.GetResourceVersion(), false
 	return false, nil
 }
 
@@ -275,7 +300,7 @@ func (f *follower[T, L]) event(e watch.Event) (done bool, err error) {
 		}
 	case watch.Error:
 		// Whatever it is, a new list puts us right.
-		f.revision = ""
+		f.revision, f.old = "", true
 		return false, apierrors.FromObject(e.Object)
 	}
 	return false, nil
@@ -288,7 +313,7 @@ func expired(err error) bool {
 
 // waitFor follows an object until settled says that the wait is over. It is what all waits of the package have in
 // common: the timeout, objects that don't exist yet, and objects that are deleted.
-func waitFor[T object, L runtime.Object](ctx context.Context, c *Client, r watched[L], kind, name string, o options, settled func(T) (done bool, status string, err error)) error {
+func waitFor[T object, L runtime.Object](ctx context.Context, c *Client, r watched[T, L], kind, name string, o options, settled func(T) (done bool, status string, err error)) error {
 	ctx, cancel := o.bounded(ctx)
 	defer cancel()
 	var none T
@@ -320,7 +345,7 @@ func waitFor[T object, L runtime.Object](ctx context.Context, c *Client, r watch
 	if err != nil && ctx.Err() != nil && errors.Is(err, context.Cause(ctx)) {
 		return o.ended(ctx, ref(kind, name), status)
 	}
-	return c.explain(err, "list,watch", plural(kind), name)
+	return c.explain(err, "get,list,watch", plural(kind), name)
 }
 
 // plural returns the resource of a konductor kind, as RBAC names it.
