@@ -155,30 +155,9 @@ func follow[T object, L runtime.Object](ctx context.Context, c *Client, r watche
 
 // followFrom does the same from a revision on whose state the caller knows already.
 func followFrom[T object, L runtime.Object](ctx context.Context, c *Client, r watched[T, L], name, revision string, see func(T) (done bool, err error)) error {
-	if name == "" {
-		return errNoName
-	}
-	f := follower[T, L]{client: c, resource: r, name: name, see: see, revision: revision}
-	f.options.FieldSelector = fields.OneTermEqualSelector("metadata.name", name).String()
-	for {
-		done, err := f.once(ctx)
-		if done {
-			return err
-		}
-		if ctx.Err() != nil {
-			return context.Cause(ctx)
-		}
-		switch {
-		case err == nil, expired(err):
-			// The server ends every watch after a while. Go on at once.
-		case !f.backoff.passes(ctx, c, err):
-			return err
-		default:
-			if err := f.backoff.wait(ctx, c, err); err != nil {
-				return err
-			}
-		}
-	}
+	f := newFollower(c, r, name, revision)
+	defer f.stop()
+	return f.follow(ctx, see)
 }
 
 // watched is what follow needs of a resource.
@@ -188,6 +167,8 @@ type watched[T object, L runtime.Object] interface {
 	Watch(ctx context.Context, opts metav1.ListOptions) (watch.Interface, error)
 }
 
+// follower follows one object. What it has seen it doesn't look at again, and a watch that is open stays so when it goes
+// on to be followed by somebody else.
 type follower[T object, L runtime.Object] struct {
 	client   *Client
 	resource watched[T, L]
@@ -197,6 +178,52 @@ type follower[T object, L runtime.Object] struct {
 	backoff  backoff
 	revision string // from where to watch on; empty: look first
 	old      bool   // the revision to watch from was too old, so that a list has to give a new one
+
+	open   watch.Interface    // nil: none
+	cancel context.CancelFunc // of the request behind it
+}
+
+func newFollower[T object, L runtime.Object](c *Client, r watched[T, L], name, revision string) *follower[T, L] {
+	f := &follower[T, L]{client: c, resource: r, name: name, revision: revision}
+	f.options.FieldSelector = fields.OneTermEqualSelector("metadata.name", name).String()
+	return f
+}
+
+// follow shows see the object until see is done.
+func (f *follower[T, L]) follow(ctx context.Context, see func(T) (done bool, err error)) error {
+	if f.name == "" {
+		return errNoName
+	}
+	f.see = see
+	for {
+		done, err := f.once(ctx)
+		if done {
+			return err
+		}
+		f.stop()
+		if ctx.Err() != nil {
+			return context.Cause(ctx)
+		}
+		switch {
+		case err == nil, expired(err):
+			// The server ends every watch after a while. Go on at once.
+		case !f.backoff.passes(ctx, f.client, err):
+			return err
+		default:
+			if err := f.backoff.wait(ctx, f.client, err); err != nil {
+				return err
+			}
+		}
+	}
+}
+
+// stop ends the watch, if one is open.
+func (f *follower[T, L]) stop() {
+	if f.open != nil {
+		f.open.Stop()
+		f.cancel()
+		f.open, f.cancel = nil, nil
+	}
 }
 
 // once looks, unless it can go on from where it was, and watches until the connection ends.
@@ -206,22 +233,16 @@ func (f *follower[T, L]) once(ctx context.Context) (done bool, err error) {
 			return done, err
 		}
 	}
-	opts := f.options
-	opts.ResourceVersion, opts.AllowWatchBookmarks = f.revision, true
-	w, err := f.resource.Watch(ctx, opts)
-	if err != nil {
-		if expired(err) {
-			f.revision, f.old = "", true
+	if f.open == nil {
+		if err := f.watch(ctx); err != nil {
+			return false, err
 		}
-		return false, err
 	}
-	defer w.Stop()
-	f.backoff.succeeded(f.client)
 	for {
 		select {
 		case <-ctx.Done():
 			return false, context.Cause(ctx)
-		case e, ok := <-w.ResultChan():
+		case e, ok := <-f.open.ResultChan():
 			if !ok {
 				return false, nil
 			}
@@ -230,6 +251,26 @@ func (f *follower[T, L]) once(ctx context.Context) (done bool, err error) {
 			}
 		}
 	}
+}
+
+// watch opens a watch, which then doesn't end with ctx but when it is stopped.
+func (f *follower[T, L]) watch(ctx context.Context) error {
+	opts := f.options
+	opts.ResourceVersion, opts.AllowWatchBookmarks = f.revision, true
+	request, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	stop := context.AfterFunc(ctx, cancel)
+	w, err := f.resource.Watch(request, opts)
+	stop()
+	if err != nil {
+		cancel()
+		if expired(err) {
+			f.revision, f.old = "", true
+		}
+		return err
+	}
+	f.open, f.cancel = w, cancel
+	f.backoff.succeeded(f.client)
+	return nil
 }
 
 // look reads the object. A get is answered from what is stored; a list has to wait until the API server's cache has caught
