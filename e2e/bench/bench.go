@@ -85,13 +85,29 @@ func Sections() []string {
 	return names
 }
 
-// Run starts a cluster and measures. The rows that were measured are returned also when a later section fails.
-func Run(ctx context.Context, o Options) (rows []report.Row, err error) {
+// Result is what a run has measured, and where.
+type Result struct {
+	Rows    []report.Row
+	Machine report.Machine
+}
+
+// Run starts a cluster and measures. What was measured is returned also when a later section fails.
+func Run(ctx context.Context, o Options) (result Result, err error) {
 	s, err := scene.Open(ctx, o.Options)
 	if err != nil {
-		return nil, err
+		return result, err
 	}
 	defer func() { err = errors.Join(err, s.Close()) }()
+	kubernetes, etcd, err := s.Versions(ctx)
+	if err != nil {
+		return result, err
+	}
+	result.Machine = report.ThisMachine(kubernetes, etcd, o.Name)
+	result.Rows, err = measure(ctx, s, o)
+	return result, err
+}
+
+func measure(ctx context.Context, s *scene.Scene, o Options) (rows []report.Row, err error) {
 	// The floors' watches end before the API server does.
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()

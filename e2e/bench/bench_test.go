@@ -29,7 +29,7 @@ func TestMain(m *testing.M) {
 // row is there. No time decides anything here.
 func TestEverySectionMeasures(t *testing.T) {
 	koncli := build(t)
-	rows, err := Run(t.Context(), Options{
+	result, err := Run(t.Context(), Options{
 		Options: scene.Options{Koncli: koncli, Log: t.Logf},
 		Effort:  measures.Smoke(),
 	})
@@ -37,7 +37,7 @@ func TestEverySectionMeasures(t *testing.T) {
 		t.Fatal(err)
 	}
 	var names []string
-	for _, r := range rows {
+	for _, r := range result.Rows {
 		names = append(names, r.Name)
 		if r.Value < 0 || (r.Floor != nil && *r.Floor <= 0) || (r.Floor == nil) != (r.Ratio == nil) {
 			t.Errorf("%q makes no sense: %+v", r.Name, r)

@@ -90,11 +90,12 @@ func established(ctx context.Context, s *scene.Scene, name string) error {
 		if !ok {
 			continue
 		}
-		conditions, _, err := unstructured.NestedSlice(crd.Object, "status", "conditions")
+		conditions, _, err := unstructured.NestedFieldNoCopy(crd.Object, "status", "conditions")
 		if err != nil {
 			return err
 		}
-		for _, c := range conditions {
+		all, _ := conditions.([]any) // null while there are none
+		for _, c := range all {
 			if c, ok := c.(map[string]any); ok && c["type"] == "Established" && c["status"] == "True" {
 				return nil
 			}

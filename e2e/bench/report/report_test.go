@@ -92,3 +92,46 @@ func TestJSON(t *testing.T) {
 		t.Errorf("JSON (-want +got):\n%s", diff)
 	}
 }
+
+func TestPageKeepsWhatIsWrittenByHand(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "page.md")
+	before, after := "# By hand\n\n"+measuredBegins+"\n", "old\n"+measuredEnds+"\n\nalso by hand\n"
+	if err := os.WriteFile(file, []byte(before+after), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	rows := []Row{Of("a", 3, "ms").Over(2).AtMost(1).Note("N=1").In("Speed")}
+	if err := WritePage(file, rows, Machine{Cores: 2, OS: "linux/amd64", Go: "1.26", Kubernetes: "v1.36.3", Etcd: "3.6.16", Effort: "full"}); err != nil {
+		t.Fatal(err)
+	}
+	text, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := "# By hand\n\n" + measuredBegins + `
+
+Measured on 2 cores (linux/amd64) with Go 1.26, Kubernetes v1.36.3 and etcd 3.6.16, all on that machine: API server, etcd, operator and
+clients share the cores. Effort: full.
+
+### Speed
+
+| measure | value | floor | ratio | budget | ok | how |
+|---|--:|--:|--:|--:|---|---|
+| a | 3 ms | 2 ms | 1.50 × | ≤ 1 × | MISSED | N=1 |
+
+1 budgets are missed.
+
+` + measuredEnds + "\n\nalso by hand\n"
+	if diff := cmp.Diff(want, string(text)); diff != "" {
+		t.Errorf("page (-want +got):\n%s", diff)
+	}
+}
+
+func TestPageWithoutAPlaceIsRefused(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "page.md")
+	if err := os.WriteFile(file, []byte("# By hand\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := WritePage(file, nil, Machine{}); err == nil {
+		t.Error("no error")
+	}
+}

@@ -117,6 +117,19 @@ func (s *Scene) connect() error {
 	return err
 }
 
+// Versions returns the versions of Kubernetes and etcd.
+func (s *Scene) Versions(ctx context.Context) (kubernetes, etcd string, err error) {
+	version, err := s.Kube.Discovery().ServerVersion()
+	if err != nil {
+		return "", "", err
+	}
+	status, err := s.Etcd.Status(ctx, s.EtcdURL())
+	if err != nil {
+		return "", "", err
+	}
+	return version.GitVersion, status.Version, nil
+}
+
 // writeOperatorKubeconfig lets an operator reach the cluster as the account that the chart has made, with its rights and
 // no others.
 func (s *Scene) writeOperatorKubeconfig(ctx context.Context) error {

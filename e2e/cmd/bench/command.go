@@ -70,7 +70,8 @@ func run(ctx context.Context, f flags, out, errOut io.Writer) error {
 		f.json = filepath.Join(root, "bin/bench.json")
 	}
 	begin := time.Now()
-	rows, failed := bench.Run(ctx, o)
+	result, failed := bench.Run(ctx, o)
+	rows := result.Rows
 	if err := report.Table(out, rows); err != nil {
 		return err
 	}
@@ -78,8 +79,8 @@ func run(ctx context.Context, f flags, out, errOut io.Writer) error {
 		fmt.Fprintf(out, "\n%d budgets are missed\n", len(missed))
 	}
 	fmt.Fprintf(errOut, "took %s\n", time.Since(begin).Round(time.Second))
-	if err := report.WriteJSON(f.json, rows); err != nil {
+	if err := report.WriteJSON(f.json, rows); err != nil || f.docs == "" || failed != nil {
 		return errors.Join(failed, err)
 	}
-	return failed
+	return report.WritePage(f.docs, rows, result.Machine)
 }
