@@ -132,7 +132,8 @@ func (r *Run) acknowledge(ctx context.Context, namespace string, target konducto
 	onTarget := func(c *konductorv1.Claim) bool {
 		return c.Spec.Target == target && told[c.Name] && c.Status.Phase == konductorv1.ClaimGranted
 	}
-	if err := scene.AwaitAll(ctx, r.Scene, &konductorv1.ClaimList{}, namespace, len(holders), onTarget); err != nil {
+	if err := scene.AwaitAll(ctx, r.Scene, &konductorv1.ClaimList{}, namespace, len(holders), onTarget,
+		client.MatchingFields{"spec.target.name": target.Name}); err != nil {
 		return err
 	}
 	return scene.Each(ctx, len(holders), func(ctx context.Context, i int) error {

@@ -30,34 +30,33 @@ func (s *Scene) AwaitBarrier(ctx context.Context, key types.NamespacedName, is f
 
 // await watches one object, from how it is now.
 func await[T client.Object](ctx context.Context, s *Scene, list client.ObjectList, key types.NamespacedName, is func(T) bool) error {
-	w, err := s.Objects.Watch(ctx, list, client.InNamespace(key.Namespace), client.MatchingFields{"metadata.name": key.Name})
+	err := AwaitAll(ctx, s, list, key.Namespace, 1, is, client.MatchingFields{"metadata.name": key.Name})
 	if err != nil {
-		return err
+		return fmt.Errorf("waiting for %s: %w", key, err)
 	}
-	defer w.Stop()
-	for e := range w.ResultChan() {
-		if obj, ok := e.Object.(T); ok && e.Type != watch.Deleted && is(obj) {
-			return nil
-		}
-	}
-	return fmt.Errorf("waiting for %T %s: %w", *new(T), key, context.Cause(ctx))
+	return nil
 }
 
 // AwaitAll waits until so many different objects of the namespace satisfy is.
-func AwaitAll[T client.Object](ctx context.Context, s *Scene, list client.ObjectList, namespace string, n int, is func(T) bool) error {
-	w, err := s.Objects.Watch(ctx, list, client.InNamespace(namespace))
-	if err != nil {
-		return err
-	}
-	defer w.Stop()
+func AwaitAll[T client.Object](ctx context.Context, s *Scene, list client.ObjectList, namespace string, n int, is func(T) bool, opts ...client.ListOption) error {
 	found := map[types.UID]struct{}{}
+	// The API server closes a watch whose client is too slow for it, and there are many objects.
 	for len(found) < n {
-		e, open := <-w.ResultChan()
-		if !open {
-			return fmt.Errorf("%d of %d %T in %s are as awaited: %w", len(found), n, *new(T), namespace, context.Cause(ctx))
+		w, err := s.Objects.Watch(ctx, list, append(opts, client.InNamespace(namespace))...)
+		if err != nil {
+			return fmt.Errorf("%d of %d %T in %s are as awaited: %w", len(found), n, *new(T), namespace, err)
 		}
-		if obj, ok := e.Object.(T); ok && is(obj) {
-			found[obj.GetUID()] = struct{}{}
+		for e := range w.ResultChan() {
+			if obj, ok := e.Object.(T); ok && e.Type != watch.Deleted && is(obj) {
+				found[obj.GetUID()] = struct{}{}
+			}
+			if len(found) >= n {
+				break
+			}
+		}
+		w.Stop()
+		if ctx.Err() != nil {
+			return fmt.Errorf("%d of %d %T in %s are as awaited: %w", len(found), n, *new(T), namespace, context.Cause(ctx))
 		}
 	}
 	return nil

@@ -93,7 +93,9 @@ func (s *Scene) WithOperator(ctx context.Context, f func(*Operator) error) error
 }
 
 // Quit stops the operator as Kubernetes does.
-func (o *Operator) Quit(ctx context.Context) error { return o.Stop(ctx, syscall.SIGTERM, 20*time.Second) }
+func (o *Operator) Quit(ctx context.Context) error {
+	return o.Stop(ctx, syscall.SIGTERM, 20*time.Second)
+}
 
 // Kill kills the operator.
 func (o *Operator) Kill(ctx context.Context) error { return o.Stop(ctx, syscall.SIGKILL, time.Second) }
