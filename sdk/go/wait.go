@@ -142,7 +142,7 @@ func (c *Client) retry(ctx context.Context, request func() error) error {
 
 // object is what can be followed: a pointer to one of the API types.
 type object interface {
-	metav1.Object
+	namedObject
 	comparable
 }
 
@@ -160,13 +160,6 @@ func followFrom[T object, L runtime.Object](ctx context.Context, c *Client, r wa
 	return f.follow(ctx, see)
 }
 
-// watched is what follow needs of a resource.
-type watched[T object, L runtime.Object] interface {
-	Get(ctx context.Context, name string, opts metav1.GetOptions) (T, error)
-	List(ctx context.Context, opts metav1.ListOptions) (L, error)
-	Watch(ctx context.Context, opts metav1.ListOptions) (watch.Interface, error)
-}
-
 // follower follows one object. What it has seen it doesn't look at again, and a watch that is open stays so when it goes
 // on to be followed by somebody else.
 type follower[T object, L runtime.Object] struct {
@@ -179,7 +172,7 @@ type follower[T object, L runtime.Object] struct {
 	revision string // from where to watch on; empty: look first
 	old      bool   // the revision to watch from was too old, so that a list has to give a new one
 
-	open   watch.Interface    // nil: none
+	open   *changes[T]        // nil: none
 	cancel context.CancelFunc // of the request behind it
 }
 
@@ -220,8 +213,8 @@ func (f *follower[T, L]) follow(ctx context.Context, see func(T) (done bool, err
 // stop ends the watch, if one is open.
 func (f *follower[T, L]) stop() {
 	if f.open != nil {
-		f.open.Stop()
 		f.cancel()
+		f.open.close()
 		f.open, f.cancel = nil, nil
 	}
 }
@@ -238,17 +231,18 @@ func (f *follower[T, L]) once(ctx context.Context) (done bool, err error) {
 			return false, err
 		}
 	}
+	interrupt := context.AfterFunc(ctx, f.cancel)
+	defer interrupt()
 	for {
-		select {
-		case <-ctx.Done():
+		kind, obj, err := f.open.next()
+		if ctx.Err() != nil {
 			return false, context.Cause(ctx)
-		case e, ok := <-f.open.ResultChan():
-			if !ok {
-				return false, nil
-			}
-			if done, err = f.event(e); done || err != nil {
-				return done, err
-			}
+		}
+		if errors.As(err, &endOfWatch{}) {
+			return false, nil
+		}
+		if done, err = f.event(kind, obj, err); done || err != nil {
+			return done, err
 		}
 	}
 }
@@ -259,7 +253,7 @@ func (f *follower[T, L]) watch(ctx context.Context) error {
 	opts.ResourceVersion, opts.AllowWatchBookmarks = f.revision, true
 	request, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	stop := context.AfterFunc(ctx, cancel)
-	w, err := f.resource.Watch(request, opts)
+	w, err := f.resource.Changes(request, opts)
 	stop()
 	if err != nil {
 		cancel()
@@ -320,29 +314,22 @@ func (f *follower[T, L]) list(ctx context.Context) (done bool, err error) {
 	return false, nil
 }
 
-func (f *follower[T, L]) event(e watch.Event) (done bool, err error) {
-	var none T
-	switch e.Type {
-	case watch.Added, watch.Modified, watch.Deleted:
-		obj, ok := e.Object.(T)
-		if !ok {
-			return false, nil
-		}
-		f.revision = obj.GetResourceVersion()
-		if e.Type == watch.Deleted {
-			obj = none
-		}
-		if done, err = f.see(obj); done || err != nil {
-			return true, err
-		}
-	case watch.Bookmark:
-		if obj, err := meta.Accessor(e.Object); err == nil {
-			f.revision = obj.GetResourceVersion()
-		}
-	case watch.Error:
+func (f *follower[T, L]) event(kind watch.EventType, obj T, err error) (done bool, _ error) {
+	if err != nil {
 		// Whatever it is, a new list puts us right.
 		f.revision, f.old = "", true
-		return false, apierrors.FromObject(e.Object)
+		return false, err
+	}
+	f.revision = obj.GetResourceVersion()
+	if kind == watch.Bookmark {
+		return false, nil
+	}
+	if kind == watch.Deleted {
+		var none T
+		obj = none
+	}
+	if done, err = f.see(obj); done || err != nil {
+		return true, err
 	}
 	return false, nil
 }
