@@ -101,11 +101,12 @@ func (c *client) watch(ctx context.Context, name string, see func(event)) error 
 	if err != nil {
 		return err
 	}
-	resp, err := c.http.Do(req)
+	resp, err := c.http.Do(req) //nolint:bodyclose // it is, when the watch ends
 	if err != nil {
 		return err
 	}
 	if resp.StatusCode != http.StatusOK {
+		_ = resp.Body.Close()
 		return fmt.Errorf("watching %s: %s", c.url, resp.Status)
 	}
 	go func() {

@@ -162,7 +162,7 @@ func (r *Run) GrowthOfBarriers(ctx context.Context) (rows []report.Row, err erro
 				return err
 			}
 			there = size
-			if _, err := r.writes(ctx, settled); err != nil {
+			if err := r.awaitCalm(ctx); err != nil {
 				return err
 			}
 			round := 0

@@ -32,7 +32,7 @@ func (r *Run) Memory(ctx context.Context) (rows []report.Row, err error) {
 		if err := r.crowd(ctx, namespace); err != nil {
 			return err
 		}
-		if _, err := r.writes(ctx, settled); err != nil {
+		if err := r.awaitCalm(ctx); err != nil {
 			return err
 		}
 		memory, err := o.Memory()
@@ -43,7 +43,7 @@ func (r *Run) Memory(ctx context.Context) (rows []report.Row, err error) {
 		return nil, err
 	}
 	err = r.WithOperator(ctx, func(o *scene.Operator) error {
-		if _, err := r.writes(ctx, settled); err != nil {
+		if err := r.awaitCalm(ctx); err != nil {
 			return err
 		}
 		memory, err := o.Memory()
@@ -114,7 +114,7 @@ func (r *Run) Rest(ctx context.Context) (rows []report.Row, err error) {
 		if err := r.everyState(ctx, namespace); err != nil {
 			return err
 		}
-		if _, err := r.writes(ctx, settled); err != nil {
+		if err := r.awaitCalm(ctx); err != nil {
 			return err
 		}
 		during, err := r.writesWithin(ctx, r.Calm)
@@ -207,10 +207,11 @@ func (r *Run) writesWithin(ctx context.Context, long time.Duration) (n written, 
 	})
 }
 
-// writes waits until nothing of konductor's has been written for that long, and counts what was until then.
-func (r *Run) writes(ctx context.Context, calm time.Duration) (n written, err error) {
-	return n, r.watchWrites(ctx, func(over <-chan struct{}, w clientv3.WatchChan) error {
-		timer := time.NewTimer(calm)
+// awaitCalm waits until nothing of konductor's has been written for a while.
+func (r *Run) awaitCalm(ctx context.Context) error {
+	var n written
+	return r.watchWrites(ctx, func(over <-chan struct{}, w clientv3.WatchChan) error {
+		timer := time.NewTimer(settled)
 		defer timer.Stop()
 		for {
 			select {
@@ -221,7 +222,7 @@ func (r *Run) writes(ctx context.Context, calm time.Duration) (n written, err er
 			case events := <-w:
 				before := n.objects
 				if n.add(events.Events); n.objects != before {
-					timer.Reset(calm)
+					timer.Reset(settled)
 				}
 			}
 		}
