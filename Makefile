@@ -66,6 +66,11 @@ generate: $(CLUSTER) ## Generate deepcopy code, CRDs and the operator's role
 	$(call tool,controller-gen) object crd:generateEmbeddedObjectMeta=false paths=./apis/... output:crd:dir=charts/konductor/files/crds
 	$(call tool,controller-gen) rbac:roleName=konductor-operator paths=./operator/... output:rbac:dir=charts/konductor/files/rbac
 
+.PHONY: bench
+bench: build ## Measure against floors, budgets and rivals (BENCH=regexp for some, BENCH_QUICK=1, BENCH_DOCS=file for the page)
+	cd e2e && $(GO) build -o ../bin/bench ./cmd/bench
+	bin/bench
+
 ##@ Check
 .PHONY: test
 test: test-unit test-integration test-chaos test-pods ## All tests: unit, integration (real API server), a short campaign, and real Pods where they can run
@@ -77,7 +82,7 @@ test-unit: race-note ## Unit and property tests
 
 .PHONY: test-integration
 test-integration: race-note ## Tests against a real kube-apiserver and etcd
-	cd e2e && $(GO) test $(RACE) -timeout 20m ./cluster/... ./chart/... ./crd/... ./integration/...
+	cd e2e && $(GO) test $(RACE) -timeout 20m ./cluster/... ./chart/... ./crd/... ./integration/... ./bench/...
 
 .PHONY: test-chaos
 test-chaos: race-note ## A short campaign while everything fails, and proof that the checks notice each broken rule (CHAOS_SEED)

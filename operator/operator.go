@@ -54,6 +54,8 @@ type Options struct {
 	MetricsAddress string
 	// HealthAddress is where /healthz and /readyz are served; "0" for nowhere.
 	HealthAddress string
+	// PprofAddress is where Go's profiles are served, over plain HTTP and to everybody; nowhere when empty.
+	PprofAddress string
 	// Registerer takes the operator's metrics; controller-runtime's when nil.
 	Registerer prometheus.Registerer
 }
@@ -116,6 +118,7 @@ func newManager(config *rest.Config, o Options) (ctrl.Manager, error) {
 		Cache:                         cacheOptions(o.Namespaces),
 		Controller:                    ctrlconfig.Controller{SkipNameValidation: ptr(true)},
 		HealthProbeBindAddress:        o.HealthAddress,
+		PprofBindAddress:              o.PprofAddress,
 		LeaderElection:                o.LeaderElection,
 		LeaderElectionID:              LeaderElectionID,
 		LeaderElectionNamespace:       o.LeaderElectionNamespace,
@@ -141,9 +144,11 @@ func cacheOptions(namespaces []string) cache.Options {
 		DefaultTransform: cache.TransformStripManagedFields(),
 		NewInformer:      newInformer,
 		ByObject: map[client.Object]cache.ByObject{
-			&corev1.Pod{}:       {Transform: cutPod},
-			&batchv1.Job{}:      {Transform: cutJob},
-			&corev1.Namespace{}: {Transform: cutNamespace},
+			&konductorv1.Claim{}:   {Transform: cutClaim},
+			&konductorv1.Arrival{}: {Transform: cutArrival},
+			&corev1.Pod{}:          {Transform: cutPod},
+			&batchv1.Job{}:         {Transform: cutJob},
+			&corev1.Namespace{}:    {Transform: cutNamespace},
 		},
 	}
 	if len(namespaces) > 0 {
@@ -153,6 +158,24 @@ func cacheOptions(namespaces []string) cache.Options {
 		}
 	}
 	return o
+}
+
+// cutClaim leaves of a Claim what the rules look at. No claim is ever written back from the cache.
+func cutClaim(obj any) (any, error) {
+	claim, ok := obj.(*konductorv1.Claim)
+	if !ok {
+		return obj, nil
+	}
+	return &konductorv1.Claim{ObjectMeta: origin(claim.ObjectMeta), Spec: claim.Spec, Status: claim.Status}, nil
+}
+
+// cutArrival leaves of an Arrival what the rules look at.
+func cutArrival(obj any) (any, error) {
+	arrival, ok := obj.(*konductorv1.Arrival)
+	if !ok {
+		return obj, nil
+	}
+	return &konductorv1.Arrival{ObjectMeta: origin(arrival.ObjectMeta), Spec: arrival.Spec}, nil
 }
 
 // cutPod leaves of a Pod its identity and whether it has finished.
@@ -184,6 +207,13 @@ func cutNamespace(obj any) (any, error) {
 		cut.Annotations = map[string]string{konductorv1.AllowGatesAnnotation: allowed}
 	}
 	return cut, nil
+}
+
+// origin is the identity of an object, when it was created, and for whom.
+func origin(m metav1.ObjectMeta) metav1.ObjectMeta {
+	o := identity(m)
+	o.CreationTimestamp, o.OwnerReferences = m.CreationTimestamp, m.OwnerReferences
+	return o
 }
 
 func identity(m metav1.ObjectMeta) metav1.ObjectMeta {

@@ -42,11 +42,11 @@ func TestWithoutRightsTheErrorNamesWhatIsMissingAndTheCommandThatHelps(t *testin
 		if command == "" {
 			command = err.Grant()
 		}
-		want := user + " may not list,watch " + resource + " in namespace " + w.namespace + "; to allow it: " + command
+		want := user + " may not get,list,watch " + resource + " in namespace " + w.namespace + "; to allow it: " + command
 		if err.Error() != want {
 			t.Errorf("the error is\n%s\nwant\n%s", err, want)
 		}
-		if err.Verb != "list,watch" || err.Resource != resource || err.Namespace != w.namespace || err.User != user {
+		if err.Verb != "get,list,watch" || err.Resource != resource || err.Namespace != w.namespace || err.User != user {
 			t.Errorf("in parts: %+v", err)
 		}
 	}

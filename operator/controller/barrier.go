@@ -33,6 +33,7 @@ type attendance struct {
 	mu       sync.Mutex
 	exists   bool // the barrier itself has been seen, and has not been seen deleted
 	arrivals map[types.UID]arrival
+	failed   int // how many of them have failed
 }
 
 type arrival struct {
@@ -69,6 +70,9 @@ func (r *barriers) Reconcile(ctx context.Context, req reconcile.Request) (reconc
 		return reconcile.Result{}, nil
 	}
 	now := r.Clock.Now()
+	if hold := roll.holdBack(now); hold > 0 && roll.onlyFills(barrier) {
+		return reconcile.Result{RequeueAfter: hold}, nil
+	}
 	d := rules.Barrier(barrier, roll.inOrder(barrier.UID), now)
 	if timesOut(barrier, d) {
 		// That nobody else has arrived in time is no fact that lasts: the news of it may be on its way.
@@ -196,6 +200,16 @@ func (a *attendance) unused() bool {
 	return len(a.arrivals) == 0 && !a.exists
 }
 
+// onlyFills reports whether nothing but the number of arrivals can have changed: too few have come for the barrier to
+// open, however they are counted, and too few have failed for it to fail. To count them all at each arrival would make a
+// barrier of n cost n².
+func (a *attendance) onlyFills(b *konductorv1.Barrier) bool {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return b.Status.Phase == konductorv1.BarrierWaiting && b.Status.ObservedGeneration == b.Generation &&
+		len(a.arrivals) < int(b.Quorum()) && a.failed <= int(b.Spec.Expected-b.Quorum())
+}
+
 func (a *attendance) setExists(exists bool) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -219,6 +233,8 @@ func (a *attendance) add(obj *konductorv1.Arrival) {
 	if known, ok := a.arrivals[obj.UID]; ok {
 		// A label may have been added. The order is that of creation.
 		seen.revision = known.revision
+	} else if seen.Failed {
+		a.failed++
 	}
 	a.arrivals[obj.UID] = seen
 }
@@ -226,6 +242,9 @@ func (a *attendance) add(obj *konductorv1.Arrival) {
 func (a *attendance) remove(obj *konductorv1.Arrival) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
+	if known, ok := a.arrivals[obj.UID]; ok && known.Failed {
+		a.failed--
+	}
 	delete(a.arrivals, obj.UID)
 }
 

@@ -196,6 +196,8 @@ func (r *holds[T]) round(ctx context.Context, a *account[T], obj T) (after time.
 		if written, err = r.write(ctx, a, next, act); err != nil || !written {
 			return 0, !written, err
 		}
+		// Events are for people. Those who wait for the grant are told first.
+		defer recordAll(r.Recorder, next, act.Events)
 	}
 	if changed, err = r.tell(ctx, a, client.ObjectKeyFromObject(obj), act.Tell); err != nil || changed {
 		return 0, changed, err
@@ -253,7 +255,6 @@ func (r *holds[T]) write(ctx context.Context, a *account[T], next T, act rules.H
 			r.Metrics.Ended.WithLabelValues(r.kind, e.Reason).Inc()
 		}
 	}
-	recordAll(r.Recorder, next, act.Events)
 	return true, nil
 }
 

@@ -59,13 +59,20 @@ func (m *memory[T]) newer(cached T) T {
 func (m *memory[T]) wrote(obj T, elapsed time.Duration) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	m.last, m.known, m.writtenAt = obj, true, elapsed
+	m.writtenAt = elapsed
+	m.keep(obj)
 }
 
 // read remembers obj.
 func (m *memory[T]) read(obj T) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
+	m.keep(obj)
+}
+
+// keep remembers obj without what is never looked at. The caller holds m.mu.
+func (m *memory[T]) keep(obj T) {
+	obj.SetManagedFields(nil)
 	m.last, m.known = obj, true
 }
 

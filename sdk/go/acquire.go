@@ -138,9 +138,11 @@ func (c *Client) acquireTurn(ctx, bounded context.Context, kind, name, holder st
 			}
 			return nil, c.endedOr(bounded, o, t.ref(), "", err)
 		}
-		granted, err := c.awaitGrant(bounded, t, claim, o)
+		follower := newFollower(c, c.objects.claims, claim.Name, claim.ResourceVersion)
+		granted, err := c.awaitGrant(bounded, t, claim, follower, o)
 		if err == nil {
 			hold := c.newHold(ctx, t, granted, sent, o)
+			hold.follower = follower
 			err = hold.begin(bounded, o, claim.Status.Phase == konductorv1.ClaimPending)
 			if err == nil {
 				c.tellDefaultTTL(t, o)
@@ -148,6 +150,7 @@ func (c *Client) acquireTurn(ctx, bounded context.Context, kind, name, holder st
 			}
 			hold.end(errReleased)
 		}
+		follower.stop()
 		var lapsed *LostError
 		if errors.As(err, &lapsed) && bounded.Err() == nil {
 			// The grant came and went before it was seen, as after a long sleep of this process. Queue again.
@@ -348,11 +351,14 @@ func (c *Client) awaitGone(ctx context.Context, claim *konductorv1.Claim) error 
 	err := follow(ctx, c, c.objects.claims, claim.Name, func(now *konductorv1.Claim) (bool, error) {
 		return now == nil || now.UID != claim.UID, nil
 	})
-	return c.explain(err, "list,watch", plural(konductorv1.KindClaim), claim.Name)
+	return c.explain(err, "get,list,watch", plural(konductorv1.KindClaim), claim.Name)
 }
 
+// claimFollower follows one claim.
+type claimFollower = follower[*konductorv1.Claim, *konductorv1.ClaimList]
+
 // awaitGrant waits for the operator's answer to the claim.
-func (c *Client) awaitGrant(ctx context.Context, t target, claim *konductorv1.Claim, o options) (*konductorv1.Claim, error) {
+func (c *Client) awaitGrant(ctx context.Context, t target, claim *konductorv1.Claim, follower *claimFollower, o options) (*konductorv1.Claim, error) {
 	if claim.Status.Phase == konductorv1.ClaimGranted {
 		return claim, nil
 	}
@@ -364,7 +370,7 @@ func (c *Client) awaitGrant(ctx context.Context, t target, claim *konductorv1.Cl
 		defer c.watchClaimed(ctx, t)()
 	}
 	var granted *konductorv1.Claim
-	err := followFrom(ctx, c, c.objects.claims, claim.Name, claim.ResourceVersion, func(now *konductorv1.Claim) (bool, error) {
+	err := follower.follow(ctx, func(now *konductorv1.Claim) (bool, error) {
 		switch {
 		case now == nil || now.UID != claim.UID:
 			return true, &NotFoundError{Kind: t.kind, Name: t.name, Namespace: c.namespace, Deleted: true, Message: fmt.Sprintf("claim %s was deleted while it waited for %s in namespace %s", claim.Name, t.ref(), c.namespace)}
@@ -380,7 +386,7 @@ func (c *Client) awaitGrant(ctx context.Context, t target, claim *konductorv1.Cl
 		}
 		return false, nil
 	})
-	return granted, c.explain(err, "list,watch", plural(konductorv1.KindClaim), claim.Name)
+	return granted, c.explain(err, "get,list,watch", plural(konductorv1.KindClaim), claim.Name)
 }
 
 // watchClaimed tells people when nothing shows that an operator is at work on t: t is free, and yet the claim is not
@@ -437,7 +443,9 @@ func (h *Hold) begin(ctx context.Context, o options, fresh bool) error {
 			return err
 		}
 	}
-	if !o.detached {
+	if o.detached {
+		h.follower.stop()
+	} else {
 		h.keep()
 	}
 	return nil

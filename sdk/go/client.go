@@ -12,8 +12,6 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/serializer"
-	"k8s.io/apimachinery/pkg/watch"
-	"k8s.io/client-go/gentype"
 	"k8s.io/client-go/metadata"
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/clientcmd"
@@ -44,16 +42,6 @@ type objects struct {
 	leases     resource[*konductorv1.Lease, *konductorv1.LeaseList]
 	semaphores resource[*konductorv1.Semaphore, *konductorv1.SemaphoreList]
 	claims     resource[*konductorv1.Claim, *konductorv1.ClaimList]
-}
-
-// resource reads and writes objects of one kind.
-type resource[T runtime.Object, L runtime.Object] interface {
-	Create(ctx context.Context, obj T, opts metav1.CreateOptions) (T, error)
-	Get(ctx context.Context, name string, opts metav1.GetOptions) (T, error)
-	List(ctx context.Context, opts metav1.ListOptions) (L, error)
-	Watch(ctx context.Context, opts metav1.ListOptions) (watch.Interface, error)
-	Delete(ctx context.Context, name string, opts metav1.DeleteOptions) error
-	patcher[T]
 }
 
 // ClientOption changes how a Client is made.
@@ -140,20 +128,20 @@ func (c *Client) connect(config *rest.Config) error {
 		return fmt.Errorf("connecting to %s: %w", config.Host, err)
 	}
 	c.server = client
-	codec := runtime.NewParameterCodec(scheme)
 	metav1.AddToGroupVersion(scheme, gv)
+	at := place{client, runtime.NewParameterCodec(scheme), c.namespace}
 	c.objects = objects{
-		barriers: gentype.NewClientWithList("barriers", client, codec, c.namespace,
+		barriers: newResource(at, "barriers",
 			func() *konductorv1.Barrier { return &konductorv1.Barrier{} }, func() *konductorv1.BarrierList { return &konductorv1.BarrierList{} }),
-		arrivals: gentype.NewClientWithList("arrivals", client, codec, c.namespace,
+		arrivals: newResource(at, "arrivals",
 			func() *konductorv1.Arrival { return &konductorv1.Arrival{} }, func() *konductorv1.ArrivalList { return &konductorv1.ArrivalList{} }),
-		gates: gentype.NewClientWithList("gates", client, codec, c.namespace,
+		gates: newResource(at, "gates",
 			func() *konductorv1.Gate { return &konductorv1.Gate{} }, func() *konductorv1.GateList { return &konductorv1.GateList{} }),
-		leases: gentype.NewClientWithList("leases", client, codec, c.namespace,
+		leases: newResource(at, "leases",
 			func() *konductorv1.Lease { return &konductorv1.Lease{} }, func() *konductorv1.LeaseList { return &konductorv1.LeaseList{} }),
-		semaphores: gentype.NewClientWithList("semaphores", client, codec, c.namespace,
+		semaphores: newResource(at, "semaphores",
 			func() *konductorv1.Semaphore { return &konductorv1.Semaphore{} }, func() *konductorv1.SemaphoreList { return &konductorv1.SemaphoreList{} }),
-		claims: gentype.NewClientWithList("claims", client, codec, c.namespace,
+		claims: newResource(at, "claims",
 			func() *konductorv1.Claim { return &konductorv1.Claim{} }, func() *konductorv1.ClaimList { return &konductorv1.ClaimList{} }),
 	}
 	return nil

@@ -35,7 +35,9 @@ type Hold struct {
 	work  context.Context // of the background work
 	stop  context.CancelFunc
 	ended sync.WaitGroup
-	leave func() // lets the next with the same identity take its turn; nil: it has none
+	// follower has followed the claim until the grant, and goes on from there.
+	follower *claimFollower
+	leave    func() // lets the next with the same identity take its turn; nil: it has none
 
 	mu       sync.Mutex
 	renewals int64
@@ -187,7 +189,8 @@ func (h *Hold) keep() {
 
 // watchClaim notices when the claim ends.
 func (h *Hold) watchClaim(ctx context.Context) {
-	err := follow(ctx, h.client, h.client.objects.claims, h.claim, func(c *konductorv1.Claim) (bool, error) {
+	defer h.follower.stop()
+	err := h.follower.follow(ctx, func(c *konductorv1.Claim) (bool, error) {
 		switch {
 		case c == nil || c.UID != h.uid || c.DeletionTimestamp != nil:
 			h.lose("its claim was deleted")

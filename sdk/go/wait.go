@@ -142,91 +142,151 @@ func (c *Client) retry(ctx context.Context, request func() error) error {
 
 // object is what can be followed: a pointer to one of the API types.
 type object interface {
-	metav1.Object
+	namedObject
 	comparable
 }
 
 // follow shows see the object of that name as it is, and then each change to it, until see is done. It is shown nil
 // when the object doesn't exist. The state it begins with is a consistent read and no change after that is missed,
 // though several quick ones may be shown as one.
-func follow[T object, L runtime.Object](ctx context.Context, c *Client, r watched[L], name string, see func(T) (done bool, err error)) error {
+func follow[T object, L runtime.Object](ctx context.Context, c *Client, r watched[T, L], name string, see func(T) (done bool, err error)) error {
 	return followFrom(ctx, c, r, name, "", see)
 }
 
 // followFrom does the same from a revision on whose state the caller knows already.
-func followFrom[T object, L runtime.Object](ctx context.Context, c *Client, r watched[L], name, revision string, see func(T) (done bool, err error)) error {
-	if name == "" {
+func followFrom[T object, L runtime.Object](ctx context.Context, c *Client, r watched[T, L], name, revision string, see func(T) (done bool, err error)) error {
+	f := newFollower(c, r, name, revision)
+	defer f.stop()
+	return f.follow(ctx, see)
+}
+
+// follower follows one object. What it has seen it doesn't look at again, and a watch that is open stays so when it goes
+// on to be followed by somebody else.
+type follower[T object, L runtime.Object] struct {
+	client   *Client
+	resource watched[T, L]
+	name     string
+	options  metav1.ListOptions
+	see      func(T) (bool, error)
+	backoff  backoff
+	revision string // from where to watch on; empty: look first
+	old      bool   // the revision to watch from was too old, so that a list has to give a new one
+
+	open   *changes[T]        // nil: none
+	cancel context.CancelFunc // of the request behind it
+}
+
+func newFollower[T object, L runtime.Object](c *Client, r watched[T, L], name, revision string) *follower[T, L] {
+	f := &follower[T, L]{client: c, resource: r, name: name, revision: revision}
+	f.options.FieldSelector = fields.OneTermEqualSelector("metadata.name", name).String()
+	return f
+}
+
+// follow shows see the object until see is done.
+func (f *follower[T, L]) follow(ctx context.Context, see func(T) (done bool, err error)) error {
+	if f.name == "" {
 		return errNoName
 	}
-	f := follower[T, L]{client: c, resource: r, see: see, revision: revision}
-	f.options.FieldSelector = fields.OneTermEqualSelector("metadata.name", name).String()
+	f.see = see
 	for {
 		done, err := f.once(ctx)
 		if done {
 			return err
 		}
+		f.stop()
 		if ctx.Err() != nil {
 			return context.Cause(ctx)
 		}
 		switch {
 		case err == nil, expired(err):
 			// The server ends every watch after a while. Go on at once.
-		case !f.backoff.passes(ctx, c, err):
+		case !f.backoff.passes(ctx, f.client, err):
 			return err
 		default:
-			if err := f.backoff.wait(ctx, c, err); err != nil {
+			if err := f.backoff.wait(ctx, f.client, err); err != nil {
 				return err
 			}
 		}
 	}
 }
 
-// watched is what follow needs of a resource.
-type watched[L runtime.Object] interface {
-	List(ctx context.Context, opts metav1.ListOptions) (L, error)
-	Watch(ctx context.Context, opts metav1.ListOptions) (watch.Interface, error)
+// stop ends the watch, if one is open.
+func (f *follower[T, L]) stop() {
+	if f.open != nil {
+		f.cancel()
+		f.open.close()
+		f.open, f.cancel = nil, nil
+	}
 }
 
-type follower[T object, L runtime.Object] struct {
-	client   *Client
-	resource watched[L]
-	options  metav1.ListOptions
-	see      func(T) (bool, error)
-	backoff  backoff
-	revision string // from where to watch on; empty: list first
-}
-
-// once lists, unless it can go on from where it was, and watches until the connection ends.
+// once looks, unless it can go on from where it was, and watches until the connection ends.
 func (f *follower[T, L]) once(ctx context.Context) (done bool, err error) {
 	if f.revision == "" {
-		if done, err = f.list(ctx); done || err != nil {
+		if done, err = f.look(ctx); done || err != nil {
 			return done, err
 		}
 	}
+	if f.open == nil {
+		if err := f.watch(ctx); err != nil {
+			return false, err
+		}
+	}
+	interrupt := context.AfterFunc(ctx, f.cancel)
+	defer interrupt()
+	for {
+		kind, obj, err := f.open.next()
+		if ctx.Err() != nil {
+			return false, context.Cause(ctx)
+		}
+		if errors.As(err, &endOfWatch{}) {
+			return false, nil
+		}
+		if done, err = f.event(kind, obj, err); done || err != nil {
+			return done, err
+		}
+	}
+}
+
+// watch opens a watch, which then doesn't end with ctx but when it is stopped.
+func (f *follower[T, L]) watch(ctx context.Context) error {
 	opts := f.options
 	opts.ResourceVersion, opts.AllowWatchBookmarks = f.revision, true
-	w, err := f.resource.Watch(ctx, opts)
+	request, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	stop := context.AfterFunc(ctx, cancel)
+	w, err := f.resource.Changes(request, opts)
+	stop()
 	if err != nil {
+		cancel()
 		if expired(err) {
-			f.revision = ""
+			f.revision, f.old = "", true
 		}
+		return err
+	}
+	f.open, f.cancel = w, cancel
+	f.backoff.succeeded(f.client)
+	return nil
+}
+
+// look reads the object. A get is answered from what is stored; a list has to wait until the API server's cache has caught
+// up with the last write to anything at all, which takes up to 100 ms. So it is listed only for the revision to watch
+// from, when the object doesn't exist or was last written too long ago.
+func (f *follower[T, L]) look(ctx context.Context) (done bool, err error) {
+	if f.old {
+		return f.list(ctx)
+	}
+	obj, err := f.resource.Get(ctx, f.name, metav1.GetOptions{})
+	if apierrors.IsNotFound(err) {
+		return f.list(ctx)
+	}
+	if err != nil {
 		return false, err
 	}
-	defer w.Stop()
 	f.backoff.succeeded(f.client)
-	for {
-		select {
-		case <-ctx.Done():
-			return false, context.Cause(ctx)
-		case e, ok := <-w.ResultChan():
-			if !ok {
-				return false, nil
-			}
-			if done, err = f.event(e); done || err != nil {
-				return done, err
-			}
-		}
+	if done, err = f.see(obj); done || err != nil {
+		return true, err
 	}
+	f.revision = obj.GetResourceVersion()
+	return false, nil
 }
 
 func (f *follower[T, L]) list(ctx context.Context) (done bool, err error) {
@@ -250,33 +310,26 @@ func (f *follower[T, L]) list(ctx context.Context) (done bool, err error) {
 	if done, err = f.see(obj); done || err != nil {
 		return true, err
 	}
-	f.revision = access.GetResourceVersion()
+	f.revision, f.old = access.GetResourceVersion(), false
 	return false, nil
 }
 
-func (f *follower[T, L]) event(e watch.Event) (done bool, err error) {
-	var none T
-	switch e.Type {
-	case watch.Added, watch.Modified, watch.Deleted:
-		obj, ok := e.Object.(T)
-		if !ok {
-			return false, nil
-		}
-		f.revision = obj.GetResourceVersion()
-		if e.Type == watch.Deleted {
-			obj = none
-		}
-		if done, err = f.see(obj); done || err != nil {
-			return true, err
-		}
-	case watch.Bookmark:
-		if obj, err := meta.Accessor(e.Object); err == nil {
-			f.revision = obj.GetResourceVersion()
-		}
-	case watch.Error:
+func (f *follower[T, L]) event(kind watch.EventType, obj T, err error) (done bool, _ error) {
+	if err != nil {
 		// Whatever it is, a new list puts us right.
-		f.revision = ""
-		return false, apierrors.FromObject(e.Object)
+		f.revision, f.old = "", true
+		return false, err
+	}
+	f.revision = obj.GetResourceVersion()
+	if kind == watch.Bookmark {
+		return false, nil
+	}
+	if kind == watch.Deleted {
+		var none T
+		obj = none
+	}
+	if done, err = f.see(obj); done || err != nil {
+		return true, err
 	}
 	return false, nil
 }
@@ -288,7 +341,7 @@ func expired(err error) bool {
 
 // waitFor follows an object until settled says that the wait is over. It is what all waits of the package have in
 // common: the timeout, objects that don't exist yet, and objects that are deleted.
-func waitFor[T object, L runtime.Object](ctx context.Context, c *Client, r watched[L], kind, name string, o options, settled func(T) (done bool, status string, err error)) error {
+func waitFor[T object, L runtime.Object](ctx context.Context, c *Client, r watched[T, L], kind, name string, o options, settled func(T) (done bool, status string, err error)) error {
 	ctx, cancel := o.bounded(ctx)
 	defer cancel()
 	var none T
@@ -320,7 +373,7 @@ func waitFor[T object, L runtime.Object](ctx context.Context, c *Client, r watch
 	if err != nil && ctx.Err() != nil && errors.Is(err, context.Cause(ctx)) {
 		return o.ended(ctx, ref(kind, name), status)
 	}
-	return c.explain(err, "list,watch", plural(kind), name)
+	return c.explain(err, "get,list,watch", plural(kind), name)
 }
 
 // plural returns the resource of a konductor kind, as RBAC names it.

@@ -46,6 +46,7 @@ replicas agree on one that acts.`,
 	f.StringSliceVar(&o.Namespaces, "watch-namespaces", nil, "namespaces to work in (default all)")
 	f.StringVar(&o.MetricsAddress, "metrics-bind-address", ":8443", "where metrics are served over HTTPS to those who may get them; 0: nowhere")
 	f.StringVar(&o.HealthAddress, "health-probe-bind-address", ":8081", "where /healthz and /readyz are served; 0: nowhere")
+	f.StringVar(&o.PprofAddress, "pprof-bind-address", "", "where Go's profiles are served over plain HTTP, such as 127.0.0.1:6060 (default nowhere)")
 	f.StringVar(&level, "log-level", "info", "debug, info, warn or error")
 	f.StringVar(&format, "log-format", "json", "json or text")
 	return cmd

@@ -1,0 +1,97 @@
+package bench
+
+import (
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/go-logr/logr"
+	"k8s.io/klog/v2"
+	"sigs.k8s.io/controller-runtime/pkg/log"
+
+	"github.com/LogicIQ/konductor/e2e/bench/measures"
+	"github.com/LogicIQ/konductor/e2e/bench/scene"
+	"github.com/LogicIQ/konductor/e2e/manifest"
+)
+
+func TestMain(m *testing.M) {
+	klog.SetLogger(logr.Discard())
+	log.SetLogger(logr.Discard())
+	os.Exit(m.Run())
+}
+
+// TestEverySectionMeasures runs all that measures, with numbers so small that they say nothing: what counts is that every
+// row is there. No time decides anything here.
+func TestEverySectionMeasures(t *testing.T) {
+	koncli := build(t)
+	result, err := Run(t.Context(), Options{
+		Options: scene.Options{Koncli: koncli, Log: t.Logf},
+		Effort:  measures.Smoke(),
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var names []string
+	for _, r := range result.Rows {
+		names = append(names, r.Name)
+		if r.Value < 0 || (r.Floor != nil && *r.Floor <= 0) || (r.Floor == nil) != (r.Ratio == nil) {
+			t.Errorf("%q makes no sense: %+v", r.Name, r)
+		}
+	}
+	for _, want := range promised() {
+		if !slices.ContainsFunc(names, func(name string) bool { return strings.HasPrefix(name, want) }) {
+			t.Errorf("no row is called %q", want)
+		}
+	}
+	if t.Failed() {
+		t.Logf("there are:\n%s", strings.Join(names, "\n"))
+	}
+}
+
+// promised are the beginnings of the rows that must be there.
+func promised() []string {
+	e := measures.Smoke()
+	names := []string{
+		"floor: one create", "floor: request→grant→seen, p50", "floor: one update seen by", "floor: creates per second",
+		"uncontended acquire, p50", "uncontended acquire, p99",
+		"grant with 6 pending against 3",
+		"barrier: last arrival until 4 waiters go", "barrier: 4 arrive at once, arrivals per second", "barrier: 4 arrive at once, first call until open",
+		"acquire and release: 3 clients, 2 permits", "operator CPU per 1000 grants",
+		"3 gates over as many Jobs: Job done until gate open, p50",
+		"operator memory, having seen them come", "operator memory, freshly started",
+		"writes per minute at rest", "koncli barrier wait on an open barrier, p50", "container image, compressed",
+		"operator killed until the next grant",
+		"handover with n waiting: exponent", "acquire as holder number n: exponent", "last arrival until open with n barriers: exponent",
+		"n arrive at once, first call until open: exponent",
+		"etcd mutex: uncontended lock and unlock", "etcd mutex: handover with 1 waiting",
+		"client-go leader election: released", "client-go leader election: crashed",
+	}
+	for _, n := range e.Waiting {
+		names = append(names, fmt.Sprintf("handover with %d waiting, p50", n))
+	}
+	return names
+}
+
+// build builds koncli from these very sources.
+func build(t *testing.T) string {
+	t.Helper()
+	root, err := manifest.Root()
+	if err != nil {
+		t.Fatal(err)
+	}
+	koncli := filepath.Join(t.TempDir(), "koncli")
+	begin := time.Now()
+	cmd := exec.CommandContext(t.Context(), "go", "build", "-trimpath", "-ldflags=-s -w", "-o", koncli, "./plugins/konductor")
+	cmd.Dir = root
+	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
+	if out, err := cmd.CombinedOutput(); err != nil {
+		t.Fatalf("building koncli: %v\n%s", err, out)
+	}
+	t.Logf("built koncli in %s", time.Since(begin).Round(time.Second))
+	return koncli
+}

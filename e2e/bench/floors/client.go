@@ -1,0 +1,124 @@
+package floors
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/http"
+	"net/url"
+
+	"k8s.io/client-go/rest"
+)
+
+// claim has the fields of a claim that are looked at.
+type claim struct {
+	Metadata struct {
+		Name string `json:"name"`
+	} `json:"metadata"`
+	Status struct {
+		Phase        string `json:"phase"`
+		FencingToken int64  `json:"fencingToken"`
+	} `json:"status"`
+}
+
+type event struct {
+	Type   string `json:"type"`
+	Object claim  `json:"object"`
+}
+
+// client reads and writes the claims of one namespace.
+type client struct {
+	http *http.Client
+	url  string // of the claims
+}
+
+func newClient(config *rest.Config, namespace string) (*client, error) {
+	h, err := rest.HTTPClientFor(config)
+	if err != nil {
+		return nil, err
+	}
+	return &client{http: h, url: fmt.Sprintf("%s/apis/%s/v1/namespaces/%s/claims", config.Host, group, namespace)}, nil
+}
+
+// create creates a small claim.
+func (c *client) create(ctx context.Context, name string) error {
+	body := fmt.Appendf(nil, `{"apiVersion":"%s/v1","kind":"Claim","metadata":{"name":%q},"spec":{"target":{"kind":"Lease","name":"db"},"holder":%q}}`, group, name, name)
+	return c.send(ctx, http.MethodPost, c.url, "application/json", body)
+}
+
+// grant writes the claim's status.
+func (c *client) grant(ctx context.Context, name string) error {
+	body := []byte(`{"status":{"phase":"Granted","fencingToken":1}}`)
+	return c.send(ctx, http.MethodPatch, c.url+"/"+name+"/status", "application/merge-patch+json", body)
+}
+
+// label changes the claim's metadata.
+func (c *client) label(ctx context.Context, name, value string) error {
+	body := fmt.Appendf(nil, `{"metadata":{"labels":{"round":%q}}}`, value)
+	return c.send(ctx, http.MethodPatch, c.url+"/"+name, "application/merge-patch+json", body)
+}
+
+func (c *client) delete(ctx context.Context, name string) error {
+	return c.send(ctx, http.MethodDelete, c.url+"/"+name, "application/json", nil)
+}
+
+// deleteAll deletes all claims of the namespace.
+func (c *client) deleteAll(ctx context.Context) error {
+	return c.send(ctx, http.MethodDelete, c.url, "application/json", nil)
+}
+
+func (c *client) send(ctx context.Context, method, url, contentType string, body []byte) error {
+	req, err := http.NewRequestWithContext(ctx, method, url, bytes.NewReader(body))
+	if err != nil {
+		return err
+	}
+	req.Header.Set("Content-Type", contentType)
+	resp, err := c.http.Do(req)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = resp.Body.Close() }()
+	answer, err := io.ReadAll(resp.Body)
+	if err != nil {
+		return err
+	}
+	if resp.StatusCode >= http.StatusMultipleChoices {
+		return fmt.Errorf("%s %s: %s: %s", method, url, resp.Status, answer)
+	}
+	return nil
+}
+
+// watch calls see with every change of the claim of that name, or of all without one, until ctx ends. It returns when
+// the API server has begun to serve it.
+func (c *client) watch(ctx context.Context, name string, see func(event)) error {
+	query := url.Values{"watch": {"1"}}
+	if name != "" {
+		query.Set("fieldSelector", "metadata.name="+name)
+	}
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, c.url+"?"+query.Encode(), http.NoBody)
+	if err != nil {
+		return err
+	}
+	resp, err := c.http.Do(req) //nolint:bodyclose // it is, when the watch ends
+	if err != nil {
+		return err
+	}
+	if resp.StatusCode != http.StatusOK {
+		_ = resp.Body.Close()
+		return fmt.Errorf("watching %s: %s", c.url, resp.Status)
+	}
+	go func() {
+		defer func() { _ = resp.Body.Close() }()
+		decoder := json.NewDecoder(resp.Body)
+		for {
+			var e event
+			if decoder.Decode(&e) != nil {
+				return
+			}
+			see(e)
+		}
+	}()
+	return nil
+}

@@ -1,0 +1,134 @@
+package measures
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	batchv1 "k8s.io/api/batch/v1"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	konductorv1 "github.com/LogicIQ/konductor/apis/v1"
+	"github.com/LogicIQ/konductor/e2e/bench/report"
+	"github.com/LogicIQ/konductor/e2e/bench/scene"
+	"github.com/LogicIQ/konductor/e2e/bench/stats"
+)
+
+// GatesOnJobs measures from a Job's completion until its gate is seen open, with as many gates over as many Jobs: half of
+// them one after the other, the rest all at the same time.
+func (r *Run) GatesOnJobs(ctx context.Context) (rows []report.Row, err error) {
+	err = r.inNamespace(ctx, func(namespace string, _ *scene.Operator) error {
+		if err := r.gatesAndJobs(ctx, namespace); err != nil {
+			return err
+		}
+		opened, stop, err := r.openGates(ctx, namespace)
+		if err != nil {
+			return err
+		}
+		defer stop()
+		var one stats.Sample
+		alone := min(r.Gates/2, r.Repeat)
+		for i := range alone {
+			begin := time.Now()
+			if err := r.completeJob(ctx, namespace, jobName(i)); err != nil {
+				return err
+			}
+			at, err := await(ctx, opened, "a gate to open")
+			if err != nil {
+				return err
+			}
+			one.Add(at.Sub(begin))
+		}
+		together := r.Gates - alone
+		begin := time.Now()
+		if err := scene.Each(ctx, together, func(ctx context.Context, i int) error {
+			return r.completeJob(ctx, namespace, jobName(alone+i))
+		}); err != nil {
+			return err
+		}
+		completed := time.Since(begin)
+		var last time.Time
+		for range together {
+			if last, err = await(ctx, opened, "all gates to open"); err != nil {
+				return err
+			}
+		}
+		what := fmt.Sprintf("%s gates over as many Jobs", count(r.Gates))
+		rows = []report.Row{
+			report.Of(what+": Job done until gate open, p50", one.P50(), "ms").Note(fmt.Sprintf("N=%d, one after the other", one.N())),
+			report.Of(what+": Job done until gate open, p99", one.P99(), "ms").Note(fmt.Sprintf("N=%d, one after the other", one.N())),
+			report.Of(fmt.Sprintf("%s Jobs done at once until the last gate is open", count(together)), stats.Milliseconds(last.Sub(begin)), "ms").
+				Over(stats.Milliseconds(completed)).Note("N=1; the floor is the time that the writes to the Jobs take"),
+		}
+		return r.Kube.BatchV1().Jobs(namespace).DeleteCollection(ctx, metav1.DeleteOptions{}, metav1.ListOptions{})
+	})
+	return rows, err
+}
+
+func jobName(i int) string { return fmt.Sprintf("job-%d", i) }
+
+// gatesAndJobs creates Jobs that nobody runs and a gate for each, and waits until the operator has seen all gates.
+func (r *Run) gatesAndJobs(ctx context.Context, namespace string) error {
+	nobody := "konductor.io/bench"
+	err := r.CreateAll(ctx, r.Gates, func(i int) client.Object {
+		return &batchv1.Job{
+			ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: jobName(i)},
+			Spec: batchv1.JobSpec{ManagedBy: &nobody, Template: corev1.PodTemplateSpec{Spec: corev1.PodSpec{
+				RestartPolicy: corev1.RestartPolicyNever, Containers: []corev1.Container{{Name: "main", Image: "none"}},
+			}}},
+		}
+	})
+	if err != nil {
+		return err
+	}
+	err = r.CreateAll(ctx, r.Gates, func(i int) client.Object {
+		return &konductorv1.Gate{
+			ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: fmt.Sprintf("gate-%d", i)},
+			Spec:       konductorv1.GateSpec{Conditions: []konductorv1.GateCondition{{Type: konductorv1.GateOnJob, Name: jobName(i)}}},
+		}
+	})
+	if err != nil {
+		return err
+	}
+	return scene.AwaitAll(ctx, r.Scene, &konductorv1.GateList{}, namespace, r.Gates, func(g *konductorv1.Gate) bool {
+		return g.Status.ObservedGeneration > 0
+	})
+}
+
+// openGates tells when each gate was seen open.
+func (r *Run) openGates(ctx context.Context, namespace string) (<-chan time.Time, func(), error) {
+	w, err := r.Objects.Watch(ctx, &konductorv1.GateList{}, client.InNamespace(namespace))
+	if err != nil {
+		return nil, nil, err
+	}
+	opened := make(chan time.Time, r.Gates)
+	go func() {
+		seen := map[types.UID]bool{}
+		for e := range w.ResultChan() {
+			if g, ok := e.Object.(*konductorv1.Gate); ok && g.Status.Phase == konductorv1.GateOpen && !seen[g.UID] {
+				seen[g.UID] = true
+				opened <- time.Now()
+			}
+		}
+	}()
+	return opened, w.Stop, nil
+}
+
+// completeJob finishes a Job as the Job controller would.
+func (r *Run) completeJob(ctx context.Context, namespace, name string) error {
+	job := &batchv1.Job{}
+	if err := r.Objects.Get(ctx, types.NamespacedName{Namespace: namespace, Name: name}, job); err != nil {
+		return err
+	}
+	now := metav1.Now()
+	job.Status.StartTime, job.Status.CompletionTime, job.Status.Succeeded = &now, &now, 1
+	for _, c := range []batchv1.JobConditionType{batchv1.JobSuccessCriteriaMet, batchv1.JobComplete} {
+		job.Status.Conditions = append(job.Status.Conditions, batchv1.JobCondition{
+			Type: c, Status: corev1.ConditionTrue, Reason: "Bench", LastProbeTime: now, LastTransitionTime: now,
+		})
+	}
+	return r.Objects.Status().Update(ctx, job)
+}

@@ -1,0 +1,130 @@
+package scene
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"net/http"
+	"syscall"
+	"time"
+
+	"github.com/prometheus/procfs"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/util/wait"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	konductorv1 "github.com/LogicIQ/konductor/apis/v1"
+	"github.com/LogicIQ/konductor/e2e/cluster"
+)
+
+// Operator is a replica of the operator, as a process of its own with the rights and settings of the chart.
+type Operator struct {
+	*cluster.Program
+}
+
+// StartOperator starts a replica and returns when it says that it is ready, be it as the leader or to stand by.
+func (s *Scene) StartOperator(ctx context.Context) (*Operator, error) {
+	health, err := freeAddress(ctx)
+	if err != nil {
+		return nil, err
+	}
+	args := append([]string{
+		"operator", "--kubeconfig=" + s.operatorKubeconfig,
+		"--metrics-bind-address=127.0.0.1:0", "--health-probe-bind-address=" + health,
+	}, s.operatorArgs...)
+	p, err := s.StartProgram("operator", s.Koncli, args, []string{"HOME=" + s.Dir, "TMPDIR=" + s.Dir})
+	if err != nil {
+		return nil, err
+	}
+	o := &Operator{p}
+	return o, o.awaitReady(ctx, "http://"+health+"/readyz")
+}
+
+func (o *Operator) awaitReady(ctx context.Context, url string) error {
+	err := wait.PollUntilContextTimeout(ctx, 20*time.Millisecond, time.Minute, true, func(ctx context.Context) (bool, error) {
+		select {
+		case <-o.Done():
+			return false, fmt.Errorf("the operator has ended:\n%s", o.Log())
+		default:
+		}
+		req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, http.NoBody)
+		if err != nil {
+			return false, err
+		}
+		resp, err := http.DefaultClient.Do(req)
+		if err != nil {
+			return false, nil //nolint:nilerr // it doesn't listen yet
+		}
+		return resp.StatusCode == http.StatusOK, resp.Body.Close()
+	})
+	if err != nil {
+		return fmt.Errorf("waiting for the operator: %w", err)
+	}
+	return nil
+}
+
+// AwaitLeader returns when some operator acts.
+func (s *Scene) AwaitLeader(ctx context.Context) error {
+	s.namespaces++
+	lease := &konductorv1.Lease{ObjectMeta: metav1.ObjectMeta{Name: fmt.Sprintf("probe-%d", s.namespaces), Namespace: metav1.NamespaceDefault}}
+	if err := s.Objects.Create(ctx, lease); err != nil {
+		return err
+	}
+	err := s.AwaitLease(ctx, client.ObjectKeyFromObject(lease), func(l *konductorv1.Lease) bool { return l.Status.ObservedGeneration > 0 })
+	if err != nil {
+		return fmt.Errorf("no operator acts: %w", err)
+	}
+	return s.Objects.Delete(ctx, lease)
+}
+
+// WithOperator calls f while one operator runs and leads.
+func (s *Scene) WithOperator(ctx context.Context, f func(*Operator) error) error {
+	o, err := s.StartOperator(ctx)
+	if err != nil {
+		return err
+	}
+	if err = s.AwaitLeader(ctx); err == nil {
+		err = f(o)
+	}
+	if stopErr := o.Quit(ctx); err == nil {
+		err = stopErr
+	}
+	return err
+}
+
+// Quit stops the operator as Kubernetes does.
+func (o *Operator) Quit(ctx context.Context) error {
+	return o.Stop(ctx, syscall.SIGTERM, 20*time.Second)
+}
+
+// Kill kills the operator.
+func (o *Operator) Kill(ctx context.Context) error { return o.Stop(ctx, syscall.SIGKILL, time.Second) }
+
+// CPU returns the processor time that the operator has used so far.
+func (o *Operator) CPU() (time.Duration, error) {
+	stat, err := o.stat()
+	return time.Duration(stat.CPUTime() * float64(time.Second)), err
+}
+
+// Memory returns the operator's resident memory in bytes.
+func (o *Operator) Memory() (int, error) {
+	stat, err := o.stat()
+	return stat.ResidentMemory(), err
+}
+
+func (o *Operator) stat() (procfs.ProcStat, error) {
+	p, err := procfs.NewProc(o.PID())
+	if err != nil {
+		return procfs.ProcStat{}, fmt.Errorf("reading what the operator uses (Linux only): %w", err)
+	}
+	return p.Stat()
+}
+
+// freeAddress returns an address of loopback at which nobody listens.
+func freeAddress(ctx context.Context) (string, error) {
+	l, err := (&net.ListenConfig{}).Listen(ctx, "tcp", "127.0.0.1:0")
+	if err != nil {
+		return "", err
+	}
+	return l.Addr().String(), l.Close()
+}

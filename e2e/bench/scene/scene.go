@@ -1,0 +1,181 @@
+// Package scene sets the stage for measurements: a control plane with konductor
+// installed by its chart, the real operator as a process of its own, and
+// participants in Pods.
+package scene
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"os"
+	"path/filepath"
+	"syscall"
+	"time"
+
+	clientv3 "go.etcd.io/etcd/client/v3"
+	authenticationv1 "k8s.io/api/authentication/v1"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/client-go/kubernetes"
+	"k8s.io/client-go/rest"
+	"k8s.io/client-go/tools/clientcmd"
+	clientcmdapi "k8s.io/client-go/tools/clientcmd/api"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/LogicIQ/konductor/e2e/cluster"
+	"github.com/LogicIQ/konductor/e2e/cluster/toolchain"
+	"github.com/LogicIQ/konductor/e2e/install"
+	"github.com/LogicIQ/konductor/operator"
+)
+
+// Options says how to set the scene.
+type Options struct {
+	// Koncli is the binary that is measured.
+	Koncli string
+	// OperatorArgs are further arguments for operators.
+	OperatorArgs []string
+	// Log gets a line per step.
+	Log func(format string, args ...any)
+}
+
+// Scene is a cluster without a node, and konductor in it.
+type Scene struct {
+	*cluster.ControlPlane
+	// Objects and Kube have all rights.
+	Objects client.WithWatch
+	Kube    kubernetes.Interface
+	// Etcd goes straight to the API server's etcd.
+	Etcd *clientv3.Client
+	// Koncli and Kubectl are programs.
+	Koncli, Kubectl string
+	// Dir is a folder for whatever files are needed. It goes with the scene.
+	Dir string
+
+	operatorArgs       []string
+	operatorKubeconfig string
+	namespaces         int
+}
+
+// Open starts a control plane and installs the chart, with no operator running yet.
+func Open(ctx context.Context, o Options) (_ *Scene, err error) {
+	tools, err := toolchain.Open(o.Log)
+	if err != nil {
+		return nil, err
+	}
+	s := &Scene{Koncli: o.Koncli, operatorArgs: o.OperatorArgs}
+	if s.Kubectl, err = tools.Path(ctx, "kubectl"); err != nil {
+		return nil, err
+	}
+	if s.ControlPlane, err = cluster.StartControlPlane(ctx, cluster.ControlPlaneOptions{ControllerManager: true, Log: o.Log}); err != nil {
+		return nil, err
+	}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, s.Close())
+		}
+	}()
+	if s.Dir, err = os.MkdirTemp("", "konductor-bench-"); err != nil {
+		return nil, err
+	}
+	if err := s.connect(); err != nil {
+		return nil, err
+	}
+	// The operators run beside the cluster, so that they can be measured and killed.
+	if err := install.Chart(ctx, tools, s.Kubeconfig(), "replicas=0"); err != nil {
+		return nil, err
+	}
+	// The garbage collector notices new resource types only every half minute, unless it starts anew.
+	const gc = "kube-controller-manager"
+	if err := errors.Join(s.StopComponent(gc, syscall.SIGKILL), s.StartComponent(ctx, gc)); err != nil {
+		return nil, err
+	}
+	return s, s.writeOperatorKubeconfig(ctx)
+}
+
+// Close ends everything.
+func (s *Scene) Close() error {
+	var err error
+	if s.Etcd != nil {
+		err = s.Etcd.Close()
+	}
+	return errors.Join(err, s.ControlPlane.Close(), os.RemoveAll(s.Dir))
+}
+
+func (s *Scene) connect() error {
+	scheme, err := operator.NewScheme()
+	if err != nil {
+		return err
+	}
+	if s.Objects, err = client.NewWithWatch(s.Config(), client.Options{Scheme: scheme}); err != nil {
+		return err
+	}
+	if s.Kube, err = kubernetes.NewForConfig(s.Config()); err != nil {
+		return err
+	}
+	s.Etcd, err = clientv3.New(clientv3.Config{Endpoints: []string{s.ControlPlane.Etcd()}, DialTimeout: 10 * time.Second})
+	return err
+}
+
+// Versions returns the versions of Kubernetes and etcd.
+func (s *Scene) Versions(ctx context.Context) (kubernetes, etcd string, err error) {
+	version, err := s.Kube.Discovery().ServerVersion()
+	if err != nil {
+		return "", "", err
+	}
+	status, err := s.Etcd.Status(ctx, s.ControlPlane.Etcd())
+	if err != nil {
+		return "", "", err
+	}
+	return version.GitVersion, status.Version, nil
+}
+
+// writeOperatorKubeconfig lets an operator reach the cluster as the account that the chart has made, with its rights and
+// no others.
+func (s *Scene) writeOperatorKubeconfig(ctx context.Context) error {
+	day := int64(24 * 60 * 60)
+	request := &authenticationv1.TokenRequest{Spec: authenticationv1.TokenRequestSpec{ExpirationSeconds: &day}}
+	token, err := s.Kube.CoreV1().ServiceAccounts(install.Namespace).CreateToken(ctx, install.Deployment, request, metav1.CreateOptions{})
+	if err != nil {
+		return fmt.Errorf("a token for the operator: %w", err)
+	}
+	config := s.Config()
+	const name = "bench"
+	s.operatorKubeconfig = filepath.Join(s.Dir, "operator.yaml")
+	return clientcmd.WriteToFile(clientcmdapi.Config{
+		Clusters:       map[string]*clientcmdapi.Cluster{name: {Server: config.Host, CertificateAuthorityData: config.CAData}},
+		AuthInfos:      map[string]*clientcmdapi.AuthInfo{name: {Token: token.Status.Token}},
+		Contexts:       map[string]*clientcmdapi.Context{name: {Cluster: name, AuthInfo: name, Namespace: install.Namespace}},
+		CurrentContext: name,
+	}, s.operatorKubeconfig)
+}
+
+// Namespace makes a namespace whose Pods may take part.
+func (s *Scene) Namespace(ctx context.Context) (string, error) {
+	s.namespaces++
+	name := fmt.Sprintf("bench-%d", s.namespaces)
+	if err := install.Participants(ctx, s.Config(), name); err != nil {
+		return "", err
+	}
+	w, err := s.Kube.CoreV1().ServiceAccounts(name).Watch(ctx, metav1.ListOptions{FieldSelector: "metadata.name=default"})
+	if err != nil {
+		return "", err
+	}
+	defer w.Stop()
+	for e := range w.ResultChan() {
+		if _, ok := e.Object.(*corev1.ServiceAccount); ok {
+			return name, nil
+		}
+	}
+	return "", fmt.Errorf("namespace %s has no ServiceAccount: %w", name, context.Cause(ctx))
+}
+
+// OwnConnection returns a copy of config whose clients share no connection with others.
+func OwnConnection(config *rest.Config) *rest.Config {
+	config = rest.CopyConfig(config)
+	transport, ok := http.DefaultTransport.(*http.Transport)
+	if ok {
+		config.Dial = transport.Clone().DialContext
+	}
+	return config
+}
