@@ -188,3 +188,11 @@ func (c *GateCondition) WantedState() GateState {
 		return StateAvailable
 	}
 }
+
+// WantedPermits returns how many permits of a Semaphore the condition wants to be free.
+func (c *GateCondition) WantedPermits() int32 {
+	if c.Value == nil {
+		return 1
+	}
+	return *c.Value
+}
