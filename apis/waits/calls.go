@@ -75,7 +75,9 @@ func callsOf(c *corev1.Container) []Call {
 }
 
 // mentionsUs reports whether a word or script could contain a call, before it is worth parsing.
-func mentionsUs(s string) bool { return strings.Contains(s, "koncli") || strings.Contains(s, "konductor") }
+func mentionsUs(s string) bool {
+	return strings.Contains(s, "koncli") || strings.Contains(s, "konductor")
+}
 
 // imageName returns an image's repository, without tag and digest.
 func imageName(image string) string {
@@ -289,6 +291,8 @@ func declaredCalls(annotations map[string]string) (calls []Call) {
 			}
 		}
 	}
-	slices.SortFunc(calls, func(a, b Call) int { return strings.Compare(string(a.Verb)+a.Kind+a.Name, string(b.Verb)+b.Kind+b.Name) })
+	slices.SortFunc(calls, func(a, b Call) int {
+		return strings.Compare(string(a.Verb)+a.Kind+a.Name, string(b.Verb)+b.Kind+b.Name)
+	})
 	return calls
 }

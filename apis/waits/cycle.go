@@ -1,6 +1,7 @@
 package waits
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 	"strings"
@@ -15,8 +16,8 @@ type Deadlock struct {
 	// Members are all objects in it, in the order of compareRefs.
 	Members []Ref
 
-	edges []edge
 	nodes []*node
+	in    map[*node]bool
 }
 
 // maxSteps is how many steps of a circle are put into words. A longer one is cut.
@@ -63,7 +64,7 @@ func (a *Analysis) stuckNodes() (stuck []*node) {
 	slices.SortStableFunc(stuck, func(x, y *node) int { return compareRefs(x.ref, y.ref) })
 	for _, n := range stuck {
 		slices.SortStableFunc(n.blockers, func(x, y edge) int {
-			return 2*compareRefs(x.to.ref, y.to.ref) + compareRefs(x.via, y.via)
+			return cmp.Or(compareRefs(x.to.ref, y.to.ref), compareRefs(x.via, y.via))
 		})
 	}
 	return stuck
@@ -126,25 +127,21 @@ func components(nodes []*node) (found [][]*node) {
 // newDeadlock returns the deadlock of a strongly connected component, or nil when it is a single node that doesn't wait
 // for itself.
 func newDeadlock(nodes []*node) *Deadlock {
-	in := make(map[*node]bool, len(nodes))
+	d := &Deadlock{Reason: konductorv1.ReasonCycle, nodes: nodes, in: make(map[*node]bool, len(nodes))}
 	for _, n := range nodes {
-		in[n] = true
+		d.in[n] = true
 	}
-	d := &Deadlock{Reason: konductorv1.ReasonCycle, nodes: nodes}
 	members := map[Ref]bool{}
 	for _, n := range nodes {
-		for _, e := range n.blockers {
-			if !in[e.to] {
-				continue
-			}
-			d.edges = append(d.edges, e)
-			members[n.ref] = true
-			if e.via.Kind != "" {
+		for i := range n.blockers {
+			if e := &n.blockers[i]; d.within(e) {
+				members[n.ref] = true
 				members[e.via] = true
 			}
 		}
 	}
-	if len(d.edges) == 0 {
+	delete(members, Ref{}) // of steps that go by way of nothing
+	if len(members) == 0 {
 		return nil
 	}
 	for ref := range members {
@@ -157,9 +154,13 @@ func newDeadlock(nodes []*node) *Deadlock {
 	return d
 }
 
-// Message tells the shortest circle that member is in, in words. It says the same as long as nothing has changed.
+// Message tells in words a short circle that member is in, which must be one of Members. It says the same as long as
+// nothing has changed.
 func (d *Deadlock) Message(member Ref) string {
 	cycle := d.cycle(member)
+	if len(cycle) == 0 {
+		return ""
+	}
 	namespace := member.Namespace
 	if d.Reason == konductorv1.ReasonCycle {
 		names := []string{}
@@ -210,52 +211,56 @@ func (e *edge) words(namespace string) string {
 	}
 }
 
-// cycle returns the shortest circle through member, beginning with the step that leaves it or, for a lease or a
-// semaphore, the step to it. Without one through it, it is the shortest of all.
-func (d *Deadlock) cycle(member Ref) []edge {
-	var shortest []edge
-	for i := range d.edges {
-		e := &d.edges[i]
-		if member.Kind != "" && e.from.ref != member && e.via != member {
+// maxStarts is how many ways into a circle are tried to find a short one: a semaphore may have a thousand holders.
+const maxStarts = 64
+
+// cycle returns a short circle through member, beginning with the step that leaves it or, for a lease or a semaphore, the
+// step to it.
+func (d *Deadlock) cycle(member Ref) (shortest []edge) {
+	tried := 0
+	for _, n := range d.nodes {
+		first := slices.DeleteFunc(slices.Clone(n.blockers), func(e edge) bool {
+			return !d.within(&e) || (n.ref != member && e.via != member)
+		})
+		if len(first) == 0 {
 			continue
 		}
-		path := d.path(e.to, e.from)
-		if path != nil && (shortest == nil || len(path)+1 < len(shortest)) {
-			shortest = append([]edge{*e}, path...)
+		if cycle := d.back(n, first); shortest == nil || len(cycle) < len(shortest) {
+			shortest = cycle
 		}
-	}
-	if shortest == nil && member.Kind != "" {
-		return d.cycle(Ref{})
+		if tried++; len(shortest) <= 2 || tried == maxStarts {
+			break
+		}
 	}
 	return shortest
 }
 
-// path returns the shortest way between two nodes of the deadlock, empty when they are the same.
-func (d *Deadlock) path(from, to *node) []edge {
-	in := make(map[*node]bool, len(d.nodes))
-	for _, n := range d.nodes {
-		in[n] = true
+// within reports whether a step stays within the deadlock.
+func (d *Deadlock) within(e *edge) bool { return d.in[e.to] }
+
+// back returns the shortest way from a node back to it that begins with one of the given steps. There is always one.
+func (d *Deadlock) back(start *node, first []edge) (cycle []edge) {
+	came := map[*node]edge{}
+	var queue []*node
+	step := func(e edge) bool {
+		if _, seen := came[e.to]; !seen && d.within(&e) {
+			came[e.to] = e
+			queue = append(queue, e.to)
+		}
+		return e.to == start
 	}
-	reached := map[*node]*edge{from: nil}
-	queue := []*node{from}
-	for len(queue) > 0 && queue[0] != to {
+	arrived := slices.ContainsFunc(first, step)
+	for len(queue) > 0 && !arrived {
 		n := queue[0]
 		queue = queue[1:]
-		for i := range n.blockers {
-			e := &n.blockers[i]
-			if _, seen := reached[e.to]; !seen && in[e.to] {
-				reached[e.to] = e
-				queue = append(queue, e.to)
-			}
+		arrived = slices.ContainsFunc(n.blockers, step)
+	}
+	for at := start; ; {
+		e := came[at]
+		cycle = append(cycle, e)
+		if at = e.from; at == start {
+			slices.Reverse(cycle)
+			return cycle
 		}
 	}
-	if len(queue) == 0 {
-		return nil
-	}
-	path := []edge{}
-	for at := to; at != from; at = reached[at].from {
-		path = append(path, *reached[at])
-	}
-	slices.Reverse(path)
-	return path
 }

@@ -147,10 +147,10 @@ type wait struct {
 
 // hold is one thing that a process holds.
 type hold struct {
-	on     *resource
+	on      *resource
 	process *process
-	holder konductorv1.SemaphoreHolder
-	claim  *konductorv1.Claim // nil when it isn't in the snapshot
+	holder  konductorv1.SemaphoreHolder
+	claim   *konductorv1.Claim // nil when it isn't in the snapshot
 }
 
 // resource is a Lease or a Semaphore.
