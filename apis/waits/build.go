@@ -31,6 +31,7 @@ func (a *Analysis) addJobs() {
 func (a *Analysis) addPods() {
 	for _, pod := range a.Pods {
 		if podEnded(pod) {
+			a.endedPods[Ref{KindPod, pod.Namespace, pod.Name}] = pod
 			continue
 		}
 		p := a.newProcess(Ref{KindPod, pod.Namespace, pod.Name})

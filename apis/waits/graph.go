@@ -69,7 +69,7 @@ type Edge struct {
 // Graph returns the graph of the given namespaces; of all in the snapshot when there is none. What they refer to elsewhere
 // is part of it.
 func (a *Analysis) Graph(namespaces ...string) Graph {
-	b := &graphing{Analysis: a, nodes: map[Ref]bool{}, circle: map[[2]Ref]bool{}}
+	b := &graphing{Analysis: a, nodes: map[Ref]bool{}, drawn: map[Edge]bool{}, circle: map[[2]Ref]bool{}}
 	b.markCircles()
 	inside := func(ref Ref) bool { return len(namespaces) == 0 || slices.Contains(namespaces, ref.Namespace) }
 	for ref, g := range a.gates {
@@ -99,6 +99,7 @@ type graphing struct {
 	*Analysis
 	nodes  map[Ref]bool
 	edges  []Edge
+	drawn  map[Edge]bool
 	circle map[[2]Ref]bool
 }
 
@@ -121,7 +122,10 @@ func (b *graphing) markCircles() {
 }
 
 func (b *graphing) edge(e Edge) {
-	b.nodes[e.From], b.nodes[e.To] = true, true
+	if b.drawn[e] {
+		return
+	}
+	b.drawn[e], b.nodes[e.From], b.nodes[e.To] = true, true, true
 	e.InCircle = b.circle[[2]Ref{e.From, e.To}]
 	b.edges = append(b.edges, e)
 }
@@ -145,14 +149,8 @@ func (b *graphing) addGate(g *gate) {
 // addJob adds the Pods of a Job that something waits for.
 func (b *graphing) addJob(j *job) {
 	for _, p := range j.pods {
-		if e := (Edge{From: j.ref, To: p.ref, Label: "needs"}); !b.hasEdge(e) {
-			b.edge(e)
-		}
+		b.edge(Edge{From: j.ref, To: p.ref, Label: "needs"})
 	}
-}
-
-func (b *graphing) hasEdge(e Edge) bool {
-	return slices.ContainsFunc(b.edges, func(o Edge) bool { return o.From == e.From && o.To == e.To })
 }
 
 func (b *graphing) addBarrier(one *barrier) {
@@ -187,9 +185,7 @@ func (b *graphing) addProcess(p *process) {
 		b.edge(e)
 	}
 	if len(p.waits) > 0 && p.job != nil {
-		if e := (Edge{From: p.job.ref, To: p.ref, Label: "needs"}); !b.hasEdge(e) {
-			b.edge(e)
-		}
+		b.edge(Edge{From: p.job.ref, To: p.ref, Label: "needs"})
 	}
 }
 
@@ -300,7 +296,7 @@ func (a *Analysis) processStanding(ref Ref) (Standing, string) {
 	p := a.byRef[ref]
 	switch {
 	case p == nil:
-		if pod := a.endedPod(ref); pod != nil && pod.Status.Phase == corev1.PodFailed {
+		if pod := a.endedPods[ref]; pod != nil && pod.Status.Phase == corev1.PodFailed {
 			return StandsFailed, "Failed"
 		} else if pod != nil {
 			return StandsDone, "Succeeded"

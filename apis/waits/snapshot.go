@@ -227,6 +227,7 @@ type Analysis struct {
 	processes  []*process
 	byUID      map[types.UID]*process
 	byRef      map[Ref]*process // Pods by name, and holders
+	endedPods  map[Ref]*corev1.Pod
 	resources  map[Ref]*resource
 	jobs       map[Ref]*job
 	gates      map[Ref]*gate
@@ -238,7 +239,7 @@ type Analysis struct {
 // Analyze puts a snapshot in order and looks for circles of waits.
 func Analyze(s *Snapshot) *Analysis {
 	a := &Analysis{
-		Snapshot: s, byUID: map[types.UID]*process{}, byRef: map[Ref]*process{}, resources: map[Ref]*resource{},
+		Snapshot: s, byUID: map[types.UID]*process{}, byRef: map[Ref]*process{}, endedPods: map[Ref]*corev1.Pod{}, resources: map[Ref]*resource{},
 		jobs: map[Ref]*job{}, gates: map[Ref]*gate{}, barriers: map[Ref]*barrier{}, deadlocked: map[Ref]*Deadlock{},
 	}
 	a.addJobs()

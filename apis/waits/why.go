@@ -7,7 +7,6 @@ import (
 	"strings"
 	"time"
 
-	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/util/duration"
 
 	konductorv1 "github.com/LogicIQ/konductor/apis/v1"
@@ -120,7 +119,7 @@ func (a *Analysis) known(ref Ref) bool {
 			return true
 		}
 	case KindPod, KindHolder:
-		if a.byRef[ref] != nil || a.endedPod(ref) != nil {
+		if a.byRef[ref] != nil || a.endedPods[ref] != nil {
 			return true
 		}
 	default:
@@ -131,15 +130,6 @@ func (a *Analysis) known(ref Ref) bool {
 	return slices.ContainsFunc(a.processes, func(p *process) bool {
 		return slices.ContainsFunc(p.waits, func(w *wait) bool { return w.target == ref })
 	})
-}
-
-func (a *Analysis) endedPod(ref Ref) *corev1.Pod {
-	for _, pod := range a.Pods {
-		if pod.Namespace == ref.Namespace && pod.Name == ref.Name && ref.Kind == KindPod && podEnded(pod) {
-			return pod
-		}
-	}
-	return nil
 }
 
 // roots returns the ends of the chain, the most telling first.

@@ -100,7 +100,7 @@ func (w *walk) process(ref Ref) *Cause {
 }
 
 func (w *walk) podGone(ref Ref) *Cause {
-	pod := w.endedPod(ref)
+	pod := w.endedPods[ref]
 	switch {
 	case pod == nil:
 		return &Cause{Reason: PodMissing, Message: "is gone", Remedy: "its holds end as soon as the operator has seen it", Command: "kubectl get pods -n " + ref.Namespace}
