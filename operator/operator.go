@@ -31,6 +31,7 @@ import (
 	metricsserver "sigs.k8s.io/controller-runtime/pkg/metrics/server"
 
 	konductorv1 "github.com/LogicIQ/konductor/apis/v1"
+	"github.com/LogicIQ/konductor/apis/waits"
 	"github.com/LogicIQ/konductor/operator/controller"
 )
 
@@ -90,6 +91,7 @@ func Run(ctx context.Context, o Options) error {
 		controller.SetupGates(ctx, mgr, deps),
 		controller.SetupLeases(mgr, deps),
 		controller.SetupSemaphores(mgr, deps),
+		controller.SetupDeadlocks(mgr, deps),
 		mgr.AddHealthzCheck("ping", healthz.Ping),
 		mgr.AddReadyzCheck("caches", cachesSynced(mgr)),
 	); err != nil {
@@ -154,22 +156,20 @@ func cacheOptions(namespaces []string) cache.Options {
 	return o
 }
 
-// cutPod leaves of a Pod its identity and whether it has finished.
+// cutPod leaves of a Pod its identity, whether it has finished, and what it asks koncli to do.
 func cutPod(obj any) (any, error) {
-	pod, ok := obj.(*corev1.Pod)
-	if !ok {
-		return obj, nil
+	if pod, ok := obj.(*corev1.Pod); ok {
+		return waits.CutPod(pod), nil
 	}
-	return &corev1.Pod{ObjectMeta: identity(pod.ObjectMeta), Status: corev1.PodStatus{Phase: pod.Status.Phase}}, nil
+	return obj, nil
 }
 
-// cutJob leaves of a Job its identity and its conditions.
+// cutJob leaves of a Job its identity, its conditions, and what its Pods ask koncli to do.
 func cutJob(obj any) (any, error) {
-	job, ok := obj.(*batchv1.Job)
-	if !ok {
-		return obj, nil
+	if job, ok := obj.(*batchv1.Job); ok {
+		return waits.CutJob(job), nil
 	}
-	return &batchv1.Job{ObjectMeta: identity(job.ObjectMeta), Status: batchv1.JobStatus{Conditions: job.Status.Conditions}}, nil
+	return obj, nil
 }
 
 // cutNamespace leaves of a Namespace its identity and its annotation for gates.
@@ -178,17 +178,11 @@ func cutNamespace(obj any) (any, error) {
 	if !ok {
 		return obj, nil
 	}
-	cut := &corev1.Namespace{ObjectMeta: identity(namespace.ObjectMeta)}
+	cut := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: namespace.Name, UID: namespace.UID, ResourceVersion: namespace.ResourceVersion}}
 	if allowed, ok := namespace.Annotations[konductorv1.AllowGatesAnnotation]; ok {
 		cut.Annotations = map[string]string{konductorv1.AllowGatesAnnotation: allowed}
 	}
 	return cut, nil
-}
-
-func identity(m metav1.ObjectMeta) metav1.ObjectMeta {
-	return metav1.ObjectMeta{
-		Name: m.Name, Namespace: m.Namespace, UID: m.UID, ResourceVersion: m.ResourceVersion, DeletionTimestamp: m.DeletionTimestamp,
-	}
 }
 
 // newRecorder returns a recorder of Events whose correlator folds repeated ones together, so that a busy semaphore does

@@ -48,20 +48,20 @@ const (
 
 // Reasons that appear in conditions. They are stable: scripts may compare them.
 const (
-	ReasonAccepted  = "Accepted"
-	ReasonWaiting   = "Waiting"
-	ReasonOpened    = "Opened"
-	ReasonFailed    = "Failed"
-	ReasonTimeout   = "Timeout"
+	ReasonAccepted = "Accepted"
+	ReasonWaiting  = "Waiting"
+	ReasonOpened   = "Opened"
+	ReasonFailed   = "Failed"
+	ReasonTimeout  = "Timeout"
 	// ReasonCycle is that of a Deadlocked condition when gates alone make the circle: no process can break it, only a
 	// change of the gates. Such a gate isn't Ready either.
 	ReasonCycle = "Cycle"
 	// ReasonHoldAndWait is that of a Deadlocked condition when processes make the circle.
 	ReasonHoldAndWait = "HoldAndWait"
-	ReasonHeld      = "Held"
-	ReasonAvailable = "Available"
-	ReasonFull      = "Full"
-	ReasonPaused    = "Paused"
+	ReasonHeld        = "Held"
+	ReasonAvailable   = "Available"
+	ReasonFull        = "Full"
+	ReasonPaused      = "Paused"
 )
 
 // Reasons of the Events that the operator records. They are stable.

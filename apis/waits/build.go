@@ -121,7 +121,7 @@ func (a *Analysis) addClaims() {
 			c := claims[h.ClaimUID]
 			holding[h.ClaimUID] = true
 			p := a.holderProcess(r.ref.Namespace, h.Holder, c)
-			one := hold{on: r, process: p, holder: h, claim: c}
+			one := hold{on: r, process: p, holder: h, claim: c, ending: c == nil && a.readable(konductorv1.KindClaim, r.ref.Namespace)}
 			r.holds = append(r.holds, one)
 			p.holds = append(p.holds, one)
 		}

@@ -119,3 +119,20 @@ func cutStatuses(statuses []corev1.ContainerStatus) (cut []corev1.ContainerStatu
 	}
 	return cut
 }
+
+// MayWait reports whether a container of the Pod runs that calls koncli to wait: what it waits for, without a claim, can
+// be part of a circle.
+func MayWait(pod *corev1.Pod) bool {
+	if podEnded(pod) {
+		return false
+	}
+	p := &process{pod: pod}
+	for _, c := range podCalls(&pod.Spec) {
+		for i := range c.calls {
+			if call := &c.calls[i]; call.Alone && call.blocks() && p.runs(c.name, call) {
+				return true
+			}
+		}
+	}
+	return false
+}

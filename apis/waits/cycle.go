@@ -13,7 +13,7 @@ import (
 type Deadlock struct {
 	// Reason is konductorv1.ReasonCycle when gates alone make the circles, and ReasonHoldAndWait otherwise.
 	Reason string
-	// Members are all objects in it, in the order of compareRefs.
+	// Members are all objects in it, in the order of CompareRefs.
 	Members []Ref
 
 	nodes []*node
@@ -39,7 +39,7 @@ func (a *Analysis) findCycles() {
 			a.deadlocked[ref] = d
 		}
 	}
-	slices.SortFunc(a.deadlocks, func(x, y *Deadlock) int { return compareRefs(x.Members[0], y.Members[0]) })
+	slices.SortFunc(a.deadlocks, func(x, y *Deadlock) int { return CompareRefs(x.Members[0], y.Members[0]) })
 }
 
 // stuckNodes returns what is not live, in an order that depends on names alone.
@@ -61,10 +61,10 @@ func (a *Analysis) stuckNodes() (stuck []*node) {
 	for _, b := range a.barriers {
 		add(&b.node)
 	}
-	slices.SortStableFunc(stuck, func(x, y *node) int { return compareRefs(x.ref, y.ref) })
+	slices.SortStableFunc(stuck, func(x, y *node) int { return CompareRefs(x.ref, y.ref) })
 	for _, n := range stuck {
 		slices.SortStableFunc(n.blockers, func(x, y edge) int {
-			return cmp.Or(compareRefs(x.to.ref, y.to.ref), compareRefs(x.via, y.via))
+			return cmp.Or(CompareRefs(x.to.ref, y.to.ref), CompareRefs(x.via, y.via))
 		})
 	}
 	return stuck
@@ -150,7 +150,7 @@ func newDeadlock(nodes []*node) *Deadlock {
 		}
 		d.Members = append(d.Members, ref)
 	}
-	slices.SortFunc(d.Members, compareRefs)
+	slices.SortFunc(d.Members, CompareRefs)
 	return d
 }
 

@@ -105,7 +105,7 @@ func (r *resource) needs(from *node, permits int32, w *wait) (needs []edge) {
 	}
 	taken := int64(0)
 	for i := range r.holds {
-		if h := &r.holds[i]; !h.process.live {
+		if h := &r.holds[i]; !h.process.live && !h.ending {
 			taken += int64(h.holder.Permits)
 			needs = append(needs, edge{from: from, to: &h.process.node, via: r.ref})
 		}

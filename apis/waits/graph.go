@@ -198,9 +198,9 @@ func (b *graphing) finish() Graph {
 		standing, state := b.Standing(ref)
 		g.Nodes = append(g.Nodes, Node{Ref: ref, Standing: standing, State: state})
 	}
-	slices.SortFunc(g.Nodes, func(x, y Node) int { return compareRefs(x.Ref, y.Ref) })
+	slices.SortFunc(g.Nodes, func(x, y Node) int { return CompareRefs(x.Ref, y.Ref) })
 	slices.SortFunc(g.Edges, func(x, y Edge) int {
-		return cmp.Or(compareRefs(x.From, y.From), compareRefs(x.To, y.To), strings.Compare(x.Label, y.Label))
+		return cmp.Or(CompareRefs(x.From, y.From), CompareRefs(x.To, y.To), strings.Compare(x.Label, y.Label))
 	})
 	for _, d := range b.deadlocks {
 		if slices.ContainsFunc(d.Members, func(m Ref) bool { return b.nodes[m] }) {

@@ -84,7 +84,8 @@ func ParseRef(words ...string) (ref Ref, ok bool) {
 	return Ref{Kind: kind, Name: name}, kind != ""
 }
 
-func compareRefs(a, b Ref) int {
+// CompareRefs puts objects in the order of namespace, kind and name.
+func CompareRefs(a, b Ref) int {
 	return cmp.Or(strings.Compare(a.Namespace, b.Namespace), strings.Compare(a.Kind, b.Kind), strings.Compare(a.Name, b.Name))
 }
 
@@ -151,6 +152,7 @@ type hold struct {
 	process *process
 	holder  konductorv1.SemaphoreHolder
 	claim   *konductorv1.Claim // nil when it isn't in the snapshot
+	ending  bool               // its claim is gone: the operator is about to end it
 }
 
 // resource is a Lease or a Semaphore.

@@ -284,7 +284,7 @@ func sortedRefs(m map[Ref]int64) []Ref {
 	for ref := range m {
 		refs = append(refs, ref)
 	}
-	slices.SortFunc(refs, compareRefs)
+	slices.SortFunc(refs, CompareRefs)
 	return refs
 }
 

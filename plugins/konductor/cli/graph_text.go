@@ -124,9 +124,6 @@ func (t *tree) node(group []waits.Edge, first, rest string) {
 	if e.Label != "" && e.Label != "waits for" {
 		label = e.Label + " "
 	}
-	if e.Place > 0 {
-		label = fmt.Sprintf("as number %d ", e.Place)
-	}
 	line := fmt.Sprintf("%s%s %s%s", first, t.glyphs.icons[n.Standing], label, n.In(t.namespace))
 	if len(group) > 1 {
 		line += fmt.Sprintf(" and %d more like it", len(group)-1)
@@ -137,6 +134,9 @@ func (t *tree) node(group []waits.Edge, first, rest string) {
 	line += "  " + n.State
 	if n.Standing == waits.StandsDeadlocked {
 		line += ", deadlocked"
+	}
+	if e.Place > 0 {
+		line += fmt.Sprintf(" (number %d)", e.Place)
 	}
 	if e.Met {
 		line += " (met)"
