@@ -43,8 +43,6 @@ const (
 	JobFailed               Reason = "JobFailed"
 	PodFailed               Reason = "PodFailed"
 	NamespaceDenied         Reason = "NamespaceDenied"
-	ClaimRefused            Reason = "ClaimRefused"
-	HoldExpired             Reason = "HoldExpired"
 	WrongState              Reason = "WrongState"
 )
 
@@ -80,7 +78,7 @@ func (r Reason) urgency() int {
 	case DeadlockFound, GateCycle:
 		return 0
 	case BarrierExceedsSemaphore, NobodyLeftToArrive, AsksTooMuch, BarrierFailed, BarrierTimedOut, GateFailed, GateTimedOut,
-		JobFailed, PodFailed, NamespaceDenied, ClaimRefused, HoldExpired, WrongState:
+		JobFailed, PodFailed, NamespaceDenied, WrongState:
 		return 1
 	case PossibleDeadlock:
 		return 2
@@ -104,4 +102,18 @@ func (r Reason) never() bool { return r.urgency() <= 1 }
 // fine reports whether nothing is the matter with the object.
 func (r Reason) fine() bool {
 	return r == Open || r == Available || r == Complete || r == AboutToGo || r == Running
+}
+
+// Reasons returns all reasons there are, in the order in which docs/why.md tells of them.
+func Reasons() []Reason {
+	return []Reason{
+		Open, Available, Complete, AboutToGo, Running, HeldOutside,
+		WaitsForGate, WaitsForBarrier, WaitsForLease, WaitsForSemaphore, WaitsForSeveral, ConditionsNotMet, ArrivalsMissing,
+		LeaseHeld, PermitsInUse, PermitsReserved, JobNotFinished,
+		DeadlockFound, GateCycle, PossibleDeadlock, BarrierExceedsSemaphore, NobodyLeftToArrive, AsksTooMuch, BarrierFailed,
+		BarrierTimedOut, GateFailed, GateTimedOut, JobFailed, PodFailed, NamespaceDenied, WrongState,
+		BarrierMissing, GateMissing, LeaseMissing, SemaphoreMissing, JobMissing, PodMissing, OperatorSilent, SemaphorePaused,
+		JobSuspended, JobWithoutPods, JobBacksOff, PodUnschedulable, PodSchedulingGated, PodPending, PodTerminating,
+		PodNodeLost, PodStarting, ImagePullFails, ContainerCrashes, ContainerMisconfigured, Unreadable,
+	}
 }

@@ -278,7 +278,7 @@ func containerTrouble(s *corev1.ContainerStatus) *Cause {
 			Remedy: "correct the image's name, or the right to pull it",
 		}
 	case "CrashLoopBackOff":
-		message := fmt.Sprintf("its container %s crashes again and again", s.Name)
+		message := fmt.Sprintf("crashes again and again in its container %s", s.Name)
 		if t := s.LastTerminationState.Terminated; t != nil {
 			message += fmt.Sprintf(", last with exit code %d", t.ExitCode)
 		}
