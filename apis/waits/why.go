@@ -68,6 +68,24 @@ type Cause struct {
 	Because []*Cause `json:"because,omitempty"`
 	// More is how many further objects it waits for that are not in Because.
 	More int `json:"more,omitempty"`
+
+	// stuck says that the reduction found it not live: see deadlock.go.
+	stuck bool
+}
+
+// never reports whether it will not go on by itself, as things stand: because it is stuck, or because something that it
+// needs never will. Of the holders of a semaphore one may be enough, and a barrier may not need all that are on their way.
+func (c *Cause) never() bool {
+	switch {
+	case c.stuck || (len(c.Because) == 0 && c.Reason.never()):
+		return true
+	case c.Reason == ArrivalsMissing:
+		return false
+	case c.Reason == PermitsInUse || c.Reason == PermitsReserved:
+		return len(c.Because) > 0 && c.More == 0 && !slices.ContainsFunc(c.Because, func(b *Cause) bool { return !b.never() })
+	default:
+		return slices.ContainsFunc(c.Because, (*Cause).never)
+	}
 }
 
 // maxBranches is how many of the things that an object waits for are looked into: of a hundred holders, those that
@@ -96,9 +114,7 @@ func (a *Analysis) Why(ref Ref) (*Diagnosis, error) {
 		Holders: a.Holders(ref), Queue: a.Queue(ref), Missing: a.Missing(ref), Gaps: a.Gaps,
 	}
 	d.Roots = roots(d.Chain)
-	for i := range d.Roots {
-		d.Never = d.Never || d.Roots[i].Reason.never()
-	}
+	d.Never = d.Chain.never()
 	d.Blocked = !d.Chain.Reason.fine() && d.Chain.Reason != HeldOutside
 	return d, nil
 }
@@ -166,10 +182,16 @@ type walk struct {
 // tell says how an object stands, and why. For a lease or semaphore, it is seen with the eyes of the one that waits for
 // it, if any.
 func (w *walk) tell(ref Ref, by *wait) *Cause {
-	if d := w.deadlocked[ref]; d != nil {
+	return w.tellOne(ref, by, by != nil && by.process.live)
+}
+
+// tellOne does so for one that waits of which it is known whether it is live: a semaphore in a circle may have permits left
+// for others.
+func (w *walk) tellOne(ref Ref, by *wait, live bool) *Cause {
+	if d := w.deadlocked[ref]; d != nil && !(live && ref.Kind == konductorv1.KindSemaphore) {
 		return w.deadlock(ref, d)
 	}
-	if c := w.told[ref]; c != nil && by == nil {
+	if c := w.told[ref]; c != nil && by == nil && !live {
 		return c
 	}
 	if w.onPath[ref] {
@@ -183,11 +205,27 @@ func (w *walk) tell(ref Ref, by *wait) *Cause {
 	defer delete(w.onPath, ref)
 	c := w.look(ref, by)
 	c.Object = ref
+	c.stuck = w.stuck(ref)
 	c.Because, c.More = mostTelling(c.Because, c.More)
-	if by == nil {
+	if by == nil && !live {
 		w.told[ref] = c
 	}
 	return c
+}
+
+// stuck reports whether a process, Job, gate or barrier is not live.
+func (w *walk) stuck(ref Ref) bool {
+	switch ref.Kind {
+	case konductorv1.KindGate:
+		return w.gates[ref] != nil && !w.gates[ref].live
+	case konductorv1.KindBarrier:
+		return w.barriers[ref] != nil && !w.barriers[ref].live
+	case KindJob:
+		return w.jobs[ref] != nil && !w.jobs[ref].live
+	case KindPod, KindHolder:
+		return w.byRef[ref] != nil && !w.byRef[ref].live
+	}
+	return false
 }
 
 func (w *walk) look(ref Ref, by *wait) *Cause {

@@ -87,7 +87,7 @@ func (w *walk) condition(g *gate, i int) *Cause {
 	if want == konductorv1.StateAvailable && spec.WantedPermits() > 1 && r != nil && r.sem != nil && r.permits > 0 && spec.WantedPermits() > r.permits {
 		return w.asksTooMuch(r, spec.WantedPermits(), "the gate wants")
 	}
-	c := w.tell(target, nil)
+	c := w.tellOne(target, nil, g.live)
 	switch {
 	case !c.Reason.fine():
 		return c
