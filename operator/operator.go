@@ -91,7 +91,7 @@ func Run(ctx context.Context, o Options) error {
 		controller.SetupGates(ctx, mgr, deps),
 		controller.SetupLeases(mgr, deps),
 		controller.SetupSemaphores(mgr, deps),
-		controller.SetupDeadlocks(mgr, deps),
+		controller.SetupDeadlocks(mgr, deps, o.Namespaces),
 		mgr.AddHealthzCheck("ping", healthz.Ping),
 		mgr.AddReadyzCheck("caches", cachesSynced(mgr)),
 	); err != nil {

@@ -32,15 +32,16 @@ const (
 // sets and removes the condition Deadlocked, and tells of it by Events.
 type deadlocks struct {
 	Deps
-	stakes *stakes
+	namespaces []string // that the operator works in; all when empty
+	stakes     *stakes
 	// suspects are the deadlocks of the last look at each namespace. What lasts is no deadlock by accident of a cache that
 	// lags, so that only what a second look finds again is reported.
 	suspects map[string]map[string]bool
 }
 
-// SetupDeadlocks adds the controller of deadlocks to mgr.
-func SetupDeadlocks(mgr ctrl.Manager, deps Deps) error {
-	r := &deadlocks{Deps: deps, stakes: newStakes(), suspects: map[string]map[string]bool{}}
+// SetupDeadlocks adds the controller of deadlocks to mgr, which works in those namespaces; in all when there are none.
+func SetupDeadlocks(mgr ctrl.Manager, deps Deps, namespaces []string) error {
+	r := &deadlocks{Deps: deps, namespaces: namespaces, stakes: newStakes(), suspects: map[string]map[string]bool{}}
 	options := controllerOptions()
 	options.MaxConcurrentReconciles = 1
 	return ctrl.NewControllerManagedBy(mgr).
@@ -221,7 +222,7 @@ func (r *deadlocks) snapshot(ctx context.Context, namespace string) (*waits.Snap
 	for next := []string{namespace}; len(next) > 0; {
 		n := next[0]
 		next = next[1:]
-		if slices.Contains(s.Namespaces, n) {
+		if slices.Contains(s.Namespaces, n) || (len(r.namespaces) > 0 && !slices.Contains(r.namespaces, n)) {
 			continue
 		}
 		s.Namespaces = append(s.Namespaces, n)
