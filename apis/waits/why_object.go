@@ -186,7 +186,7 @@ func (w *walk) arrivalsMissing(b *barrier) *Cause {
 		c.Because = append(c.Because, w.arriver(r))
 	}
 	if len(b.arrivers) > 0 {
-		c.Inferred = "who is to come: the commands of Pods and Jobs"
+		c.Inferred = "the commands of Pods and Jobs"
 	}
 	blind := !w.readable(KindPod, b.ref.Namespace) || !w.readable(KindJob, b.ref.Namespace)
 	switch {

@@ -212,11 +212,11 @@ func (w *walk) waitWords(one *wait) string {
 	if r == nil || one.claim == nil {
 		return words
 	}
-	words += " since " + w.since(one.claim.CreationTimestamp.Time)
-	if place := r.place(one); len(r.queue) > 1 {
-		words += fmt.Sprintf(", as number %d of %d in the queue", place, len(r.queue))
+	waited := w.since(one.claim.CreationTimestamp.Time) + " so far"
+	if len(r.queue) > 1 {
+		waited += fmt.Sprintf(", number %d of %d in the queue", r.place(one), len(r.queue))
 	}
-	return words
+	return words + " (" + waited + ")"
 }
 
 // place returns where in the queue a wait is, from 1.

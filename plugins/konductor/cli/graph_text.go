@@ -124,14 +124,18 @@ func (t *tree) node(group []waits.Edge, first, rest string) {
 	if e.Label != "" && e.Label != "waits for" {
 		label = e.Label + " "
 	}
-	line := fmt.Sprintf("%s%s %s%s", first, t.glyphs.icons[n.Standing], label, n.In(t.namespace))
+	standing, state := n.Standing, n.State
+	if e.Met && standing == waits.StandsMissing {
+		standing, state = waits.StandsDone, "Gone"
+	}
+	line := fmt.Sprintf("%s%s %s%s", first, t.glyphs.icons[standing], label, n.In(t.namespace))
 	if len(group) > 1 {
 		line += fmt.Sprintf(" and %d more like it", len(group)-1)
 		for _, other := range group[1:] {
 			t.skip(other.To)
 		}
 	}
-	line += "  " + n.State
+	line += "  " + state
 	if n.Standing == waits.StandsDeadlocked {
 		line += ", deadlocked"
 	}

@@ -22,7 +22,7 @@ const maxShown = 10
 func whyText(d *waits.Diagnosis, now time.Time, g glyphs) string {
 	t := &text{now: now, glyphs: g, namespace: d.Object.Namespace}
 	t.headline(d)
-	if d.Blocked {
+	if d.Blocked && !itself(d) {
 		t.roots(d.Roots)
 	}
 	if len(d.Chain.Because) > 0 {
@@ -71,17 +71,21 @@ func (t *text) wrapped(first, rest, paragraph string) {
 }
 
 func (t *text) headline(d *waits.Diagnosis) {
-	name := d.Object.String()
-	c := d.Chain
-	if !d.Blocked {
-		t.wrapped("", "  ", fmt.Sprintf("%s %s.", name, c.Message))
-		return
+	sentence := fmt.Sprintf("%s %s.", d.Object, d.Chain.Message)
+	if itself(d) {
+		sentence += fmt.Sprintf(" [%s]", d.Chain.Reason)
 	}
-	t.wrapped("", "  ", fmt.Sprintf("%s %s.", name, c.Message))
+	t.wrapped("", "  ", sentence)
 	if d.Never {
-		t.wrapped("", "  ", "As things stand, that won't change by itself.")
+		t.line("As things stand, that won't change by itself.")
+	}
+	if itself(d) {
+		t.advice(d.Chain)
 	}
 }
+
+// itself reports whether what was asked about is its own root cause.
+func itself(d *waits.Diagnosis) bool { return d.Blocked && len(d.Chain.Because) == 0 }
 
 func (t *text) roots(roots []waits.Root) {
 	for i := range roots {
@@ -150,7 +154,7 @@ func (t *text) people(d *waits.Diagnosis) {
 			h := &d.Holders[i]
 			s := fmt.Sprintf("%s for %s, token %d", t.who(h.Process, h.Holder), t.since(h.Since), h.Token)
 			if d.Object.Kind == konductorv1.KindSemaphore {
-				s += fmt.Sprintf(", %d permits", h.Permits)
+				s += fmt.Sprintf(", permits %d", h.Permits)
 			}
 			return s
 		})
