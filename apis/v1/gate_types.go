@@ -138,7 +138,7 @@ type GateStatus struct {
 	// EndedAt is when the gate failed or timed out.
 	// +optional
 	EndedAt *metav1.Time `json:"endedAt,omitempty"`
-	// Conditions are Ready and Open.
+	// Conditions are Ready and Open, and Deadlocked while the gate is in a circle of waits.
 	// +optional
 	// +listType=map
 	// +listMapKey=type

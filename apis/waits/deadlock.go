@@ -28,6 +28,9 @@ type edge struct {
 
 // reduce finds what is live.
 func (a *Analysis) reduce() {
+	for _, r := range a.resources {
+		r.findRivals()
+	}
 	type open struct {
 		*node
 		look func() []edge
@@ -110,15 +113,14 @@ func (r *resource) needs(from *node, permits int32, w *wait) (needs []edge) {
 			needs = append(needs, edge{from: from, to: &h.process.node, via: r.ref})
 		}
 	}
-	for _, other := range r.queue {
-		if other == w {
+	for _, other := range r.rivals {
+		if w != nil && other.place >= w.place {
 			break
 		}
 		if other.process.live {
 			continue
 		}
-		first := w != nil && r.head != nil && r.head.ClaimUID == other.claim.UID && r.head.Overtaken >= rules.MaxOvertaken
-		if first || (other.permits <= permits && other.process.waitsElsewhere(other)) {
+		if (w != nil && r.isFirst(other)) || (other.permits <= permits && other.process.waitsElsewhere(other)) {
 			taken += int64(other.permits)
 			needs = append(needs, edge{from: from, to: &other.process.node, via: r.ref, ahead: true})
 		}
@@ -127,6 +129,22 @@ func (r *resource) needs(from *node, permits int32, w *wait) (needs []edge) {
 		return nil
 	}
 	return needs
+}
+
+// findRivals notes which of a queue can be in the way of those behind them for another reason than that they wait there too:
+// few, so that the cost of a look doesn't grow with the square of the queue.
+func (r *resource) findRivals() {
+	for i, w := range r.queue {
+		w.place = i + 1
+		if r.isFirst(w) || w.process.waitsElsewhere(w) {
+			r.rivals = append(r.rivals, w)
+		}
+	}
+}
+
+// isFirst reports whether w has been passed as often as may be, so that all permits are kept for it.
+func (r *resource) isFirst(w *wait) bool {
+	return r.head != nil && r.head.ClaimUID == w.claim.UID && r.head.Overtaken >= rules.MaxOvertaken
 }
 
 // waitsElsewhere reports whether the process waits for something besides w, for certain.

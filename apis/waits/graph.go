@@ -180,7 +180,7 @@ func (b *graphing) addProcess(p *process) {
 	for _, w := range p.waits {
 		e := Edge{From: p.ref, To: w.target, Label: "waits for", Inferred: w.evidence != ByClaim}
 		if w.claim != nil {
-			e.Place = b.resources[w.target].place(w)
+			e.Place = w.place
 		}
 		b.edge(e)
 	}

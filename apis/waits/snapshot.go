@@ -144,6 +144,7 @@ type wait struct {
 	claim     *konductorv1.Claim // for a Lease or Semaphore; nil when it has not claimed yet
 	permits   int32
 	container string
+	place     int // in the queue, from 1
 }
 
 // hold is one thing that a process holds.
@@ -161,6 +162,7 @@ type resource struct {
 	permits int32 // 1 of a Lease
 	holds   []hold
 	queue   []*wait // in the order in which they are served
+	rivals  []*wait // see findRivals
 	head    *konductorv1.QueueHead
 	lease   *konductorv1.Lease     // or
 	sem     *konductorv1.Semaphore // or neither, when there are claims on what does not exist

@@ -214,19 +214,9 @@ func (w *walk) waitWords(one *wait) string {
 	}
 	waited := w.since(one.claim.CreationTimestamp.Time) + " so far"
 	if len(r.queue) > 1 {
-		waited += fmt.Sprintf(", number %d of %d in the queue", r.place(one), len(r.queue))
+		waited += fmt.Sprintf(", number %d of %d in the queue", one.place, len(r.queue))
 	}
 	return words + " (" + waited + ")"
-}
-
-// place returns where in the queue a wait is, from 1.
-func (r *resource) place(w *wait) int {
-	for i, other := range r.queue {
-		if other == w {
-			return i + 1
-		}
-	}
-	return 0
 }
 
 // trouble says what keeps a Pod from running, if anything does.

@@ -3,6 +3,7 @@ package waits_test
 import (
 	"errors"
 	"fmt"
+	"os"
 	"strings"
 	"testing"
 	"time"
@@ -419,5 +420,23 @@ func TestWhoIsMissingAtABarrier(t *testing.T) {
 	}}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)
+	}
+}
+
+func TestEachReasonIsDocumentedInItsOrder(t *testing.T) {
+	doc, err := os.ReadFile("../../docs/why.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, table, _ := strings.Cut(string(doc), "### Reasons\n")
+	var got []waits.Reason
+	for _, line := range strings.Split(table, "\n") {
+		if name, found := strings.CutPrefix(line, "| `"); found {
+			name, _, _ = strings.Cut(name, "`")
+			got = append(got, waits.Reason(name))
+		}
+	}
+	if diff := cmp.Diff(waits.Reasons(), got); diff != "" {
+		t.Errorf("docs/why.md (-want +got):\n%s", diff)
 	}
 }

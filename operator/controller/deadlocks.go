@@ -26,6 +26,9 @@ const (
 	// lookApart is how long at least two looks at the same namespace are apart. A look costs in proportion to what is
 	// there, and nothing is granted later for it: it runs beside the controllers that grant.
 	lookApart = time.Second
+	// lookShare is how many times longer than a look the pause after it is, so that where there is very much to look at, it
+	// still takes a twentieth of a core at most.
+	lookShare = 20
 )
 
 // deadlocks is the controller that finds circles of waits, a namespace at a time. It decides nothing about holds: it
@@ -59,12 +62,14 @@ func SetupDeadlocks(mgr ctrl.Manager, deps Deps, namespaces []string) error {
 
 // Reconcile looks at one namespace, and at those that its gates look into.
 func (r *deadlocks) Reconcile(ctx context.Context, req reconcile.Request) (reconcile.Result, error) {
-	r.stakes.looked(req.Namespace, r.Clock.Now().Elapsed)
+	began := r.Clock.Now().Elapsed
+	r.stakes.looked(req.Namespace, began, 0)
 	s, err := r.snapshot(ctx, req.Namespace)
 	if err != nil {
 		return reconcile.Result{}, err
 	}
 	found := waits.Analyze(s).Deadlocks()
+	r.stakes.looked(req.Namespace, began, r.Clock.Now().Elapsed-began)
 	confirmed := found[:0:0]
 	suspects := map[string]bool{}
 	for _, d := range found {

@@ -30,7 +30,8 @@ type corner struct {
 	entangled  int                    // how many made two or more
 	waiting    map[types.UID]struct{} // Pods that may wait by a command
 	marked     map[waits.Ref]struct{} // what carries the condition Deadlocked
-	lookedAt   time.Duration          // on the operator's clock
+	lookedAt   time.Duration          // on the operator's clock, when the last look began
+	took       time.Duration          // that look
 }
 
 func newStakes() *stakes {
@@ -73,15 +74,15 @@ func (c *corner) pause(now time.Duration) time.Duration {
 	if c.lookedAt == 0 {
 		return lookAfter
 	}
-	return max(lookAfter, c.lookedAt+lookApart-now)
+	return max(lookAfter, c.lookedAt+max(lookApart, c.took*lookShare)-now)
 }
 
-// looked takes note that the namespace is being looked at.
-func (s *stakes) looked(namespace string, now time.Duration) {
+// looked takes note that the namespace was looked at from then on, and how long it took.
+func (s *stakes) looked(namespace string, at, took time.Duration) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if c, ok := s.corners[namespace]; ok {
-		c.lookedAt = now
+		c.lookedAt, c.took = at, took
 	}
 }
 

@@ -205,3 +205,19 @@ func TestMistakesInWhyAndGraphGetOneSentence(t *testing.T) {
 		})
 	}
 }
+
+func TestTheDocumentationShowsWhatPeopleSee(t *testing.T) {
+	doc, err := os.ReadFile("../../../docs/why.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range []string{"why-chain.txt", "why-deadlock.txt", "graph-deadlock.txt"} {
+		text, err := os.ReadFile(filepath.Join("testdata", name))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if !strings.Contains(string(doc), string(text)+"```") {
+			t.Errorf("docs/why.md doesn't show %s as it is", name)
+		}
+	}
+}
