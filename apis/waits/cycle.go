@@ -176,10 +176,9 @@ func (d *Deadlock) Message(member Ref) string {
 			fmt.Fprintf(&text, ", and so on: %d steps in all", len(cycle))
 			break
 		}
-		switch {
-		case i == 0:
+		if i == 0 {
 			text.WriteString(e.from.ref.In(namespace) + " ")
-		default:
+		} else {
 			text.WriteString(", which ")
 		}
 		text.WriteString(e.words(namespace))

@@ -159,13 +159,7 @@ func (b *graphing) addBarrier(one *barrier) {
 		return
 	}
 	for _, r := range one.arrivers {
-		to := Ref{}
-		if len(r.processes) > 0 {
-			to = r.processes[0].ref
-		} else {
-			to = r.job.ref
-		}
-		b.edge(Edge{From: one.ref, To: to, Label: "misses", Inferred: true})
+		b.edge(Edge{From: one.ref, To: r.ref(), Label: "misses", Inferred: true})
 	}
 }
 

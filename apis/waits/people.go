@@ -159,12 +159,7 @@ func (a *Analysis) Missing(ref Ref) *Missing {
 	}
 	m := &Missing{Count: int(b.missing())}
 	for _, r := range b.arrivers {
-		one := Participant{Name: r.participant, Count: int(r.count)}
-		if len(r.processes) > 0 {
-			one.Process = r.processes[0].ref
-		} else {
-			one.Process = r.job.ref
-		}
+		one := Participant{Name: r.participant, Count: int(r.count), Process: r.ref()}
 		one.Deadlocked = a.deadlocked[one.Process] != nil
 		m.Known = append(m.Known, one)
 	}

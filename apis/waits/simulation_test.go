@@ -105,7 +105,7 @@ func drawWorld(t *rapid.T) *world {
 		}
 	}
 	for i := range gates {
-		w.gate(fmt.Sprintf("g%d", i), drawConditions(t, w, holdable, permits, processes, barriers, gates)...)
+		w.gate(fmt.Sprintf("g%d", i), drawConditions(t, holdable, permits, processes, barriers, gates)...)
 	}
 	for i := range processes {
 		w.job(jobName(i))
@@ -119,7 +119,7 @@ func drawWorld(t *rapid.T) *world {
 	return w
 }
 
-func drawConditions(t *rapid.T, w *world, holdable []string, permits map[string]int, processes, barriers, gates int) (conditions []konductorv1.GateCondition) {
+func drawConditions(t *rapid.T, holdable []string, permits map[string]int, processes, barriers, gates int) (conditions []konductorv1.GateCondition) {
 	for range rapid.IntRange(1, 2).Draw(t, "conditions") {
 		switch what := rapid.IntRange(0, 3).Draw(t, "on"); {
 		case what == 0:

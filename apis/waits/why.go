@@ -188,7 +188,7 @@ func (w *walk) tell(ref Ref, by *wait) *Cause {
 // tellOne does so for one that waits of which it is known whether it is live: a semaphore in a circle may have permits left
 // for others.
 func (w *walk) tellOne(ref Ref, by *wait, live bool) *Cause {
-	if d := w.deadlocked[ref]; d != nil && !(live && ref.Kind == konductorv1.KindSemaphore) {
+	if d := w.deadlocked[ref]; d != nil && (!live || ref.Kind != konductorv1.KindSemaphore) {
 		return w.deadlock(ref, d)
 	}
 	if c := w.told[ref]; c != nil && by == nil && !live {

@@ -34,6 +34,7 @@ func (w *walk) gate(ref Ref) *Cause {
 		return w.gateEnded(g, GateFailed, "has failed: ", "mend what failed and replace it: the gate then waits again")
 	case konductorv1.GateTimeout:
 		return w.gateEnded(g, GateTimedOut, "has timed out: ", "raise spec.timeout: the gate then waits again")
+	default:
 	}
 	if silent := w.unseen(g.obj.Status.ObservedGeneration, g.obj.Generation, g.obj.CreationTimestamp.Time, g.obj.Status.Phase == ""); silent != nil {
 		return silent
@@ -163,6 +164,7 @@ func (w *walk) barrier(ref Ref) *Cause {
 			Reason: BarrierTimedOut, Message: "has timed out" + message, Remedy: "raise spec.timeout: the barrier then waits again",
 			Command: kubectl("edit", ref),
 		}
+	default:
 	}
 	if silent := w.unseen(b.obj.Status.ObservedGeneration, b.obj.Generation, b.obj.CreationTimestamp.Time, b.obj.Status.Phase == ""); silent != nil {
 		return silent
@@ -211,10 +213,15 @@ func (w *walk) arrivalsMissing(b *barrier) *Cause {
 
 // arriver says how a participant stands that has yet to arrive.
 func (w *walk) arriver(r *arriver) *Cause {
+	return w.tell(r.ref(), nil)
+}
+
+// ref returns the Pod that will arrive, or the Job that has none yet.
+func (r *arriver) ref() Ref {
 	if len(r.processes) == 0 {
-		return w.tell(r.job.ref, nil)
+		return r.job.ref
 	}
-	return w.tell(r.processes[0].ref, nil)
+	return r.processes[0].ref
 }
 
 func (w *walk) blind(namespace string) *Cause {
@@ -406,13 +413,15 @@ func (w *walk) standingFor(r *resource, by *wait) *Cause {
 
 // freedAt returns when the Lease or Semaphore was last seen to become free.
 func (r *resource) freedAt() time.Time {
-	conditions, kind, free := []metav1.Condition{}, konductorv1.ConditionHeld, metav1.ConditionFalse
 	if r.lease != nil {
-		conditions = r.lease.Status.Conditions
-	} else {
-		conditions, kind, free = r.sem.Status.Conditions, konductorv1.ConditionAvailable, metav1.ConditionTrue
+		return becameAt(r.lease.Status.Conditions, konductorv1.ConditionHeld, metav1.ConditionFalse)
 	}
-	if c := meta.FindStatusCondition(conditions, kind); c != nil && c.Status == free {
+	return becameAt(r.sem.Status.Conditions, konductorv1.ConditionAvailable, metav1.ConditionTrue)
+}
+
+// becameAt returns since when a condition has had a status; the zero time when it hasn't.
+func becameAt(conditions []metav1.Condition, kind string, status metav1.ConditionStatus) time.Time {
+	if c := meta.FindStatusCondition(conditions, kind); c != nil && c.Status == status {
 		return c.LastTransitionTime.Time
 	}
 	return time.Time{}

@@ -24,6 +24,7 @@ func (w *walk) job(ref Ref) *Cause {
 			Reason: JobFailed, Message: "has failed" + failureOf(j.obj), Remedy: "find out why, delete it and create it again",
 			Command: kubectl("describe", ref),
 		}
+	default:
 	}
 	if j.suspended() {
 		return &Cause{
@@ -198,8 +199,9 @@ func inference(w *wait) string {
 		return fmt.Sprintf("the script of its container %s, which may be elsewhere at the moment", w.container)
 	case ByAnnotation:
 		return "its annotation " + konductorv1.WaitsForAnnotation
+	default:
+		return ""
 	}
-	return ""
 }
 
 // waitWords names what is waited for, with the place in the queue.

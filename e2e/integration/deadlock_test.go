@@ -107,7 +107,9 @@ func TestAPodThatWaitsForAGateOnItsOwnLeaseIsReportedAndAFreePermitElsewhereIsNo
 	holder := w.pod("holder")
 	isGate(w, "quiet", konductorv1.GateOpen, "1 of 1")
 	w.in(holder).acquire(konductorv1.KindLease, lock.Name)
-	w.gate("late", condition{Type: konductorv1.GateOnLease, Name: lock.Name})
+	// The Job keeps it from opening before the operator has seen the lease taken.
+	w.gate("late", condition{Type: konductorv1.GateOnLease, Name: lock.Name}, onJob("never-yet"))
+	isGate(w, "late", konductorv1.GateWaiting, "not met: lease/lock is held by holder")
 
 	spec := podSpec(worker)
 	spec.Containers[0].Command = []string{"koncli", "gate", "wait", "late"}
@@ -132,7 +134,7 @@ func TestAPodThatWaitsForAGateOnItsOwnLeaseIsReportedAndAFreePermitElsewhereIsNo
 	}
 	w.podDies("waiter")
 	isNotDeadlocked(w, lock.Name)
-	isGate(w, "late", konductorv1.GateOpen, "1 of 1")
+	isGate(w, "late", konductorv1.GateWaiting, "1 of 2")
 }
 
 func TestADeadlockThroughTwoNamespacesIsForgottenInBoth(t *testing.T) {
