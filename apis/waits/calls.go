@@ -67,11 +67,11 @@ func callsOf(c *corev1.Container) []Call {
 	if script, ok := shellScript(argv); ok {
 		return scriptCalls(script, env)
 	}
-	if call, ok := parseCall(argv); ok {
-		call.Alone = true
-		return []Call{call}
+	calls := parseCalls(argv)
+	if len(calls) == 1 && !runsAnother(argv) {
+		calls[0].Alone = true
 	}
-	return nil
+	return calls
 }
 
 // mentionsUs reports whether a word or script could contain a call, before it is worth parsing.
@@ -129,7 +129,7 @@ func scriptCalls(script string, env map[string]string) (calls []Call) {
 		return nil
 	}
 	vars := &expand.Config{Env: expand.FuncEnviron(func(name string) string { return env[name] })}
-	commands := 0
+	commands, another := 0, false
 	syntax.Walk(file, func(node syntax.Node) bool {
 		command, ok := node.(*syntax.CallExpr)
 		if !ok || len(command.Args) == 0 {
@@ -144,55 +144,128 @@ func scriptCalls(script string, env map[string]string) (calls []Call) {
 		if argv[0] == "exec" {
 			argv = argv[1:]
 		}
-		if call, ok := parseCall(argv); ok {
-			calls = append(calls, call)
-		}
+		another = another || runsAnother(argv)
+		calls = append(calls, parseCalls(argv)...)
 		return true
 	})
-	if commands == 1 && len(calls) == 1 {
+	if commands == 1 && len(calls) == 1 && !another {
 		calls[0].Alone = true
 	}
 	return calls
 }
 
-// parseCall reads an argument vector as a call of koncli.
-func parseCall(argv []string) (Call, bool) {
+// ourWords returns the arguments of koncli, if an argument vector calls it.
+func ourWords(argv []string) []string {
 	if len(argv) == 0 {
-		return Call{}, false
+		return nil
 	}
-	words := argv[1:]
 	switch path.Base(argv[0]) {
 	case "koncli", "kubectl-konductor":
+		return argv[1:]
 	case "kubectl":
-		if len(words) == 0 || words[0] != "konductor" {
-			return Call{}, false
+		if len(argv) > 1 && argv[1] == "konductor" {
+			return argv[2:]
 		}
-		words = words[1:]
-	default:
-		return Call{}, false
+	}
+	return nil
+}
+
+// runsAnother reports whether an argument vector is of koncli run or hold, which go on when they hold.
+func runsAnother(argv []string) bool {
+	words := ourWords(argv)
+	return len(words) > 0 && (words[0] == "run" || words[0] == "hold")
+}
+
+// parseCalls reads an argument vector as a call of koncli, or as the several that run and hold make.
+func parseCalls(argv []string) []Call {
+	words := ourWords(argv)
+	if runsAnother(argv) {
+		return heldCalls(words[0], words[1:])
 	}
 	positional, flags := splitFlags(words)
-	if len(positional) < 3 || len(validation.IsDNS1123Subdomain(positional[2])) > 0 || flags["-n"] != "" || flags["--namespace"] != "" || flags["--dry-run"] != "" {
-		// A call elsewhere, or one whose object only the running script knows.
-		return Call{}, false
+	if len(positional) < 3 || elsewhere(flags) {
+		return nil
 	}
 	call := Call{Kind: kindNamed(positional[0]), Verb: Verb(positional[1]), Name: positional[2], Permits: 1}
 	switch call.Verb {
 	case VerbWait, VerbArrive, VerbAcquire, VerbRelease:
 	default:
-		return Call{}, false
+		return nil
 	}
-	if n, err := strconv.ParseInt(flags["--permits"], 10, 32); err == nil {
+	if n, err := strconv.ParseInt(first(flags["--permits"]), 10, 32); err == nil {
 		call.Permits = int32(n)
 	}
-	call.AndWait = call.Verb == VerbArrive && flags["--wait"] == "true"
-	call.Impatient = flags["--timeout"] == "0" || flags["--timeout"] == "0s"
-	return call, call.Kind != ""
+	call.AndWait = call.Verb == VerbArrive && first(flags["--wait"]) == "true"
+	call.Impatient = impatient(flags)
+	if call.Kind == "" || !named(call.Name) {
+		return nil
+	}
+	return []Call{call}
+}
+
+// heldCalls reads the flags of run and hold: they acquire, leases before semaphores and by name. In the end run may arrive,
+// and gives back what it holds.
+func heldCalls(command string, words []string) (calls []Call) {
+	end := 0
+	for end < len(words) && words[end] != "--" && strings.HasPrefix(words[end], "-") {
+		if !strings.Contains(words[end], "=") && !isSwitch(words[end]) {
+			end++
+		}
+		end++
+	}
+	_, flags := splitFlags(words[:min(end, len(words))])
+	if elsewhere(flags) {
+		return nil
+	}
+	for _, name := range slices.Sorted(slices.Values(flags["--lease"])) {
+		calls = append(calls, Call{Kind: konductorv1.KindLease, Verb: VerbAcquire, Name: name, Permits: 1})
+	}
+	for _, s := range slices.Sorted(slices.Values(flags["--semaphore"])) {
+		name, count, _ := strings.Cut(s, ":")
+		call := Call{Kind: konductorv1.KindSemaphore, Verb: VerbAcquire, Name: name, Permits: 1}
+		if n, err := strconv.ParseInt(count, 10, 32); err == nil {
+			call.Permits = int32(n)
+		}
+		calls = append(calls, call)
+	}
+	for i := range calls {
+		calls[i].Impatient = impatient(flags)
+	}
+	if command == "run" {
+		held := slices.Clone(calls)
+		if barrier := first(flags["--arrive"]); barrier != "" {
+			calls = append(calls, Call{Kind: konductorv1.KindBarrier, Verb: VerbArrive, Name: barrier, Permits: 1})
+		}
+		for _, c := range held {
+			calls = append(calls, Call{Kind: c.Kind, Verb: VerbRelease, Name: c.Name, Permits: 1})
+		}
+	}
+	return slices.DeleteFunc(calls, func(c Call) bool { return !named(c.Name) })
+}
+
+// named reports whether a name is one that an object can have: not one that only the running script knows.
+func named(name string) bool { return len(validation.IsDNS1123Subdomain(name)) == 0 }
+
+// elsewhere reports whether a call does nothing in the Pod's namespace.
+func elsewhere(flags map[string][]string) bool {
+	return len(flags["-n"])+len(flags["--namespace"])+len(flags["--dry-run"]) > 0
+}
+
+func impatient(flags map[string][]string) bool {
+	timeout := first(flags["--timeout"])
+	return timeout == "0" || timeout == "0s"
+}
+
+func first(values []string) string {
+	if len(values) == 0 {
+		return ""
+	}
+	return values[0]
 }
 
 // splitFlags takes an argument vector apart. A flag without a value is "true".
-func splitFlags(words []string) (positional []string, flags map[string]string) {
-	flags = map[string]string{}
+func splitFlags(words []string) (positional []string, flags map[string][]string) {
+	flags = map[string][]string{}
 	for i := 0; i < len(words); i++ {
 		word := words[i]
 		switch {
@@ -202,11 +275,11 @@ func splitFlags(words []string) (positional []string, flags map[string]string) {
 			positional = append(positional, word)
 		case strings.Contains(word, "="):
 			name, value, _ := strings.Cut(word, "=")
-			flags[name] = value
+			flags[name] = append(flags[name], value)
 		case isSwitch(word) || i+1 == len(words):
-			flags[word] = "true"
+			flags[word] = append(flags[word], "true")
 		default:
-			flags[word] = words[i+1]
+			flags[word] = append(flags[word], words[i+1])
 			i++
 		}
 	}

@@ -42,6 +42,9 @@ func TestCallsAreReadOffCommands(t *testing.T) {
 		"what isn't a script":            {corev1.Container{Command: []string{"sh", "-c", "koncli gate wait 'g"}}, ""},
 		"talk of it":                     {corev1.Container{Command: []string{"echo", "koncli gate wait g"}}, ""},
 		"another namespace":              {corev1.Container{Command: []string{"koncli", "gate", "wait", "g", "-n", "other"}}, ""},
+		"while a command runs":           {corev1.Container{Command: []string{"koncli", "run", "--semaphore", "s:2", "--lease=l", "--arrive", "b", "--", "koncli", "gate", "wait", "g"}}, "koncli Lease acquire l; koncli Semaphore acquire s --permits=2; koncli Barrier arrive b; koncli Lease release l; koncli Semaphore release s"},
+		"while one thing is held":        {corev1.Container{Command: []string{"sh", "-c", "exec koncli run --lease l ./migrate --lease other"}}, "koncli Lease acquire l; koncli Lease release l"},
+		"a sidecar":                      {corev1.Container{Command: []string{"koncli", "hold", "--lease", "a", "--lease", "b", "--listen", ":8470"}}, "koncli Lease acquire a; koncli Lease acquire b"},
 		"nothing":                        {corev1.Container{Image: "koncli"}, ""},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -73,6 +76,8 @@ func TestTheCallsOfTheExamplesAreSeen(t *testing.T) {
 		"quorum/worker.yaml":         "koncli Barrier arrive shards-ready (alone)",
 		"retry/crashing-job.yaml":    "koncli Barrier arrive parts-done; koncli Barrier wait crashed --timeout=0; koncli Barrier arrive crashed",
 		"retry/indexed-job.yaml":     "koncli Barrier arrive parts-done (alone)",
+		"run/migrate.yaml":           "koncli Lease acquire db-migration; koncli Barrier arrive migrated; koncli Lease release db-migration",
+		"sidecar/job.yaml":           "koncli Semaphore acquire licenses",
 		"semaphore/job.yaml":         "koncli Semaphore acquire db-connections (alone)",
 	}
 	got := map[string]string{}
