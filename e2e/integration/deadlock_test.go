@@ -195,23 +195,31 @@ func TestWhyTellsAPersonTheRootCause(t *testing.T) {
 		{"lease/a"}, {"klease/a"}, {"leases.konductor.io/a"}, {"lease", "a"},
 	} {
 		out, errOut, code := w.command(w.config, append([]string{"why"}, name...)...)
-		if code != 0 || !strings.Contains(out, "Root cause: lease/a is in a circle: pod/p2 waits for lease/a, held by pod/p1,") ||
+		if code != 0 || !strings.HasPrefix(out, "lease/a is in a circle: pod/p2 waits for lease/a, held by pod/p1,") ||
 			!strings.Contains(out, "[Deadlock]") || !strings.Contains(out, "kubectl delete pod/p") {
 			t.Errorf("why %v: exit code %d\n%s%s", name, code, out, errOut)
 		}
 	}
-	out, _, code := w.command(w.config, "why", "pod/p1", "-o", "json")
+	// One who waits behind them is told so.
+	w.someone("late").queue(konductorv1.KindLease, b)
+	out, errOut, code := w.command(w.config, "why", "lease/b")
+	if code != 0 || !strings.Contains(out, "Waiting, in this order:\n  1. pod/p1 for ") || !strings.Contains(out, "\n  2. late for ") {
+		t.Errorf("the queue: exit code %d\n%s%s", code, out, errOut)
+	}
+	t.Logf("why lease/b:\n%s", out)
+	out, _, code = w.command(w.config, "why", "pod/p1", "-o", "json")
 	if code != 0 || !strings.Contains(out, `"never": true`) || !strings.Contains(out, `"reason": "Deadlock"`) {
 		t.Errorf("as JSON: exit code %d\n%s", code, out)
 	}
-	_, errOut, code := w.command(w.config, "why", "lease/none")
+	_, errOut, code = w.command(w.config, "why", "lease/none")
 	if want := "error: lease/none not found in namespace " + w.namespace + "\n"; code != 2 || errOut != want {
 		t.Errorf("of nothing: exit code %d, %q, want %q", code, errOut, want)
 	}
 	out, _, code = w.command(w.config, "graph")
-	if code != 0 || !strings.Contains(out, "deadlock: ") || !strings.Contains(out, "pod/p1  Starting") && !strings.Contains(out, "deadlocked") {
+	if code != 0 || !strings.Contains(out, "deadlock: pod/p1 waits for lease/b, held by pod/p2,") || !strings.Contains(out, ", deadlocked") {
 		t.Errorf("graph: exit code %d\n%s", code, out)
 	}
+	t.Logf("graph:\n%s", out)
 }
 
 func TestWhySaysWhatItMayNotSee(t *testing.T) {
