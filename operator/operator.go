@@ -31,6 +31,7 @@ import (
 	metricsserver "sigs.k8s.io/controller-runtime/pkg/metrics/server"
 
 	konductorv1 "github.com/LogicIQ/konductor/apis/v1"
+	"github.com/LogicIQ/konductor/apis/waits"
 	"github.com/LogicIQ/konductor/operator/controller"
 )
 
@@ -92,6 +93,7 @@ func Run(ctx context.Context, o Options) error {
 		controller.SetupGates(ctx, mgr, deps),
 		controller.SetupLeases(mgr, deps),
 		controller.SetupSemaphores(mgr, deps),
+		controller.SetupDeadlocks(mgr, deps, o.Namespaces),
 		mgr.AddHealthzCheck("ping", healthz.Ping),
 		mgr.AddReadyzCheck("caches", cachesSynced(mgr)),
 	); err != nil {
@@ -178,22 +180,20 @@ func cutArrival(obj any) (any, error) {
 	return &konductorv1.Arrival{ObjectMeta: origin(arrival.ObjectMeta), Spec: arrival.Spec}, nil
 }
 
-// cutPod leaves of a Pod its identity and whether it has finished.
+// cutPod leaves of a Pod its identity, whether it has finished, and what it asks koncli to do.
 func cutPod(obj any) (any, error) {
-	pod, ok := obj.(*corev1.Pod)
-	if !ok {
-		return obj, nil
+	if pod, ok := obj.(*corev1.Pod); ok {
+		return waits.CutPod(pod), nil
 	}
-	return &corev1.Pod{ObjectMeta: identity(pod.ObjectMeta), Status: corev1.PodStatus{Phase: pod.Status.Phase}}, nil
+	return obj, nil
 }
 
-// cutJob leaves of a Job its identity and its conditions.
+// cutJob leaves of a Job its identity, its conditions, and what its Pods ask koncli to do.
 func cutJob(obj any) (any, error) {
-	job, ok := obj.(*batchv1.Job)
-	if !ok {
-		return obj, nil
+	if job, ok := obj.(*batchv1.Job); ok {
+		return waits.CutJob(job), nil
 	}
-	return &batchv1.Job{ObjectMeta: identity(job.ObjectMeta), Status: batchv1.JobStatus{Conditions: job.Status.Conditions}}, nil
+	return obj, nil
 }
 
 // cutNamespace leaves of a Namespace its identity and its annotation for gates.
@@ -202,7 +202,7 @@ func cutNamespace(obj any) (any, error) {
 	if !ok {
 		return obj, nil
 	}
-	cut := &corev1.Namespace{ObjectMeta: identity(namespace.ObjectMeta)}
+	cut := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: namespace.Name, UID: namespace.UID, ResourceVersion: namespace.ResourceVersion}}
 	if allowed, ok := namespace.Annotations[konductorv1.AllowGatesAnnotation]; ok {
 		cut.Annotations = map[string]string{konductorv1.AllowGatesAnnotation: allowed}
 	}
@@ -211,14 +211,9 @@ func cutNamespace(obj any) (any, error) {
 
 // origin is the identity of an object, when it was created, and for whom.
 func origin(m metav1.ObjectMeta) metav1.ObjectMeta {
-	o := identity(m)
-	o.CreationTimestamp, o.OwnerReferences = m.CreationTimestamp, m.OwnerReferences
-	return o
-}
-
-func identity(m metav1.ObjectMeta) metav1.ObjectMeta {
 	return metav1.ObjectMeta{
 		Name: m.Name, Namespace: m.Namespace, UID: m.UID, ResourceVersion: m.ResourceVersion, DeletionTimestamp: m.DeletionTimestamp,
+		CreationTimestamp: m.CreationTimestamp, OwnerReferences: m.OwnerReferences,
 	}
 }
 

@@ -275,7 +275,7 @@ func TestGateNeverClosesAndOpensOnlyWhenAllIsMet(t *testing.T) {
 				all = all && fulfilled[i]
 			}
 			was := g.Status
-			d := rules.Gate(g, seen, nil, at(time.Second))
+			d := rules.Gate(g, seen, at(time.Second))
 			g.Status = d.Status
 			switch {
 			case was.Phase == konductorv1.GateOpen:
@@ -285,7 +285,7 @@ func TestGateNeverClosesAndOpensOnlyWhenAllIsMet(t *testing.T) {
 			case (d.Status.Phase == konductorv1.GateOpen) != all:
 				t.Fatalf("the gate is %s, and that all conditions are met is %t: %+v", d.Status.Phase, all, d.Status.ConditionStatuses)
 			}
-			if again := rules.Gate(g, seen, nil, at(time.Second)); again.Changed || len(again.Events) > 0 {
+			if again := rules.Gate(g, seen, at(time.Second)); again.Changed || len(again.Events) > 0 {
 				t.Fatalf("not at rest: %+v", again)
 			}
 		}

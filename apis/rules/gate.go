@@ -44,12 +44,12 @@ type GateDecision struct {
 	Delete bool
 }
 
-// Gate decides about g, given what was seen of the object of each of its conditions, in their order. cycle names the
-// gates that wait for each other in a circle with g, starting and ending with g; empty when there is none.
+// Gate decides about g, given what was seen of the object of each of its conditions, in their order.
 //
 // A gate opens when all conditions hold at the same time, and then stays open. It fails when one of them can't be met
-// as things stand, and waits again when that changes (a failed Job was replaced, say).
-func Gate(g *konductorv1.Gate, seen []Observed, cycle []string, now Now) GateDecision {
+// as things stand, and waits again when that changes (a failed Job was replaced, say). It isn't Ready while its condition
+// Deadlocked, which others set, says that gates alone wait for each other.
+func Gate(g *konductorv1.Gate, seen []Observed, now Now) GateDecision {
 	life := lifetime{
 		created: g.CreationTimestamp.Time, timeout: g.Spec.Timeout, ttl: g.Spec.TTL,
 		openedAt: g.Status.OpenedAt, endedAt: g.Status.EndedAt,
@@ -74,7 +74,7 @@ func Gate(g *konductorv1.Gate, seen []Observed, cycle []string, now Now) GateDec
 			d.Events = enterGatePhase(g, next, why, now)
 		}
 	}
-	d.Events = append(d.Events, setGateConditions(g, next, why, cycle, now)...)
+	setGateConditions(g, next, why, now)
 	d.Status = *next
 	d.Changed = !equality.Semantic.DeepEqual(g.Status, d.Status)
 
@@ -117,7 +117,7 @@ func judge(c *konductorv1.GateCondition, o Observed, before *konductorv1.GateCon
 	s = konductorv1.GateConditionStatus{Type: c.Type, Name: c.Name, Namespace: c.Namespace, State: want}
 	switch {
 	case o.Denied:
-		s.Message = fmt.Sprintf("namespace %s doesn't allow it: its annotation %s must name this gate's namespace", c.Namespace, konductorv1.AllowGatesAnnotation)
+		s.Message = DeniedMessage(c.Namespace)
 		return s, false
 	case !o.Found && before != nil && final(c.Type):
 		// What a Job, a Barrier or a Gate has reached it can't lose, so its deletion takes nothing back.
@@ -131,10 +131,7 @@ func judge(c *konductorv1.GateCondition, o Observed, before *konductorv1.GateCon
 	}
 	s.Message = object + " is " + o.Detail
 	if c.Type == konductorv1.GateOnSemaphore && want == konductorv1.StateAvailable {
-		needed := int32(1)
-		if c.Value != nil {
-			needed = *c.Value
-		}
+		needed := c.WantedPermits()
 		s.Met = o.Free >= needed
 		s.Message = fmt.Sprintf("%s has %d free permits, %d wanted", object, o.Free, needed)
 	} else {
@@ -144,6 +141,11 @@ func judge(c *konductorv1.GateCondition, o Observed, before *konductorv1.GateCon
 		s.UID = o.UID
 	}
 	return s, !s.Met && final(c.Type) && o.State != ""
+}
+
+// DeniedMessage is what a gate says of a condition that looks into a namespace which doesn't allow it.
+func DeniedMessage(namespace string) string {
+	return fmt.Sprintf("namespace %s doesn't allow it: its annotation %s must name this gate's namespace", namespace, konductorv1.AllowGatesAnnotation)
 }
 
 // final reports whether the states of that type are final: an object that is in another than the wanted one won't get
@@ -193,14 +195,11 @@ func enterGatePhase(g *konductorv1.Gate, next *konductorv1.GateStatus, why strin
 }
 
 // setGateConditions sets Ready and Open. why is ignored for a gate that was open already.
-func setGateConditions(g *konductorv1.Gate, next *konductorv1.GateStatus, why string, cycle []string, now Now) (events []Event) {
+func setGateConditions(g *konductorv1.Gate, next *konductorv1.GateStatus, why string, now Now) {
 	ready := condition(konductorv1.ConditionReady, true, konductorv1.ReasonAccepted, "the gate is in operation", g.Generation, now)
-	if len(cycle) > 0 && next.Phase == konductorv1.GateWaiting {
-		message := "these gates wait for each other and can never open: " + strings.Join(cycle, " -> ")
-		ready = condition(konductorv1.ConditionReady, false, konductorv1.ReasonCycle, message, g.Generation, now)
-		if c := meta.FindStatusCondition(g.Status.Conditions, konductorv1.ConditionReady); c == nil || c.Message != message {
-			events = []Event{{Warning: true, Reason: konductorv1.EventCycle, Message: message}}
-		}
+	deadlocked := meta.FindStatusCondition(next.Conditions, konductorv1.ConditionDeadlocked)
+	if deadlocked != nil && deadlocked.Reason == konductorv1.ReasonCycle && next.Phase == konductorv1.GateWaiting {
+		ready = condition(konductorv1.ConditionReady, false, konductorv1.ReasonCycle, deadlocked.Message, g.Generation, now)
 	}
 	meta.SetStatusCondition(&next.Conditions, ready)
 
@@ -217,7 +216,6 @@ func setGateConditions(g *konductorv1.Gate, next *konductorv1.GateStatus, why st
 	}[next.Phase]
 	open := next.Phase == konductorv1.GateOpen
 	meta.SetStatusCondition(&next.Conditions, condition(konductorv1.ConditionOpen, open, reason, why, g.Generation, now))
-	return events
 }
 
 // gateMessage says how the gate stands.

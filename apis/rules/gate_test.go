@@ -6,6 +6,9 @@ import (
 	"testing"
 	"time"
 
+	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
 	konductorv1 "github.com/LogicIQ/konductor/apis/v1"
 
 	"github.com/LogicIQ/konductor/apis/rules"
@@ -88,7 +91,7 @@ func TestGateJudgesEachTypeAndState(t *testing.T) {
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
-			d := rules.Gate(aGate(test.condition).build(), []rules.Observed{test.seen}, nil, at(0))
+			d := rules.Gate(aGate(test.condition).build(), []rules.Observed{test.seen}, at(0))
 			differ(t, "the verdict", test.want, verdict{d.Status.Phase, conditionLine(d.Status.Conditions, konductorv1.ConditionOpen)})
 		})
 	}
@@ -99,7 +102,7 @@ type gateMoment struct {
 	at     time.Duration
 	change func(*konductorv1.Gate) // by the user; raises metadata.generation
 	seen   []rules.Observed
-	cycle  []string
+	cycle  string // the message of a condition Deadlocked for that reason
 	want   gateStanding
 }
 
@@ -286,12 +289,12 @@ func TestGate(t *testing.T) {
 				Phase: "Waiting", Met: "0/1", Open: "Open=False Waiting: 0 of 1 conditions are met, not met: job/a is running", Rest: true,
 			}},
 		}},
-		"gates that wait for each other are reported once, and no longer when one lets go": {aGate(on("Gate", "b")), []gateMoment{
-			{seen: []rules.Observed{running()}, cycle: []string{"a", "b", "a"}, want: gateStanding{
+		"a gate isn't ready while it is known to wait for itself by way of other gates": {aGate(on("Gate", "b")), []gateMoment{
+			{seen: []rules.Observed{running()}, cycle: circle, want: gateStanding{
 				Phase: "Waiting", Met: "0/1", Open: "Open=False Waiting: 0 of 1 conditions are met, not met: gate/b is running",
-				Ready: "Ready=False Cycle: " + circle, Events: []string{"! Cycle: " + circle},
+				Ready: "Ready=False Cycle: " + circle,
 			}},
-			{at: time.Hour, seen: []rules.Observed{running()}, cycle: []string{"a", "b", "a"}, want: gateStanding{
+			{at: time.Hour, seen: []rules.Observed{running()}, cycle: circle, want: gateStanding{
 				Phase: "Waiting", Met: "0/1", Open: "Open=False Waiting: 0 of 1 conditions are met, not met: gate/b is running",
 				Ready: "Ready=False Cycle: " + circle, Rest: true,
 			}},
@@ -300,7 +303,7 @@ func TestGate(t *testing.T) {
 			}},
 		}},
 		"a circle that has timed out needs no report": {aGate(on("Gate", "b")).timeout(30 * time.Second), []gateMoment{
-			{at: time.Minute, seen: []rules.Observed{running()}, cycle: []string{"a", "b", "a"}, want: gateStanding{
+			{at: time.Minute, seen: []rules.Observed{running()}, cycle: circle, want: gateStanding{
 				Phase: "Timeout", Met: "0/1", Open: "Open=False Timeout: 0 of 1 conditions are met, not met: gate/b is running",
 				Events: []string{"! Timeout: the timeout of 30s passed: 0 of 1 conditions are met, not met: gate/b is running"},
 			}},
@@ -314,11 +317,16 @@ func TestGate(t *testing.T) {
 					m.change(g)
 					g.Generation++
 				}
-				d := rules.Gate(g, m.seen, m.cycle, at(m.at))
+				if meta.RemoveStatusCondition(&g.Status.Conditions, konductorv1.ConditionDeadlocked); m.cycle != "" {
+					meta.SetStatusCondition(&g.Status.Conditions, metav1.Condition{
+						Type: konductorv1.ConditionDeadlocked, Status: metav1.ConditionTrue, Reason: konductorv1.ReasonCycle, Message: m.cycle,
+					})
+				}
+				d := rules.Gate(g, m.seen, at(m.at))
 				differ(t, fmt.Sprintf("moment %d", i+1), m.want, gateStandingOf(d))
 				differ(t, "observedGeneration", g.Generation, d.Status.ObservedGeneration)
 				g.Status = d.Status
-				if again := rules.Gate(g, m.seen, m.cycle, at(m.at)); again.Changed || len(again.Events) > 0 {
+				if again := rules.Gate(g, m.seen, at(m.at)); again.Changed || len(again.Events) > 0 {
 					t.Errorf("moment %d: the gate is not at rest after its status was written: %v", i+1, again)
 				}
 			}
@@ -330,7 +338,7 @@ func TestGateTellsOfEachConditionInItsOrder(t *testing.T) {
 	elsewhere := on("Barrier", "c")
 	elsewhere.Namespace = "other"
 	g := aGate(on("Job", "a"), onFree("s", 2), elsewhere).build()
-	d := rules.Gate(g, []rules.Observed{is("Complete"), free(1), is("Open")}, nil, at(0))
+	d := rules.Gate(g, []rules.Observed{is("Complete"), free(1), is("Open")}, at(0))
 	differ(t, "conditionStatuses", []konductorv1.GateConditionStatus{
 		{Type: "Job", Name: "a", State: "Complete", Met: true, Message: "job/a is complete", UID: "first"},
 		{Type: "Semaphore", Name: "s", State: "Available", Message: "semaphore/s has 1 free permits, 2 wanted"},
@@ -340,8 +348,8 @@ func TestGateTellsOfEachConditionInItsOrder(t *testing.T) {
 
 func TestGateLeavesItsArgumentsAlone(t *testing.T) {
 	g := aGate(on("Job", "a"), on("Job", "b")).timeout(time.Minute).build()
-	g.Status = rules.Gate(g, []rules.Observed{is("Complete"), running()}, nil, at(0)).Status
+	g.Status = rules.Gate(g, []rules.Observed{is("Complete"), running()}, at(0)).Status
 	before := g.DeepCopy()
-	rules.Gate(g, []rules.Observed{is("Failed"), missing()}, []string{"a", "a"}, at(2*time.Minute))
+	rules.Gate(g, []rules.Observed{is("Failed"), missing()}, at(2*time.Minute))
 	differ(t, "the gate", before, g)
 }

@@ -66,7 +66,7 @@ type BarrierStatus struct {
 	// EndedAt is when the barrier failed or timed out.
 	// +optional
 	EndedAt *metav1.Time `json:"endedAt,omitempty"`
-	// Conditions are Ready and Open.
+	// Conditions are Ready and Open, and Deadlocked while the barrier is in a circle of waits.
 	// +optional
 	// +listType=map
 	// +listMapKey=type

@@ -41,20 +41,27 @@ const (
 	ConditionHeld = "Held"
 	// ConditionAvailable is True on a Semaphore that has a free permit.
 	ConditionAvailable = "Available"
+	// ConditionDeadlocked is True on an object by way of which some wait for each other in a circle, so that none of them
+	// goes on unless one gives up. It is absent otherwise.
+	ConditionDeadlocked = "Deadlocked"
 )
 
 // Reasons that appear in conditions. They are stable: scripts may compare them.
 const (
-	ReasonAccepted  = "Accepted"
-	ReasonWaiting   = "Waiting"
-	ReasonOpened    = "Opened"
-	ReasonFailed    = "Failed"
-	ReasonTimeout   = "Timeout"
-	ReasonCycle     = "Cycle"
-	ReasonHeld      = "Held"
-	ReasonAvailable = "Available"
-	ReasonFull      = "Full"
-	ReasonPaused    = "Paused"
+	ReasonAccepted = "Accepted"
+	ReasonWaiting  = "Waiting"
+	ReasonOpened   = "Opened"
+	ReasonFailed   = "Failed"
+	ReasonTimeout  = "Timeout"
+	// ReasonCycle is that of a Deadlocked condition when gates alone make the circle: no process can break it, only a
+	// change of the gates. Such a gate isn't Ready either.
+	ReasonCycle = "Cycle"
+	// ReasonHoldAndWait is that of a Deadlocked condition when processes make the circle.
+	ReasonHoldAndWait = "HoldAndWait"
+	ReasonHeld        = "Held"
+	ReasonAvailable   = "Available"
+	ReasonFull        = "Full"
+	ReasonPaused      = "Paused"
 )
 
 // Reasons of the Events that the operator records. They are stable.
@@ -63,7 +70,6 @@ const (
 	EventFailed   = "Failed"
 	EventTimeout  = "Timeout"
 	EventResumed  = "Resumed"
-	EventCycle    = "Cycle"
 	EventGranted  = "Granted"
 	EventReleased = "Released"
 	EventExpired  = "Expired"
@@ -71,6 +77,10 @@ const (
 	EventRefused  = "Refused"
 	EventBroken   = "Broken"
 	EventTTL      = "TTLReached"
+	// EventDeadlocked is recorded on everything in a circle of waits: barriers, gates, leases, semaphores, Jobs and Pods.
+	EventDeadlocked = "Deadlocked"
+	// EventDeadlockGone is recorded on a barrier, gate, lease or semaphore that isn't in a circle any more.
+	EventDeadlockGone = "DeadlockGone"
 )
 
 // BoundObject is the object whose life bounds a hold: when it has finished or is gone, the hold ends.
@@ -91,6 +101,14 @@ type BoundObject struct {
 
 // KindPod is the kind of object that a Claim or an Arrival can be bound to.
 const KindPod = "Pod"
+
+// WaitsForAnnotation on a Pod, or on the template of a Job's, names what its program waits for, and ArrivesAtAnnotation the
+// barriers that it will arrive at, as KIND/NAME separated by commas: gate/ready, barrier/loaded. They are for people who
+// ask why something doesn't go on. Programs that call koncli need neither, since that is read off their commands.
+const (
+	WaitsForAnnotation  = "konductor.io/waits-for"
+	ArrivesAtAnnotation = "konductor.io/arrives-at"
+)
 
 // AllowGatesAnnotation on a Namespace names the namespaces, separated by commas, whose Gates may look at objects in
 // it; "*" means all. Without it only Gates of the namespace itself may.

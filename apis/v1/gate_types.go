@@ -138,7 +138,7 @@ type GateStatus struct {
 	// EndedAt is when the gate failed or timed out.
 	// +optional
 	EndedAt *metav1.Time `json:"endedAt,omitempty"`
-	// Conditions are Ready and Open.
+	// Conditions are Ready and Open, and Deadlocked while the gate is in a circle of waits.
 	// +optional
 	// +listType=map
 	// +listMapKey=type
@@ -187,4 +187,12 @@ func (c *GateCondition) WantedState() GateState {
 	default:
 		return StateAvailable
 	}
+}
+
+// WantedPermits returns how many permits of a Semaphore the condition wants to be free.
+func (c *GateCondition) WantedPermits() int32 {
+	if c.Value == nil {
+		return 1
+	}
+	return *c.Value
 }

@@ -63,7 +63,7 @@ type LeaseStatus struct {
 	// Waiting is how many Claims wait for the lease. It may lag by up to 100 ms.
 	// +optional
 	Waiting int32 `json:"waiting"`
-	// Conditions are Ready and Held.
+	// Conditions are Ready and Held, and Deadlocked while the lease is in a circle of waits.
 	// +optional
 	// +listType=map
 	// +listMapKey=type

@@ -103,7 +103,7 @@ type SemaphoreStatus struct {
 	// Head is the claim that is first in the queue while it asks for more permits than are free.
 	// +optional
 	Head *QueueHead `json:"head,omitempty"`
-	// Conditions are Ready and Available.
+	// Conditions are Ready and Available, and Deadlocked while the semaphore is in a circle of waits.
 	// +optional
 	// +listType=map
 	// +listMapKey=type

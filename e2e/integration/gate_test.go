@@ -224,13 +224,22 @@ func TestGatesThatWaitForEachOtherAreReported(t *testing.T) {
 		ready := meta.FindStatusCondition(g.Status.Conditions, konductorv1.ConditionReady)
 		return ready != nil && ready.Status == metav1.ConditionFalse && ready.Reason == konductorv1.ReasonCycle && ready.Message == circle
 	})
-	w.awaitEvent("Gate", "a", konductorv1.EventCycle, "a -> b -> c -> a")
+	w.awaitEvent("Gate", "a", konductorv1.EventDeadlocked, "a -> b -> c -> a")
+	is(w, "c", "deadlocked", func(g *konductorv1.Gate) bool {
+		d := meta.FindStatusCondition(g.Status.Conditions, konductorv1.ConditionDeadlocked)
+		return d != nil && d.Reason == konductorv1.ReasonCycle && strings.HasSuffix(d.Message, "c -> a -> b -> c")
+	})
+	if c := meta.FindStatusCondition(get[*konductorv1.Gate](w, "bystander").Status.Conditions, konductorv1.ConditionDeadlocked); c != nil {
+		t.Errorf("a gate that only waits for the circle is called deadlocked: %s", c.Message)
+	}
 
 	// Broken by hand, the circle is forgotten.
 	w.patchSpec(&konductorv1.Gate{ObjectMeta: metav1.ObjectMeta{Name: "b"}}, `{"conditions":[{"type":"Lease","name":"db"}]}`)
 	is(w, "a", "out of the circle", func(g *konductorv1.Gate) bool {
-		return meta.IsStatusConditionTrue(g.Status.Conditions, konductorv1.ConditionReady)
+		return meta.IsStatusConditionTrue(g.Status.Conditions, konductorv1.ConditionReady) &&
+			meta.FindStatusCondition(g.Status.Conditions, konductorv1.ConditionDeadlocked) == nil
 	})
+	w.awaitEvent("Gate", "a", konductorv1.EventDeadlockGone, "any more")
 	w.lease("db")
 	for _, name := range []string{"b", "a", "c", "bystander"} {
 		waitGate(w, name).must()

@@ -59,6 +59,14 @@ func givenEveryState(w *world) {
 	w.someone("small").queue(konductorv1.KindSemaphore, full)
 	w.someone("patient").queue(konductorv1.KindSemaphore, paused)
 	w.someone("one").acquire(konductorv1.KindSemaphore, roomy.Name, konductor.Detached(), konductor.WithTTL(time.Hour))
+	// Two wait for each other, and the leases say so.
+	left, right := w.lease("left"), w.lease("right")
+	leftPod, rightPod := w.in(w.pod("left")), w.in(w.pod("right"))
+	leftPod.acquire(konductorv1.KindLease, left.Name)
+	rightPod.acquire(konductorv1.KindLease, right.Name)
+	leftPod.queue(konductorv1.KindLease, right)
+	rightPod.queue(konductorv1.KindLease, left)
+	isDeadlocked(w, left.Name, "pod/right waits for lease/left")
 	// A claim that was refused stays for a while.
 	w.manual("metadata: {name: too-large}\nspec: {target: {kind: Semaphore, name: roomy}, holder: x, permits: 6}")
 	isClaim(w, "too-large", konductorv1.ClaimRefused)

@@ -61,11 +61,7 @@ func (r *gates) Reconcile(ctx context.Context, req reconcile.Request) (reconcile
 	if err != nil {
 		return reconcile.Result{}, err
 	}
-	cycle, err := r.cycle(ctx, gate)
-	if err != nil {
-		return reconcile.Result{}, err
-	}
-	d := rules.Gate(gate, seen, cycle, r.Clock.Now())
+	d := rules.Gate(gate, seen, r.Clock.Now())
 	if d.Delete {
 		r.Recorder.Event(gate, corev1.EventTypeNormal, konductorv1.EventTTL, "the gate has reached its ttl and is deleted")
 		return reconcile.Result{}, deleteExactly(ctx, r.Client, gate)
@@ -228,43 +224,6 @@ func (r *gates) allowed(ctx context.Context, from, to string) (bool, error) {
 		}
 	}
 	return false, nil
-}
-
-// cycle returns the gates that wait for each other in a circle with gate, starting and ending with it.
-func (r *gates) cycle(ctx context.Context, gate *konductorv1.Gate) ([]string, error) {
-	start := client.ObjectKeyFromObject(gate)
-	visited := map[types.NamespacedName]bool{}
-	var search func(g *konductorv1.Gate, path []string) ([]string, error)
-	search = func(g *konductorv1.Gate, path []string) ([]string, error) {
-		if g.Status.Phase == konductorv1.GateOpen {
-			return nil, nil
-		}
-		for i := range g.Spec.Conditions {
-			c := &g.Spec.Conditions[i]
-			if c.Type != konductorv1.GateOnGate {
-				continue
-			}
-			key := types.NamespacedName{Namespace: objectNamespace(g, c), Name: c.Name}
-			if key == start {
-				return append(path, start.Name), nil
-			}
-			if visited[key] {
-				continue
-			}
-			visited[key] = true
-			next := &konductorv1.Gate{}
-			if err := r.Client.Get(ctx, key, next); apierrors.IsNotFound(err) {
-				continue
-			} else if err != nil {
-				return nil, err
-			}
-			if found, err := search(next, append(path, key.Name)); err != nil || found != nil {
-				return found, err
-			}
-		}
-		return nil, nil
-	}
-	return search(gate, []string{start.Name})
 }
 
 // objectNamespace returns the namespace of the object that a gate's condition names.
