@@ -87,10 +87,13 @@ func (r *Report) Print(w io.Writer) {
 	fmt.Fprintf(w, "seed %d: %d operations, %d grants, %d updates under a lease, %d revisions read\n", r.Seed, total, r.Grants, r.Updates, r.Revisions)
 	fmt.Fprintf(w, "%d starts of operators, %d with a clock an hour off; quiet %s after %s of faults\n",
 		r.Starts, r.Skewed, r.QuietIn.Round(10*time.Millisecond), r.Lasted)
-	for name, counts := range map[string]map[string]int{"operations": r.Operations, "faults": r.Faults, "connections": r.Connection} {
-		fmt.Fprintf(w, "%s:\n", name)
-		for _, key := range slices.Sorted(maps.Keys(counts)) {
-			fmt.Fprintf(w, "  %6d  %s\n", counts[key], key)
+	for _, part := range []struct {
+		name   string
+		counts map[string]int
+	}{{"operations", r.Operations}, {"faults", r.Faults}, {"connections", r.Connection}} {
+		fmt.Fprintf(w, "%s:\n", part.name)
+		for _, key := range slices.Sorted(maps.Keys(part.counts)) {
+			fmt.Fprintf(w, "  %6d  %s\n", part.counts[key], key)
 		}
 	}
 	for _, v := range r.Violations {
