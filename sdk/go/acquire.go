@@ -41,16 +41,11 @@ func (t target) claimTarget() konductorv1.ClaimTarget {
 // findTarget waits until the Lease or Semaphore exists.
 func (c *Client) findTarget(ctx context.Context, kind, name string, o options) (target, error) {
 	t := target{kind: kind, name: name}
-	if kind == konductorv1.KindLease {
-		return t, waitFor(ctx, c, c.objects.leases, kind, name, o, func(l *konductorv1.Lease) (bool, string, error) {
-			t.object, t.ttl = l, l.Spec.TTL
-			return true, "", nil
-		})
-	}
-	return t, waitFor(ctx, c, c.objects.semaphores, kind, name, o, func(s *konductorv1.Semaphore) (bool, string, error) {
-		t.object, t.ttl = s, s.Spec.TTL
+	err := waitFor(ctx, c, c.objects.targets[kind], kind, name, o, func(obj *targetObject) (bool, string, error) {
+		t.object, t.ttl = obj, obj.Spec.TTL
 		return true, "", nil
 	})
+	return t, err
 }
 
 // AcquireLease waits until it holds the lease. Options: WithHolder, WithTTL, WithPriority, WithTimeout (0: a *BusyError
@@ -138,7 +133,7 @@ func (c *Client) acquireTurn(ctx, bounded context.Context, kind, name, holder st
 			}
 			return nil, c.endedOr(bounded, o, t.ref(), "", err)
 		}
-		follower := newFollower(c, c.objects.claims, claim.Name, claim.ResourceVersion)
+		follower := newFollower(c, c.objects.claims.reader, claim.Name, claim.ResourceVersion)
 		granted, err := c.awaitGrant(bounded, t, claim, follower, o)
 		if err == nil {
 			hold := c.newHold(ctx, t, granted, sent, o)
@@ -348,14 +343,14 @@ func differentTerms(before, wanted *konductorv1.Claim, ttlGiven bool) string {
 
 // awaitGone waits until the claim that was deleted is gone.
 func (c *Client) awaitGone(ctx context.Context, claim *konductorv1.Claim) error {
-	err := follow(ctx, c, c.objects.claims, claim.Name, func(now *konductorv1.Claim) (bool, error) {
+	err := follow(ctx, c, c.objects.claims.reader, claim.Name, func(now *konductorv1.Claim) (bool, error) {
 		return now == nil || now.UID != claim.UID, nil
 	})
 	return c.explain(err, "get,list,watch", plural(konductorv1.KindClaim), claim.Name)
 }
 
 // claimFollower follows one claim.
-type claimFollower = follower[*konductorv1.Claim, *konductorv1.ClaimList]
+type claimFollower = follower[*konductorv1.Claim]
 
 // awaitGrant waits for the operator's answer to the claim.
 func (c *Client) awaitGrant(ctx context.Context, t target, claim *konductorv1.Claim, follower *claimFollower, o options) (*konductorv1.Claim, error) {

@@ -66,7 +66,7 @@ func (c *Client) arrive(ctx context.Context, name string, o options, opts []Opti
 	remaining := o
 	remaining.hasTimeout = o.lookOnce() // the limit in time is in ctx already
 	var barrier *konductorv1.Barrier
-	err := waitFor(ctx, c, c.objects.barriers, konductorv1.KindBarrier, name, remaining, func(b *konductorv1.Barrier) (bool, string, error) {
+	err := waitFor(ctx, c, c.objects.barriers.reader, konductorv1.KindBarrier, name, remaining, func(b *konductorv1.Barrier) (bool, string, error) {
 		barrier = b
 		return true, "", nil
 	})
@@ -114,7 +114,7 @@ func (c *Client) sameArrival(ctx context.Context, arrival *konductorv1.Arrival) 
 func (c *Client) WaitBarrier(ctx context.Context, name string, opts ...Option) error {
 	watchdog := c.watchOperator(ref(konductorv1.KindBarrier, name))
 	defer watchdog.stop()
-	return waitFor(ctx, c, c.objects.barriers, konductorv1.KindBarrier, name, collect(opts), func(b *konductorv1.Barrier) (bool, string, error) {
+	return waitFor(ctx, c, c.objects.barriers.reader, konductorv1.KindBarrier, name, collect(opts), func(b *konductorv1.Barrier) (bool, string, error) {
 		watchdog.see(b.Status.ObservedGeneration > 0)
 		phase := b.Status.Phase
 		return openOr(konductorv1.KindBarrier, name, phase == konductorv1.BarrierOpen,

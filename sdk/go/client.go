@@ -42,6 +42,9 @@ type objects struct {
 	leases     resource[*konductorv1.Lease, *konductorv1.LeaseList]
 	semaphores resource[*konductorv1.Semaphore, *konductorv1.SemaphoreList]
 	claims     resource[*konductorv1.Claim, *konductorv1.ClaimList]
+
+	// targets are leases and semaphores, by their kind, for those who acquire.
+	targets map[string]reader[*targetObject]
 }
 
 // ClientOption changes how a Client is made.
@@ -143,6 +146,9 @@ func (c *Client) connect(config *rest.Config) error {
 			func() *konductorv1.Semaphore { return &konductorv1.Semaphore{} }, func() *konductorv1.SemaphoreList { return &konductorv1.SemaphoreList{} }),
 		claims: newResource(at, "claims",
 			func() *konductorv1.Claim { return &konductorv1.Claim{} }, func() *konductorv1.ClaimList { return &konductorv1.ClaimList{} }),
+		targets: map[string]reader[*targetObject]{
+			konductorv1.KindLease: newTargetReader(at, "leases"), konductorv1.KindSemaphore: newTargetReader(at, "semaphores"),
+		},
 	}
 	return nil
 }

@@ -47,7 +47,7 @@ func (c *Client) DeleteGate(ctx context.Context, name string, opts ...Option) er
 func (c *Client) WaitGate(ctx context.Context, name string, opts ...Option) error {
 	watchdog := c.watchOperator(ref(konductorv1.KindGate, name))
 	defer watchdog.stop()
-	return waitFor(ctx, c, c.objects.gates, konductorv1.KindGate, name, collect(opts), func(g *konductorv1.Gate) (bool, string, error) {
+	return waitFor(ctx, c, c.objects.gates.reader, konductorv1.KindGate, name, collect(opts), func(g *konductorv1.Gate) (bool, string, error) {
 		watchdog.see(g.Status.ObservedGeneration > 0)
 		phase := g.Status.Phase
 		return openOr(konductorv1.KindGate, name, phase == konductorv1.GateOpen,

@@ -11,22 +11,9 @@ import (
 	"k8s.io/apimachinery/pkg/watch"
 	"k8s.io/client-go/gentype"
 	"k8s.io/client-go/rest"
+
+	konductorv1 "github.com/LogicIQ/konductor/apis/v1"
 )
-
-// resource reads and writes objects of one kind.
-type resource[T runtime.Object, L runtime.Object] interface {
-	Create(ctx context.Context, obj T, opts metav1.CreateOptions) (T, error)
-	Delete(ctx context.Context, name string, opts metav1.DeleteOptions) error
-	watched[T, L]
-	patcher[T]
-}
-
-// watched is what follow needs of a resource.
-type watched[T runtime.Object, L runtime.Object] interface {
-	Get(ctx context.Context, name string, opts metav1.GetOptions) (T, error)
-	List(ctx context.Context, opts metav1.ListOptions) (L, error)
-	Changes(ctx context.Context, opts metav1.ListOptions) (*changes[T], error)
-}
 
 // place is where the objects of a Client are.
 type place struct {
@@ -41,22 +28,55 @@ type namedObject interface {
 	metav1.Object
 }
 
-type kindResource[T namedObject, L runtime.Object] struct {
+// resource reads and writes objects of one kind.
+type resource[T namedObject, L runtime.Object] struct {
 	*gentype.ClientWithList[T, L]
+	reader[T]
+}
+
+func newResource[T namedObject, L runtime.Object](at place, name string, empty func() T, emptyList func() L) resource[T, L] {
+	return resource[T, L]{
+		gentype.NewClientWithList(name, at.client, at.codec, at.namespace, empty, emptyList),
+		reader[T]{at, name, empty},
+	}
+}
+
+// reader reads objects of one kind, or the part of them that T has, for those who wait. Whatever it reads it decodes
+// straight into T: client-go, which doesn't know what will come, takes four times as long. Where a thousand wait for one
+// barrier, that would be most of the time until the last of them goes on, and a busy semaphore names its holders to each
+// who only asks for its ttl.
+type reader[T any] struct {
 	place
 	name  string
 	empty func() T
 }
 
-func newResource[T namedObject, L runtime.Object](at place, name string, empty func() T, emptyList func() L) resource[T, L] {
-	return &kindResource[T, L]{gentype.NewClientWithList(name, at.client, at.codec, at.namespace, empty, emptyList), at, name, empty}
+// get returns the object of that name.
+func (r *reader[T]) get(ctx context.Context, name string) (obj T, err error) {
+	raw, err := r.client.Get().Namespace(r.namespace).Resource(r.name).Name(name).Do(ctx).Raw()
+	if err != nil {
+		return obj, err
+	}
+	obj = r.empty()
+	return obj, json.Unmarshal(raw, obj)
 }
 
-// Changes opens a watch. It ends with ctx, or when it is closed.
-//
-// client-go's own takes four times as long to decode an event, since it doesn't know what will come. Where a thousand wait
-// for one barrier, that is most of the time until the last of them goes on.
-func (r *kindResource[T, L]) Changes(ctx context.Context, opts metav1.ListOptions) (*changes[T], error) {
+// list returns the objects that opts selects, and the revision to watch from.
+func (r *reader[T]) list(ctx context.Context, opts metav1.ListOptions) (objects []T, revision string, err error) {
+	raw, err := r.client.Get().Namespace(r.namespace).Resource(r.name).VersionedParams(&opts, r.codec).Do(ctx).Raw()
+	if err != nil {
+		return nil, "", err
+	}
+	var list struct {
+		metav1.ListMeta `json:"metadata"`
+		Items           []T `json:"items"`
+	}
+	err = json.Unmarshal(raw, &list)
+	return list.Items, list.ResourceVersion, err
+}
+
+// watch opens a watch. It ends with ctx, or when it is closed.
+func (r *reader[T]) watch(ctx context.Context, opts metav1.ListOptions) (*changes[T], error) {
 	opts.Watch = true
 	body, err := r.client.Get().Namespace(r.namespace).Resource(r.name).VersionedParams(&opts, r.codec).Stream(ctx)
 	if err != nil {
@@ -72,8 +92,11 @@ type changes[T any] struct {
 	empty  func() T
 }
 
-// next waits for the next event. It returns the API server's error if the event is one, and io.EOF or what broke the
-// connection when the watch has ended.
+// endOfWatch says that a watch has ended without the API server's having said why.
+type endOfWatch struct{ error }
+
+// next waits for the next event. It returns the API server's error if the event is one, and an endOfWatch when the watch
+// has ended.
 func (c *changes[T]) next() (kind watch.EventType, obj T, err error) {
 	var e struct {
 		Type   watch.EventType `json:"type"`
@@ -96,7 +119,16 @@ func (c *changes[T]) next() (kind watch.EventType, obj T, err error) {
 	return e.Type, obj, nil
 }
 
-// endOfWatch says that a watch has ended without the API server's having said why.
-type endOfWatch struct{ error }
-
 func (c *changes[T]) close() { _ = c.body.Close() }
+
+// targetObject is what those who acquire need to know of a Lease or Semaphore.
+type targetObject struct {
+	metav1.ObjectMeta `json:"metadata"`
+	Spec              struct {
+		TTL *konductorv1.Duration `json:"ttl"`
+	} `json:"spec"`
+}
+
+func newTargetReader(at place, name string) reader[*targetObject] {
+	return reader[*targetObject]{at, name, func() *targetObject { return &targetObject{} }}
+}

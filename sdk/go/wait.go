@@ -9,10 +9,8 @@ import (
 	"time"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
-	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/fields"
-	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/watch"
 )
@@ -140,21 +138,21 @@ func (c *Client) retry(ctx context.Context, request func() error) error {
 	}
 }
 
-// object is what can be followed: a pointer to one of the API types.
+// object is what can be followed: a pointer to one of the API types, or to a part of one.
 type object interface {
-	namedObject
+	metav1.Object
 	comparable
 }
 
 // follow shows see the object of that name as it is, and then each change to it, until see is done. It is shown nil
 // when the object doesn't exist. The state it begins with is a consistent read and no change after that is missed,
 // though several quick ones may be shown as one.
-func follow[T object, L runtime.Object](ctx context.Context, c *Client, r watched[T, L], name string, see func(T) (done bool, err error)) error {
+func follow[T object](ctx context.Context, c *Client, r reader[T], name string, see func(T) (done bool, err error)) error {
 	return followFrom(ctx, c, r, name, "", see)
 }
 
 // followFrom does the same from a revision on whose state the caller knows already.
-func followFrom[T object, L runtime.Object](ctx context.Context, c *Client, r watched[T, L], name, revision string, see func(T) (done bool, err error)) error {
+func followFrom[T object](ctx context.Context, c *Client, r reader[T], name, revision string, see func(T) (done bool, err error)) error {
 	f := newFollower(c, r, name, revision)
 	defer f.stop()
 	return f.follow(ctx, see)
@@ -162,9 +160,9 @@ func followFrom[T object, L runtime.Object](ctx context.Context, c *Client, r wa
 
 // follower follows one object. What it has seen it doesn't look at again, and a watch that is open stays so when it goes
 // on to be followed by somebody else.
-type follower[T object, L runtime.Object] struct {
+type follower[T object] struct {
 	client   *Client
-	resource watched[T, L]
+	resource reader[T]
 	name     string
 	options  metav1.ListOptions
 	see      func(T) (bool, error)
@@ -176,14 +174,14 @@ type follower[T object, L runtime.Object] struct {
 	cancel context.CancelFunc // of the request behind it
 }
 
-func newFollower[T object, L runtime.Object](c *Client, r watched[T, L], name, revision string) *follower[T, L] {
-	f := &follower[T, L]{client: c, resource: r, name: name, revision: revision}
+func newFollower[T object](c *Client, r reader[T], name, revision string) *follower[T] {
+	f := &follower[T]{client: c, resource: r, name: name, revision: revision}
 	f.options.FieldSelector = fields.OneTermEqualSelector("metadata.name", name).String()
 	return f
 }
 
 // follow shows see the object until see is done.
-func (f *follower[T, L]) follow(ctx context.Context, see func(T) (done bool, err error)) error {
+func (f *follower[T]) follow(ctx context.Context, see func(T) (done bool, err error)) error {
 	if f.name == "" {
 		return errNoName
 	}
@@ -211,7 +209,7 @@ func (f *follower[T, L]) follow(ctx context.Context, see func(T) (done bool, err
 }
 
 // stop ends the watch, if one is open.
-func (f *follower[T, L]) stop() {
+func (f *follower[T]) stop() {
 	if f.open != nil {
 		f.cancel()
 		f.open.close()
@@ -220,7 +218,7 @@ func (f *follower[T, L]) stop() {
 }
 
 // once looks, unless it can go on from where it was, and watches until the connection ends.
-func (f *follower[T, L]) once(ctx context.Context) (done bool, err error) {
+func (f *follower[T]) once(ctx context.Context) (done bool, err error) {
 	if f.revision == "" {
 		if done, err = f.look(ctx); done || err != nil {
 			return done, err
@@ -248,12 +246,12 @@ func (f *follower[T, L]) once(ctx context.Context) (done bool, err error) {
 }
 
 // watch opens a watch, which then doesn't end with ctx but when it is stopped.
-func (f *follower[T, L]) watch(ctx context.Context) error {
+func (f *follower[T]) watch(ctx context.Context) error {
 	opts := f.options
 	opts.ResourceVersion, opts.AllowWatchBookmarks = f.revision, true
 	request, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	stop := context.AfterFunc(ctx, cancel)
-	w, err := f.resource.Changes(request, opts)
+	w, err := f.resource.watch(request, opts)
 	stop()
 	if err != nil {
 		cancel()
@@ -270,11 +268,11 @@ func (f *follower[T, L]) watch(ctx context.Context) error {
 // look reads the object. A get is answered from what is stored; a list has to wait until the API server's cache has caught
 // up with the last write to anything at all, which takes up to 100 ms. So it is listed only for the revision to watch
 // from, when the object doesn't exist or was last written too long ago.
-func (f *follower[T, L]) look(ctx context.Context) (done bool, err error) {
+func (f *follower[T]) look(ctx context.Context) (done bool, err error) {
 	if f.old {
 		return f.list(ctx)
 	}
-	obj, err := f.resource.Get(ctx, f.name, metav1.GetOptions{})
+	obj, err := f.resource.get(ctx, f.name)
 	if apierrors.IsNotFound(err) {
 		return f.list(ctx)
 	}
@@ -289,32 +287,24 @@ func (f *follower[T, L]) look(ctx context.Context) (done bool, err error) {
 	return false, nil
 }
 
-func (f *follower[T, L]) list(ctx context.Context) (done bool, err error) {
-	list, err := f.resource.List(ctx, f.options)
+func (f *follower[T]) list(ctx context.Context) (done bool, err error) {
+	objects, revision, err := f.resource.list(ctx, f.options)
 	if err != nil {
 		return false, err
 	}
 	f.backoff.succeeded(f.client)
-	access, err := meta.ListAccessor(list)
-	if err != nil {
-		return false, err
-	}
-	items, err := meta.ExtractList(list)
-	if err != nil {
-		return false, err
-	}
 	var obj T
-	if len(items) > 0 {
-		obj, _ = items[0].(T)
+	if len(objects) > 0 {
+		obj = objects[0]
 	}
 	if done, err = f.see(obj); done || err != nil {
 		return true, err
 	}
-	f.revision, f.old = access.GetResourceVersion(), false
+	f.revision, f.old = revision, false
 	return false, nil
 }
 
-func (f *follower[T, L]) event(kind watch.EventType, obj T, err error) (done bool, _ error) {
+func (f *follower[T]) event(kind watch.EventType, obj T, err error) (done bool, _ error) {
 	if err != nil {
 		// Whatever it is, a new list puts us right.
 		f.revision, f.old = "", true
@@ -341,7 +331,7 @@ func expired(err error) bool {
 
 // waitFor follows an object until settled says that the wait is over. It is what all waits of the package have in
 // common: the timeout, objects that don't exist yet, and objects that are deleted.
-func waitFor[T object, L runtime.Object](ctx context.Context, c *Client, r watched[T, L], kind, name string, o options, settled func(T) (done bool, status string, err error)) error {
+func waitFor[T object](ctx context.Context, c *Client, r reader[T], kind, name string, o options, settled func(T) (done bool, status string, err error)) error {
 	ctx, cancel := o.bounded(ctx)
 	defer cancel()
 	var none T

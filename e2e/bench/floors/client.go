@@ -8,7 +8,9 @@ import (
 	"io"
 	"net/http"
 	"net/url"
+	"time"
 
+	"k8s.io/apimachinery/pkg/util/wait"
 	"k8s.io/client-go/rest"
 )
 
@@ -86,6 +88,19 @@ func (c *client) send(ctx context.Context, method, url, contentType string, body
 	}
 	if resp.StatusCode >= http.StatusMultipleChoices {
 		return fmt.Errorf("%s %s: %s: %s", method, url, resp.Status, answer)
+	}
+	return nil
+}
+
+// served waits until the API server serves the claims: a resource type that was just established may still be refused.
+func (c *client) served(ctx context.Context) error {
+	var last error
+	err := wait.PollUntilContextTimeout(ctx, 50*time.Millisecond, time.Minute, true, func(ctx context.Context) (bool, error) {
+		last = c.send(ctx, http.MethodGet, c.url+"?limit=1", "application/json", nil)
+		return last == nil, nil
+	})
+	if err != nil {
+		return fmt.Errorf("%w: %w", err, last)
 	}
 	return nil
 }

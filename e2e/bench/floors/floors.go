@@ -50,6 +50,9 @@ func New(ctx context.Context, s *scene.Scene) (*Floors, error) {
 	if f.answerer, err = newClient(scene.OwnConnection(s.Config()), namespace); err != nil {
 		return nil, err
 	}
+	if err := f.requester.served(ctx); err != nil {
+		return nil, err
+	}
 	return f, f.requester.watch(ctx, "", f.seen)
 }
 

@@ -8,6 +8,7 @@ import (
 
 	clientv3 "go.etcd.io/etcd/client/v3"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	konductorv1 "github.com/LogicIQ/konductor/apis/v1"
@@ -67,7 +68,7 @@ func megabytes(bytes int) float64 { return float64(bytes) / 1e6 }
 func (r *Run) crowd(ctx context.Context, namespace string) error {
 	semaphores := min(spread, r.Many)
 	for i := range semaphores {
-		if _, err := r.semaphore(ctx, namespace, fmt.Sprintf("crowd-%d", i), int32(max(r.Many/semaphores/10, 1))); err != nil {
+		if _, err := r.semaphore(ctx, namespace, fmt.Sprintf("crowd-%d", i), 0); err != nil {
 			return err
 		}
 	}
@@ -84,9 +85,9 @@ func (r *Run) crowd(ctx context.Context, namespace string) error {
 	if err != nil {
 		return err
 	}
+	// Grants must be acknowledged within 15 s, so that they come when all claims are there.
 	for i := range semaphores {
-		target := konductorv1.ClaimTarget{Kind: konductorv1.KindSemaphore, Name: fmt.Sprintf("crowd-%d", i)}
-		if err := r.acknowledge(ctx, namespace, target); err != nil {
+		if err := r.open(ctx, types.NamespacedName{Namespace: namespace, Name: fmt.Sprintf("crowd-%d", i)}, max(r.Many/semaphores/10, 1)); err != nil {
 			return err
 		}
 	}
@@ -101,6 +102,19 @@ func (r *Run) crowd(ctx context.Context, namespace string) error {
 	return scene.AwaitAll(ctx, r.Scene, &konductorv1.BarrierList{}, namespace, r.Many, func(b *konductorv1.Barrier) bool {
 		return b.Status.ObservedGeneration > 0
 	})
+}
+
+// open gives a paused semaphore permits, for all of which claims wait, and acknowledges the grants.
+func (r *Run) open(ctx context.Context, key types.NamespacedName, permits int) error {
+	semaphore := &konductorv1.Semaphore{ObjectMeta: metav1.ObjectMeta{Namespace: key.Namespace, Name: key.Name}}
+	patch := client.RawPatch(types.MergePatchType, fmt.Appendf(nil, `{"spec":{"permits":%d}}`, permits))
+	if err := r.Objects.Patch(ctx, semaphore, patch); err != nil {
+		return err
+	}
+	if err := r.AwaitSemaphore(ctx, key, func(s *konductorv1.Semaphore) bool { return int(s.Status.InUse) == permits }); err != nil {
+		return err
+	}
+	return r.acknowledge(ctx, key.Namespace, konductorv1.ClaimTarget{Kind: konductorv1.KindSemaphore, Name: key.Name})
 }
 
 // Rest counts what is written while nothing happens, with two replicas as the chart runs and objects in every state in
