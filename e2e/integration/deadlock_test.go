@@ -216,7 +216,7 @@ func TestWhyTellsAPersonTheRootCause(t *testing.T) {
 		t.Errorf("of nothing: exit code %d, %q, want %q", code, errOut, want)
 	}
 	out, _, code = w.command(w.config, "graph")
-	if code != 0 || !strings.Contains(out, "deadlock: pod/p1 waits for lease/b, held by pod/p2,") || !strings.Contains(out, ", deadlocked") {
+	if code != 0 || !strings.Contains(out, "deadlock: pod/p2 waits for lease/a, held by pod/p1,") || !strings.Contains(out, ", deadlocked") {
 		t.Errorf("graph: exit code %d\n%s", code, out)
 	}
 	t.Logf("graph:\n%s", out)
