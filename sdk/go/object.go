@@ -7,7 +7,6 @@ import (
 	"time"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/types"
 
 	konductorv1 "github.com/LogicIQ/konductor/apis/v1"
 )
@@ -49,11 +48,6 @@ func remove(ctx context.Context, c *Client, r deleter, kind, name string, opts [
 	o := collect(opts)
 	err := c.retry(ctx, func() error { return r.Delete(ctx, name, metav1.DeleteOptions{DryRun: o.dryRun}) })
 	return c.explain(err, "delete", plural(kind), name)
-}
-
-// patcher changes objects of one kind.
-type patcher[T any] interface {
-	Patch(ctx context.Context, name string, pt types.PatchType, data []byte, opts metav1.PatchOptions, subresources ...string) (T, error)
 }
 
 // watchdog tells people when nothing shows that an operator is at work.

@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/signal"
 	"runtime"
+	"slices"
 	"syscall"
 	"time"
 
@@ -206,7 +207,7 @@ func (k *keeper) callForHelp() {
 	}
 	attr := &syscall.SysProcAttr{Setpgid: true}
 	dieWithParent(attr)
-	env := append(k.command.Env, "KONDUCTOR_LOST_REASON="+k.stopped)
+	env := append(slices.Clone(k.command.Env), "KONDUCTOR_LOST_REASON="+k.stopped)
 	pid, err := syscall.ForkExec("/bin/sh", []string{"sh", "-c", k.command.OnLost}, &syscall.ProcAttr{Env: env, Files: []uintptr{0, 1, 2}, Sys: attr})
 	if err != nil {
 		fmt.Fprintf(os.Stderr, "can't run what --on-lost says: starting /bin/sh: %v\n", err)

@@ -98,7 +98,7 @@ the command can't be executed or found.`,
 	})
 	// What comes after the command are its own flags.
 	cmd.Flags().SetInterspersed(false)
-	f.held.addFlags(cmd)
+	f.addFlags(cmd)
 	cmd.Flags().StringVar(&f.arrive, "arrive", "", "arrive at this barrier when the command has succeeded, and as failed when it has not")
 	cmd.Flags().StringVar(&f.arriveOn, "arrive-on", arriveOnEnd, "end, or success to arrive only then: for a Job that tries again")
 	durationFlag(cmd, &f.grace, "grace", 0, "how long the command may take to end after SIGTERM when the hold is lost (default 10s, or a third of a shorter ttl)")
@@ -154,7 +154,7 @@ func (f *runFlags) toOptions(a *app, cmd *cobra.Command, args []string) (*run, e
 	if err != nil {
 		return nil, err
 	}
-	opts, err := f.held.options(cmd, client)
+	opts, err := f.options(cmd, client)
 	if err != nil {
 		return nil, err
 	}
