@@ -97,7 +97,7 @@ func (o *Once) Lines() []string {
 	t := &o.Theme
 	lines := []string{t.Title(o.Where, view.Count(o.Rows), "", o.Width)}
 	if len(o.Rows) == 0 {
-		lines = append(lines, t.Cut("  "+nothing, o.Width))
+		lines = append(lines, t.Cut("  "+Nothing, o.Width))
 	} else {
 		tab := NewTable(o.Theme, o.Rows, o.Width, o.Namespaces)
 		lines = append(lines, tab.Header())
@@ -123,4 +123,5 @@ func (o *Once) Lines() []string {
 // Happened is the title over the latest events.
 const Happened = "what just happened"
 
-const nothing = "no barriers, gates, leases or semaphores here yet"
+// Nothing says that there is nothing to see.
+const Nothing = "no barriers, gates, leases or semaphores here yet"

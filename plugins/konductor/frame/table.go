@@ -141,8 +141,7 @@ func (tab *Table) Row(r *view.Row, now time.Time, selected bool) string {
 		one.theme = plain
 		return t.Selected.On(t.fit(plain.Marker()+strings.TrimPrefix(one.Row(r, now, false), "  "), tab.width))
 	}
-	state := t.statePaint(r.State)
-	cells := []string{state.On(t.fit(t.icon(r.State)+" "+string(r.State), stateWidth))}
+	cells := []string{t.State(r.State, stateWidth)}
 	if tab.namespace > 0 {
 		cells = append(cells, t.Dim.On(t.fit(r.Namespace, tab.namespace)))
 	}

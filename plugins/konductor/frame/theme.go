@@ -137,3 +137,20 @@ func (t *Theme) moodPaint(m view.Mood) Paint {
 		return Paint{}
 	}
 }
+
+// State returns a state as icon and word, in its colour and as wide as width.
+func (t *Theme) State(s view.State, width int) string {
+	return t.statePaint(s).On(t.fit(t.icon(s)+" "+string(s), width))
+}
+
+// Cursor stands where text is typed in.
+func (t *Theme) Cursor() string { return t.pick("▏", "_") }
+
+// Ellipsis says that something goes on.
+func (t *Theme) Ellipsis() string { return t.pick("…", "...") }
+
+// Arrows names the keys up and down.
+func (t *Theme) Arrows() string { return t.pick("↑↓", "up/down") }
+
+// Fit makes text exactly as wide as width.
+func (t *Theme) Fit(text string, width int) string { return t.fit(text, width) }

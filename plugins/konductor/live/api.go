@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
+	"slices"
 	"sync/atomic"
 	"time"
 
@@ -14,6 +15,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/fields"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/runtime/serializer"
@@ -77,8 +79,11 @@ type watcher struct {
 	denials   int // in a row
 }
 
-func (a *api) watcher(kind, namespace, labels string) *watcher {
-	w := &watcher{client: a.clients[konductorv1.GroupVersion()], params: a.params, namespace: namespace, labels: labels}
+func (a *api) watcher(kind string, o Options, namespace string) *watcher {
+	w := &watcher{client: a.clients[konductorv1.GroupVersion()], params: a.params, namespace: namespace, fields: only(kind, o.Only), outcome: func(error) {}}
+	if slices.Contains(view.Kinds(), kind) {
+		w.labels = o.Selector
+	}
 	switch kind {
 	case konductorv1.KindBarrier:
 		w.resource, w.object, w.list = "barriers", &konductorv1.Barrier{}, func() runtime.Object { return &konductorv1.BarrierList{} }
@@ -95,7 +100,6 @@ func (a *api) watcher(kind, namespace, labels string) *watcher {
 	case view.KindEvent:
 		w.client, w.resource, w.object = a.clients[corev1.SchemeGroupVersion], "events", &corev1.Event{}
 		w.list = func() runtime.Object { return &corev1.EventList{} }
-		w.fields = "involvedObject.apiVersion=" + konductorv1.GroupVersion().String()
 	case view.KindPod:
 		w.client, w.resource, w.object = a.clients[corev1.SchemeGroupVersion], "pods", &corev1.Pod{}
 		w.list = func() runtime.Object { return &corev1.PodList{} }
@@ -104,6 +108,26 @@ func (a *api) watcher(kind, namespace, labels string) *watcher {
 		w.list = func() runtime.Object { return &batchv1.JobList{} }
 	}
 	return w
+}
+
+// only returns the field selector for one object and what belongs to it.
+func only(kind string, ref view.Ref) string {
+	set := fields.Set{}
+	if kind == view.KindEvent {
+		set["involvedObject.apiVersion"] = konductorv1.GroupVersion().String()
+	}
+	switch {
+	case ref == (view.Ref{}):
+	case kind == view.KindEvent:
+		set["involvedObject.kind"], set["involvedObject.name"] = ref.Kind, ref.Name
+	case kind == konductorv1.KindClaim:
+		set["spec.target.kind"], set["spec.target.name"] = ref.Kind, ref.Name
+	case kind == konductorv1.KindArrival:
+		set["spec.barrier"] = ref.Name
+	case kind == ref.Kind:
+		set["metadata.name"] = ref.Name
+	}
+	return set.AsSelector().String()
 }
 
 // run follows until ctx ends. A lost connection is looked for every second or two: people are looking on.
@@ -182,10 +206,10 @@ func refusal(err error) bool {
 
 // explain says in a sentence why a kind may not be followed.
 func explain(err error, kind, namespace string) error {
-	if isKonductors(kind) {
+	what, foreign := map[string]string{view.KindEvent: "events", view.KindPod: "pods", view.KindJob: "jobs"}[kind]
+	if !foreign {
 		return konductor.Explain(err, "list,watch", kind, namespace)
 	}
-	what := map[string]string{view.KindEvent: "events", view.KindPod: "pods", view.KindJob: "jobs"}[kind]
 	if namespace == "" {
 		return fmt.Errorf("%s can't be seen: you may not list and watch them in all namespaces", what)
 	}

@@ -14,7 +14,6 @@ import (
 	"k8s.io/client-go/rest"
 	"k8s.io/klog/v2"
 
-	konductorv1 "github.com/LogicIQ/konductor/apis/v1"
 	"github.com/LogicIQ/konductor/plugins/konductor/view"
 )
 
@@ -30,6 +29,8 @@ type Options struct {
 	Selector string
 	// Kinds to follow, of view.Followed; empty: all of them.
 	Kinds []string
+	// Only restricts what is followed to one object and what belongs to it; empty: everything.
+	Only view.Ref
 }
 
 // Feed follows objects until it is closed. It is safe for concurrent use.
@@ -67,6 +68,8 @@ func Start(config *rest.Config, o Options) (*Feed, error) {
 		options: o, api: api, ctx: ctx, stop: stop, changed: make(chan struct{}, 1),
 		inboxes: map[string]*inbox{}, failing: map[string]error{}, refused: map[string]error{},
 	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
 	for _, kind := range o.Kinds {
 		f.follow(ctx, kind, o.Namespace)
 	}
@@ -75,18 +78,18 @@ func Start(config *rest.Config, o Options) (*Feed, error) {
 
 // Close stops following, and returns when nothing runs any more.
 func (f *Feed) Close() {
-	f.stop()
-	f.running.Wait()
 	f.mu.Lock()
-	defer f.mu.Unlock()
-	if f.closed {
-		return
-	}
+	first := !f.closed
 	f.closed = true
 	if f.timer != nil {
 		f.timer.Stop()
 	}
-	close(f.changed)
+	f.mu.Unlock()
+	f.stop()
+	f.running.Wait()
+	if first {
+		close(f.changed)
+	}
 }
 
 // Changed gets a value when there is news to take, at most every Between, and is closed by Close.
@@ -159,39 +162,31 @@ func behindKinds() []string { return []string{view.KindPod, view.KindJob} }
 // Behind follows the Pods and Jobs of a namespace from now on; of none when it is empty.
 func (f *Feed) Behind(namespace string) {
 	f.mu.Lock()
-	stop := f.behind
-	f.behind = nil
-	if namespace != "" && f.ctx.Err() == nil {
-		ctx, cancel := context.WithCancel(f.ctx)
-		f.behind = cancel
-		defer func() {
-			for _, kind := range behindKinds() {
-				f.follow(ctx, kind, namespace)
-			}
-		}()
+	defer f.mu.Unlock()
+	if f.behind != nil {
+		f.behind()
+		f.behind = nil
 	}
 	for _, kind := range behindKinds() {
 		delete(f.inboxes, kind)
 		delete(f.failing, kind)
 	}
 	f.relink()
-	f.mu.Unlock()
-	if stop != nil {
-		stop()
+	if namespace == "" || f.closed {
+		return
+	}
+	ctx, cancel := context.WithCancel(f.ctx)
+	f.behind = cancel
+	for _, kind := range behindKinds() {
+		f.follow(ctx, kind, namespace)
 	}
 }
 
-// follow follows one kind in the background until ctx ends.
+// follow follows one kind in the background until ctx ends. The lock is held.
 func (f *Feed) follow(ctx context.Context, kind, namespace string) {
 	box := &inbox{kind: kind, objects: map[view.Ref]metav1.Object{}}
-	f.mu.Lock()
 	f.inboxes[kind] = box
-	f.mu.Unlock()
-	selector := ""
-	if slices.Contains(view.Kinds(), kind) {
-		selector = f.options.Selector
-	}
-	watch := f.api.watcher(kind, namespace, selector)
+	watch := f.api.watcher(kind, f.options, namespace)
 	watch.outcome = func(err error) { f.outcome(box, err) }
 	f.running.Go(func() { watch.run(ctx, &store{f, box}) })
 }
@@ -271,7 +266,3 @@ func (f *Feed) explain(kind string, err error) error {
 	return explain(err, kind, f.options.Namespace)
 }
 
-// Kinds that only konductor knows, by their resources.
-func isKonductors(kind string) bool {
-	return kind != view.KindEvent && kind != view.KindJob && kind != konductorv1.KindPod
-}

@@ -92,7 +92,10 @@ func (r *Row) Action(verb, self string) (Action, bool) {
 func (a Action) Args(given string) []string {
 	args := []string{strings.ToLower(a.Ref.Kind), a.Verb, a.Ref.Name, "--namespace=" + a.Ref.Namespace}
 	switch a.Verb {
-	case Arrive, Release:
+	case Arrive:
+		// A barrier that was deleted in the meantime is not waited for.
+		args = append(args, "--holder="+given, "--fail-if-missing")
+	case Release:
 		args = append(args, "--holder="+given)
 	case Resize:
 		args = append(args, "--permits="+given)

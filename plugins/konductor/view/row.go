@@ -345,3 +345,21 @@ func ended(opened, ended *metav1.Time) time.Time {
 		return time.Time{}
 	}
 }
+
+// Meaning says what a state means, for people who see it for the first time.
+func Meaning(s State) string {
+	return map[State]string{
+		Waiting:   "not enough have arrived, or a condition is not met yet",
+		Open:      "it has opened, and stays open",
+		Failed:    "it can't open any more, as things stand",
+		Timeout:   "its timeout passed first",
+		Cycle:     "gates wait for each other",
+		Available: "nobody holds the lease",
+		Held:      "somebody holds the lease",
+		Ready:     "there is a free permit",
+		Full:      "no permit is free",
+		Paused:    "the semaphore has 0 permits",
+		Unseen:    "no operator has looked at it yet",
+		Deleting:  "it is being deleted",
+	}[s]
+}
