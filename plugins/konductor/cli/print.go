@@ -71,8 +71,11 @@ func (o *output) clientOnly() bool { return o.dryRun == "client" }
 
 // did prints that something was done to an object, unless -o name asks for its name alone.
 func (a *app) did(kind, name, what string) {
-	fmt.Fprintf(a.streams.Out, "%s.%s/%s %s\n", strings.ToLower(kind), konductorv1.GroupName, name, what)
+	fmt.Fprintf(a.streams.Out, "%s/%s %s\n", resourceName(kind), name, what)
 }
+
+// resourceName returns a kind as kubectl prints it before the name of an object.
+func resourceName(kind string) string { return strings.ToLower(kind) + "." + konductorv1.GroupName }
 
 // listing is a list of objects as the server would show it: -A, -l and --field-selector as in kubectl get.
 type listing struct {

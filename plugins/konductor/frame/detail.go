@@ -76,7 +76,7 @@ func (t *Theme) section(s *view.Section, width int) []string {
 	for _, line := range s.Lines {
 		paint := t.moodPaint(line.Mood)
 		if stacked {
-			for i, part := range t.wrap(strings.Join(nonEmpty(line.Cells), "  "), max(width-4, 1)) {
+			for i, part := range t.wrap(stack(s.Columns, line.Cells), max(width-4, 1)) {
 				lines = append(lines, paint.On(t.Cut(strings.Repeat(" ", 2+2*min(i, 1))+part, width)))
 			}
 			continue
@@ -128,14 +128,18 @@ func columnWidths(t *Theme, s *view.Section) []int {
 	return widths
 }
 
-func nonEmpty(cells []string) []string {
-	var kept []string
-	for _, c := range cells {
-		if c != "" {
-			kept = append(kept, c)
+// stack puts the cells of a line behind each other, each but the first with the header of its column.
+func stack(columns, cells []string) string {
+	var words []string
+	for i, cell := range cells {
+		if cell != "" && i > 0 && i < len(columns) {
+			cell = strings.ToLower(columns[i]) + " " + cell
+		}
+		if cell != "" {
+			words = append(words, cell)
 		}
 	}
-	return kept
+	return strings.Join(words, ", ")
 }
 
 func last[T any](list []T) T {

@@ -2,6 +2,7 @@ package frame
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -25,7 +26,8 @@ func (t *Theme) Title(where string, tally view.Tally, right string, width int) s
 	const badge = " konductor "
 	room := width - len(badge) - 1 - Width(right) - 1
 	for len(parts) > 1 && width > 0 && Width(strings.Join(parts, t.Dot())) > room {
-		parts = parts[:len(parts)-1]
+		// What has failed is the last to go.
+		parts = slices.Delete(parts, 1, 2)
 	}
 	left := strings.Join(parts, t.Dot())
 	if width > 0 {
@@ -70,7 +72,7 @@ func (t *Theme) Event(e view.Event, now time.Time, width int, namespaces bool) s
 	}
 	when, where := 5, 24
 	if width >= wideWidth {
-		where = 36
+		where = 32
 	}
 	if width > 0 && width < mediumWidth {
 		return t.Cut(t.Dim.On(t.fit(view.Age(e.At, now), when))+" "+reason.On(t.Clean(e.Reason+" "+e.About.Name+": "+e.Message)), width)

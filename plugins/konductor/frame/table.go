@@ -146,10 +146,19 @@ func (tab *Table) Row(r *view.Row, now time.Time, selected bool) string {
 		cells = append(cells, t.Dim.On(t.fit(r.Namespace, tab.namespace)))
 	}
 	cells = append(cells, t.fit(tab.nameOf(r), tab.name))
-	if tab.bar > 0 {
+	sayWidth := tab.says
+	counts := r.Total > 0 || tab.bar == 0
+	if !counts {
+		// Without progress there is more room for who holds it.
+		sayWidth += tab.bar + 1 + tab.figure
+		if tab.figure > 0 {
+			sayWidth++
+		}
+	}
+	if tab.bar > 0 && counts {
 		cells = append(cells, t.bar(r, tab.bar))
 	}
-	if tab.figure > 0 {
+	if tab.figure > 0 && counts {
 		figure := r.Figure()
 		if tab.width == 0 {
 			cells = append(cells, t.fit(figure, tab.figure))
@@ -163,7 +172,7 @@ func (tab *Table) Row(r *view.Row, now time.Time, selected bool) string {
 		sayPaint = t.Bad
 	}
 	if tab.says > 0 {
-		cells = append(cells, sayPaint.On(t.fit(says, tab.says)))
+		cells = append(cells, sayPaint.On(t.fit(says, sayWidth)))
 	}
 	if tab.age {
 		cells = append(cells, t.Dim.On(t.fit(view.Age(r.Created, now), ageWidth)))

@@ -38,21 +38,29 @@ func paintOf(s lipgloss.Style) Paint {
 // NewTheme returns a theme for the colours and the background that the renderer knows of. With ascii, nothing but ASCII
 // is drawn.
 func NewTheme(r *lipgloss.Renderer, ascii bool) Theme {
-	color := func(light, dark string) lipgloss.Style {
-		return r.NewStyle().Foreground(lipgloss.AdaptiveColor{Light: light, Dark: dark})
+	ground := func(light, dark, sixteenLight, sixteenDark string) lipgloss.TerminalColor {
+		return lipgloss.CompleteAdaptiveColor{
+			Light: lipgloss.CompleteColor{TrueColor: light, ANSI256: light, ANSI: sixteenLight},
+			Dark:  lipgloss.CompleteColor{TrueColor: dark, ANSI256: dark, ANSI: sixteenDark},
+		}
+	}
+	// Of sixteen colours the nearest is not always the right one, so each says which it is then.
+	color := func(light, dark, sixteenLight, sixteenDark string) lipgloss.Style {
+		return r.NewStyle().Foreground(ground(light, dark, sixteenLight, sixteenDark))
 	}
 	return Theme{
-		Good:     paintOf(color("#1a7f37", "#3fb950")),
-		Bad:      paintOf(color("#cf222e", "#ff7b72").Bold(true)),
-		Wait:     paintOf(color("#9a6700", "#e3b341")),
-		Busy:     paintOf(color("#0969da", "#79c0ff")),
-		Dim:      paintOf(color("#57606a", "#9198a1")),
-		Accent:   paintOf(color("#8250df", "#d2a8ff").Bold(true)),
-		Empty:    paintOf(color("#afb8c1", "#484f58")),
-		Bold:     paintOf(r.NewStyle().Bold(true)),
-		Badge:    paintOf(r.NewStyle().Bold(true).Reverse(true)),
-		Selected: paintOf(r.NewStyle().Bold(true).Background(lipgloss.AdaptiveColor{Light: "#cfe2ff", Dark: "#1f3a5f"}).Foreground(lipgloss.AdaptiveColor{Light: "#0a2540", Dark: "#f0f6fc"})),
-		ascii:    ascii,
+		Good:   paintOf(color("#1a7f37", "#3fb950", "2", "10")),
+		Bad:    paintOf(color("#cf222e", "#ff7b72", "1", "9").Bold(true)),
+		Wait:   paintOf(color("#9a6700", "#e3b341", "3", "11")),
+		Busy:   paintOf(color("#0969da", "#79c0ff", "4", "12")),
+		Dim:    paintOf(color("#57606a", "#9198a1", "8", "7")),
+		Accent: paintOf(color("#8250df", "#d2a8ff", "5", "13").Bold(true)),
+		Empty:  paintOf(color("#afb8c1", "#484f58", "7", "8")),
+		Bold:   paintOf(r.NewStyle().Bold(true)),
+		Badge:  paintOf(r.NewStyle().Bold(true).Reverse(true)),
+		Selected: paintOf(r.NewStyle().Bold(true).
+			Background(ground("#cfe2ff", "#1f3a5f", "4", "4")).Foreground(ground("#0a2540", "#f0f6fc", "15", "15"))),
+		ascii: ascii,
 	}
 }
 

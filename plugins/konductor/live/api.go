@@ -83,6 +83,9 @@ func (a *api) watcher(kind string, o Options, namespace string) *watcher {
 	w := &watcher{client: a.clients[konductorv1.GroupVersion()], params: a.params, namespace: namespace, fields: only(kind, o.Only), outcome: func(error) {}}
 	if slices.Contains(view.Kinds(), kind) {
 		w.labels = o.Selector
+		if o.Fields != "" {
+			w.fields = o.Fields
+		}
 	}
 	switch kind {
 	case konductorv1.KindBarrier:

@@ -27,6 +27,8 @@ type Options struct {
 	Namespace string
 	// Selector restricts the four primitives to those with these labels; empty: all.
 	Selector string
+	// Fields restricts the four primitives likewise, by a field selector; empty: all.
+	Fields string
 	// Kinds to follow, of view.Followed; empty: all of them.
 	Kinds []string
 	// Only restricts what is followed to one object and what belongs to it; empty: everything.

@@ -182,11 +182,11 @@ func (m *Model) foot() string {
 	k := &m.keys
 	switch m.screen {
 	case overview:
-		hints := []key.Binding{k.open, k.filter, k.sort, k.namespace, k.help, k.quit}
+		hints := []key.Binding{k.open, k.filter, k.help, k.quit}
 		if row := m.world.Row(m.selected); row != nil {
 			hints = append(hints, k.actions(row.Kind)...)
 		}
-		return m.hints(hints...)
+		return m.hints(append(hints, k.sort, k.namespace, k.yaml)...)
 	case details:
 		hints := []key.Binding{k.back, k.yaml, k.help, k.quit}
 		if row := m.world.Row(m.selected); row != nil {
