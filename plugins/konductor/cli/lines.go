@@ -9,6 +9,7 @@ import (
 
 	"github.com/LogicIQ/konductor/plugins/konductor/frame"
 	"github.com/LogicIQ/konductor/plugins/konductor/live"
+	"github.com/LogicIQ/konductor/plugins/konductor/terminal"
 	"github.com/LogicIQ/konductor/plugins/konductor/view"
 )
 
@@ -23,6 +24,8 @@ type changeLine struct {
 
 // watchLines prints a line for each object there is, and then for each change, until ctx ends.
 func (a *app) watchLines(ctx context.Context, format string, l *drawing) error {
+	ctx, leave := terminal.ReaderGone(ctx, a.streams.Out)
+	defer leave()
 	o, err := a.following(l, append(view.Kinds(), claimKind)...)
 	if err != nil {
 		return err
@@ -37,6 +40,9 @@ func (a *app) watchLines(ctx context.Context, format string, l *drawing) error {
 	}
 	defer feed.Close()
 	news, err := a.settled(ctx, feed)
+	if ctx.Err() != nil {
+		return nil
+	}
 	if err != nil {
 		return err
 	}
@@ -54,7 +60,8 @@ func (a *app) watchLines(ctx context.Context, format string, l *drawing) error {
 		}
 		select {
 		case <-ctx.Done():
-			return context.Cause(ctx)
+			// It goes on until it is interrupted, or nobody reads any more: neither is a failure.
+			return nil
 		case <-feed.Changed():
 			news = feed.Take()
 		}

@@ -122,11 +122,11 @@ func (a *app) status(ctx context.Context, kind, name, format string, d *drawing)
 func around(kind string) []string {
 	switch kind {
 	case konductorv1.KindBarrier:
-		return []string{konductorv1.KindArrival, view.KindEvent}
+		return []string{konductorv1.KindArrival, view.KindEvent, view.KindPod, view.KindJob}
 	case konductorv1.KindGate:
-		return []string{view.KindEvent}
+		return []string{view.KindEvent, view.KindPod, view.KindJob}
 	default:
-		return []string{konductorv1.KindClaim, view.KindEvent}
+		return []string{konductorv1.KindClaim, view.KindEvent, view.KindPod, view.KindJob}
 	}
 }
 

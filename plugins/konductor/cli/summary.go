@@ -50,7 +50,7 @@ func (a *app) statusAll(ctx context.Context, s *summary) error {
 		if format != "" && format != "json" {
 			return fmt.Errorf("-o must be json with --watch, not %q", format)
 		}
-		return a.untilInterrupted(ctx, a.watchLines(ctx, format, &s.drawing))
+		return a.watchLines(ctx, format, &s.drawing)
 	}
 	o, err := a.following(&s.drawing, append(view.Kinds(), claimKind)...)
 	if err != nil {

@@ -84,12 +84,8 @@ func (a *app) watch(cmd *cobra.Command, w *watching) error {
 	default:
 		err = a.watchLines(ctx, w.format, &w.drawing)
 	}
-	return a.untilInterrupted(ctx, err)
-}
-
-// untilInterrupted returns the error of what goes on until it is interrupted: that it was is no failure.
-func (a *app) untilInterrupted(ctx context.Context, err error) error {
 	if ctx.Err() != nil && errors.Is(err, context.Canceled) {
+		// It goes on until it is interrupted: that is no failure.
 		return nil
 	}
 	return err

@@ -267,4 +267,3 @@ func (f *Feed) signal() {
 func (f *Feed) explain(kind string, err error) error {
 	return explain(err, kind, f.options.Namespace)
 }
-

@@ -44,6 +44,11 @@ func (w *World) missingDetail(d *Detail, b *konductorv1.Barrier, arrivals []*kon
 		s.More = fmt.Sprintf("and %d of whom nothing is known yet", unknown)
 	case unknown > 0 && w.Denied(konductorv1.KindArrival) != "":
 		s.More = w.Denied(konductorv1.KindArrival)
+	case unknown > 0 && w.Denied(KindJob) != "":
+		s.More = w.Denied(KindJob)
+	case unknown > 0 && !w.Complete(KindJob, KindPod):
+		// They are being listed.
+		s.More = "who they are is not known yet"
 	case unknown > 0:
 		s.More = fmt.Sprintf("nothing is known yet of the %d: no Job or Pod here says that it will arrive", unknown)
 	}
