@@ -168,9 +168,21 @@ func (m *Model) Update(msg tea.Msg) (tea.Model, tea.Cmd) {
 	case ran:
 		m.ran(msg)
 	case tea.KeyMsg:
-		return m, m.press(msg)
+		return m, m.pressEach(msg)
 	}
 	return m, nil
+}
+
+// pressEach takes in keys one by one: those that were typed fast, or came over a slow line, come as one message.
+func (m *Model) pressEach(msg tea.KeyMsg) tea.Cmd {
+	if msg.Type != tea.KeyRunes || msg.Paste || len(msg.Runes) < 2 {
+		return m.press(msg)
+	}
+	var commands []tea.Cmd
+	for _, r := range msg.Runes {
+		commands = append(commands, m.press(tea.KeyMsg{Type: tea.KeyRunes, Runes: []rune{r}, Alt: msg.Alt}))
+	}
+	return tea.Batch(commands...)
 }
 
 // tell notes what time it is.

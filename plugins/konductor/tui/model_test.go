@@ -412,6 +412,16 @@ func TestTimePassesByTheServersClock(t *testing.T) {
 	s.shows("held by me for 10m")
 }
 
+func TestKeysThatComeTogetherCountOneByOne(t *testing.T) {
+	s := open(t, 80, 24, viewtest.Pipeline()...)
+	s.Update(tea.KeyMsg{Type: tea.KeyRunes, Runes: []rune("jjjk")})
+	if s.cursor != 2 {
+		t.Errorf("row %d is selected, want 2", s.cursor)
+	}
+	s.Update(tea.KeyMsg{Type: tea.KeyRunes, Runes: []rune("/db")})
+	s.shows("/db", "lease/db-migration").lacks("barrier/checks")
+}
+
 func TestQuitting(t *testing.T) {
 	for _, screen := range [][]string{{}, {"enter"}, {"y"}, {"?"}} {
 		for _, k := range []tea.KeyMsg{{Type: tea.KeyRunes, Runes: []rune{'q'}}, {Type: tea.KeyCtrlC}} {
