@@ -57,7 +57,7 @@ func TestTheDashboardShowsWhatHappens(t *testing.T) {
 
 	s.resize(40, 10).sees("bar/stage", "3/3").resize(120, 40).sees("barrier/stage", "what just happened")
 	s.types("?").sees("Act, after a confirmation").types(escape).sees("barrier/stage")
-	s.types("y").sees("kind: Barrier", "expected: 3").types("q").ends(0)
+	s.types("gy").sees("kind: Barrier", "expected: 3").types("q").ends(0)
 	s.restored()
 }
 

@@ -56,7 +56,10 @@ func (a *app) newCluster(cmd *cobra.Command, o live.Options) (*cluster, error) {
 // globalFlags returns the flags that were given and name the cluster and the user, and the same without what is secret.
 // The namespace is not among them: each action names its own.
 func globalFlags(flags *pflag.FlagSet) (args, shown []string) {
-	flags.Visit(func(f *pflag.Flag) {
+	flags.VisitAll(func(f *pflag.Flag) {
+		if !f.Changed {
+			return
+		}
 		values := []string{f.Value.String()}
 		if list, ok := f.Value.(pflag.SliceValue); ok {
 			values = list.GetSlice()
