@@ -127,9 +127,6 @@ func (f *Feed) Settled(ctx context.Context) (view.News, error) {
 		if done {
 			return f.Take(), nil
 		}
-		f.mu.Lock()
-		f.taken = time.Now()
-		f.mu.Unlock()
 	}
 }
 
