@@ -44,7 +44,7 @@ func (a *app) statusAll(ctx context.Context, s *summary) error {
 	case s.follow && s.fieldSelector != "":
 		return fmt.Errorf("--watch doesn't go with --field-selector: leave one of them out")
 	}
-	s.drawing.allNamespaces, s.drawing.selector = s.listing.allNamespaces, s.labelSelector
+	s.drawing.allNamespaces, s.selector = s.listing.allNamespaces, s.labelSelector
 	if s.follow {
 		format := s.format
 		if format != "" && format != "json" {

@@ -61,11 +61,6 @@ func (t *Theme) fit(text string, width int) string {
 	return text + strings.Repeat(" ", max(width-Width(text), 0))
 }
 
-// pad fills a line that may have colours up to a width.
-func pad(line string, width int) string {
-	return line + strings.Repeat(" ", max(width-ansi.StringWidth(line), 0))
-}
-
 // wrap breaks text into lines of at most width columns, at spaces where there are some.
 func (t *Theme) wrap(text string, width int) []string {
 	text = t.Clean(text)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/charmbracelet/bubbles/key"
@@ -158,14 +159,13 @@ func (m *Model) dialogLines() []string {
 			tail = append(tail, t.Wait.On(line))
 		}
 	}
-	lines := append(head, command...)
+	lines := slices.Concat(head, command)
 	if room := m.bodyHeight() - len(lines); room < len(tail) && room >= 0 {
 		tail = tail[:room]
 	}
 	if m.bodyHeight()-len(lines)-len(tail) >= 3 {
 		// There is room to breathe.
-		lines = append(append([]string{""}, head...), "")
-		lines = append(append(lines, command...), "")
+		lines = slices.Concat([]string{""}, head, []string{""}, command, []string{""})
 	}
 	lines = append(lines, tail...)
 	for i, line := range lines {
