@@ -70,7 +70,7 @@ func globalFlags(flags *pflag.FlagSet) (args, shown []string) {
 			case "namespace":
 				continue
 			case "token", "password":
-				shown = append(shown, "--"+f.Name+"=…")
+				shown = append(shown, "--"+f.Name+"=REDACTED")
 			default:
 				shown = append(shown, arg)
 			}

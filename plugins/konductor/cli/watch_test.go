@@ -44,7 +44,7 @@ func TestActionsAreRunWithTheFlagsOfTheDashboardAndShowNoSecret(t *testing.T) {
 	if want := []string{"--as=me", "--as-group=a", "--as-group=b", "--context=prod", "--token=secret"}; !slices.Equal(args, want) {
 		t.Errorf("flags %q, want %q", args, want)
 	}
-	if want := []string{"--as=me", "--as-group=a", "--as-group=b", "--context=prod", "--token=…"}; !slices.Equal(shown, want) {
+	if want := []string{"--as=me", "--as-group=a", "--as-group=b", "--context=prod", "--token=REDACTED"}; !slices.Equal(shown, want) {
 		t.Errorf("shown %q, want %q", shown, want)
 	}
 }

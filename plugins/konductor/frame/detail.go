@@ -56,13 +56,13 @@ func (t *Theme) facts(facts []view.Fact, width int) []string {
 	}
 	lines = append(lines, line)
 	for i := range lines {
-		lines[i] = "  " + t.Dim.On(t.Cut(lines[i], max(width-2, min(width, 1))))
+		lines[i] = t.Dim.On(t.Cut("  "+lines[i], width))
 	}
 	return lines
 }
 
 func (t *Theme) section(s *view.Section, width int) []string {
-	lines := []string{t.Accent.On(t.Cut(s.Title, width))}
+	lines := []string{t.Accent.On(t.Cut(t.Clean(s.Title), width))}
 	widths := columnWidths(t, s)
 	before := 2
 	for _, w := range widths[:max(len(widths)-1, 0)] {

@@ -77,7 +77,7 @@ func (t *Theme) Event(e view.Event, now time.Time, width int, namespaces bool) s
 	if width > 0 && width < mediumWidth {
 		return t.Cut(t.Dim.On(t.fit(view.Age(e.At, now), when))+" "+reason.On(t.Clean(e.Reason+" "+e.About.Name+": "+e.Message)), width)
 	}
-	line := "  " + t.Dim.On(t.fit(view.Age(e.At, now), when)) + " " + reason.On(t.fit(e.Reason, 10)) + " " + t.fit(about, where) + " " + reason.On(t.Clean(e.Message))
+	line := "  " + t.Dim.On(t.fit(view.Age(e.At, now), when)) + " " + reason.On(t.fit(e.Reason, 10)) + " " + t.fitName(about, where) + " " + reason.On(t.Clean(e.Message))
 	return t.Cut(line, width)
 }
 

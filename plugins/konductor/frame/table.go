@@ -145,7 +145,7 @@ func (tab *Table) Row(r *view.Row, now time.Time, selected bool) string {
 	if tab.namespace > 0 {
 		cells = append(cells, t.Dim.On(t.fit(r.Namespace, tab.namespace)))
 	}
-	cells = append(cells, t.fit(tab.nameOf(r), tab.name))
+	cells = append(cells, t.fitName(tab.nameOf(r), tab.name))
 	sayWidth := tab.says
 	counts := r.Total > 0 || tab.bar == 0
 	if !counts {

@@ -52,6 +52,17 @@ func (t *Theme) Cut(text string, width int) string {
 	return ansi.Truncate(text, width, t.pick("…", "~"))
 }
 
+// fitName makes the name of an object exactly as wide as width. Names that programs make differ at their ends, so it is
+// the middle that gives way.
+func (t *Theme) fitName(name string, width int) string {
+	name = t.Clean(name)
+	if Width(name) <= width || width < 8 {
+		return t.fit(name, width)
+	}
+	tail := width / 3
+	return t.fit(ansi.Truncate(name, width-tail, t.pick("…", "~"))+ansi.TruncateLeft(name, Width(name)-tail, ""), width)
+}
+
 // fit makes text exactly as wide as width.
 func (t *Theme) fit(text string, width int) string {
 	if width <= 0 {

@@ -133,9 +133,10 @@ func only(kind string, ref view.Ref) string {
 	return set.AsSelector().String()
 }
 
-// run follows until ctx ends. A lost connection is looked for every second or two: people are looking on.
+// run follows until ctx ends. A lost connection is looked for twice a second: people are looking on, and an API server
+// that has just come back may refuse the first time.
 func (w *watcher) run(ctx context.Context, into cache.ReflectorStore) {
-	const firstPause, longestPause = 100 * time.Millisecond, 2 * time.Second
+	const firstPause, longestPause = 100 * time.Millisecond, 500 * time.Millisecond
 	quiet := logr.Discard()
 	r := cache.NewReflectorWithOptions(&cache.ListWatch{
 		ListWithContextFunc:  w.listAll,

@@ -23,7 +23,7 @@ func newKeys() keys {
 		down: bind("j", "down", "j", "down"), up: bind("k", "up", "k", "up"),
 		first: bind("g", "first", "g", "home"), last: bind("G", "last", "G", "end"),
 		pageDown: bind("ctrl-f", "a page down", "ctrl+f", "pgdown", " "), pageUp: bind("ctrl-b", "a page up", "ctrl+b", "pgup"),
-		open: bind("enter", "details", "enter"), back: bind("esc", "back", "esc"),
+		open: bind("enter", "details", "enter"), back: bind("esc", "back", "esc", "alt+esc"),
 		describe: bind("d", "describe", "d"), yaml: bind("y", "yaml", "y"),
 		help: bind("?", "help", "?"), quit: bind("q", "quit", "q"), interrupt: bind("ctrl-c", "quit", "ctrl+c"),
 		filter: bind("/", "filter", "/"), sort: bind("s", "sort", "s"),
