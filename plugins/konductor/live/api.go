@@ -189,11 +189,11 @@ func (w *watcher) note(ctx context.Context, err error) error {
 // waitOutDenial waits before a right that is missing is tried again: less and less often, since somebody may grant it,
 // and an API server that has just started grants none for a moment.
 func (w *watcher) waitOutDenial(ctx context.Context) error {
-	if w.denials < 2 {
+	if w.denials == 0 {
 		return nil
 	}
-	const longest = 30 * time.Second
-	timer := time.NewTimer(min(time.Duration(w.denials)*time.Second, longest))
+	const shortest, longest, doublings = 250 * time.Millisecond, 30 * time.Second, 8
+	timer := time.NewTimer(min(shortest<<min(w.denials-1, doublings), longest))
 	defer timer.Stop()
 	select {
 	case <-timer.C:
