@@ -196,7 +196,8 @@ func BenchmarkDashboard(b *testing.B) {
 			})
 		}
 		w.ok(creating.Wait())
-		_, err := program()
+		koncliBuilt.Do(func() {})
+		_, err := koncliBinary()
 		w.ok(err)
 		start := time.Now()
 		s := w.dashboard(shared, 120, 40).sees("1000 objects")
