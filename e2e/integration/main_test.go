@@ -61,3 +61,63 @@ func run(m *testing.M) (code int) {
 		return 1
 	}
 	defer func() {
+		for _, stop := range []func() error{stopSpare, plane.Close, removeKoncli, leftovers} {
+			if err := stop(); err != nil {
+				fmt.Fprintln(os.Stderr, err)
+				code = 1
+			}
+		}
+	}()
+	if shared, err = installOn(ctx, plane); err != nil {
+		fmt.Fprintln(os.Stderr, "installing konductor:", err)
+		return 1
+	}
+	return m.Run()
+}
+
+// raiseParallel sets -parallel, unless the caller did.
+func raiseParallel() error {
+	given := false
+	flag.Visit(func(f *flag.Flag) { given = given || f.Name == "test.parallel" })
+	if given {
+		return nil
+	}
+	return flag.Set("test.parallel", fmt.Sprint(sideBySide))
+}
+
+func stopSpare() error {
+	unused := false
+	spareStarted.Do(func() { unused = true })
+	if unused {
+		return nil
+	}
+	c, err := spare()
+	if err != nil {
+		return err
+	}
+	return c.Close()
+}
+
+// leftovers reports goroutines that are still there when everything has been stopped.
+func leftovers() error {
+	if err := goleak.Find(connections()...); err != nil {
+		return fmt.Errorf("goroutines are left at the end: %w", err)
+	}
+	return nil
+}
+
+// connections are the goroutines behind idle connections, which client-go keeps for the whole life of a process.
+func connections() []goleak.Option {
+	return []goleak.Option{
+		goleak.IgnoreAnyFunction("net/http.(*http2ClientConn).readLoop"),
+		goleak.IgnoreAnyFunction("net/http/internal/http2.(*ClientConn).readLoop"),
+		goleak.IgnoreAnyFunction("golang.org/x/net/http2.(*ClientConn).readLoop"),
+		goleak.IgnoreAnyFunction("net/http.(*persistConn).readLoop"),
+		goleak.IgnoreAnyFunction("net/http.(*persistConn).writeLoop"),
+		// client-go's cache of transports looks for ones without users every now and then.
+		goleak.IgnoreAnyFunction("k8s.io/client-go/transport.(*tlsTransportCache).startGC"),
+		goleak.IgnoreAnyFunction("k8s.io/klog/v2.(*flushDaemon).run.func1"),
+		// The thread that starts a control plane's processes stays: they die with it.
+		goleak.IgnoreAnyFunction("github.com/LogicIQ/konductor/e2e/internal/process.(*Group).serveStarts"),
+	}
+}
