@@ -13,10 +13,11 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	konductorv1 "github.com/LogicIQ/konductor/apis/v1"
+	"github.com/LogicIQ/konductor/apis/waits"
 )
 
-// APIVersion is that of the view's JSON.
-const APIVersion = "view.konductor.io/v1"
+// APIVersion is that of the view's JSON, the same as of why and graph.
+const APIVersion = waits.Version
 
 // Kinds that are followed beside konductor's own.
 const (

@@ -249,7 +249,7 @@ func TestTheSummaryIsStableJSON(t *testing.T) {
 		t.Fatal(err)
 	}
 	want := `{
-  "apiVersion": "view.konductor.io/v1",
+  "apiVersion": "cli.konductor.io/v1",
   "kind": "Summary",
   "tally": {
     "objects": 2,
