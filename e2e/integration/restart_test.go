@@ -38,6 +38,9 @@ func TestOnAClusterOfItsOwn(t *testing.T) {
 			waitersOutliveTheAPIServer(newWorldOn(t, installed), installed, signal)
 		})
 	}
+	t.Run("the dashboard goes on when the API server comes back", func(t *testing.T) {
+		theDashboardOutlivesTheAPIServer(newWorldOn(t, installed), installed)
+	})
 	t.Run("calls that begin while the API server is away end when they must or wait for it", func(t *testing.T) {
 		callsWhileTheAPIServerIsAway(newWorldOn(t, installed), installed)
 	})

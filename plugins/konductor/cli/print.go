@@ -71,8 +71,11 @@ func (o *output) clientOnly() bool { return o.dryRun == "client" }
 
 // did prints that something was done to an object, unless -o name asks for its name alone.
 func (a *app) did(kind, name, what string) {
-	fmt.Fprintf(a.streams.Out, "%s.%s/%s %s\n", strings.ToLower(kind), konductorv1.GroupName, name, what)
+	fmt.Fprintf(a.streams.Out, "%s/%s %s\n", resourceName(kind), name, what)
 }
+
+// resourceName returns a kind as kubectl prints it before the name of an object.
+func resourceName(kind string) string { return strings.ToLower(kind) + "." + konductorv1.GroupName }
 
 // listing is a list of objects as the server would show it: -A, -l and --field-selector as in kubectl get.
 type listing struct {
@@ -99,8 +102,7 @@ func (a *app) listCommand(kind, resource string) *cobra.Command {
 		Use: "list", Aliases: []string{"ls"}, Short: "List " + resource,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			_, err := a.list(cmd.Context(), l, kind, resource, false)
-			return err
+			return a.list(cmd.Context(), l, kind, resource)
 		},
 		Example: a.examples(fmt.Sprintf("  koncli %s list\n  koncli %s list -A -o wide\n", strings.ToLower(kind), strings.ToLower(kind))),
 	}
@@ -108,23 +110,23 @@ func (a *app) listCommand(kind, resource string) *cobra.Command {
 	return cmd
 }
 
-// list prints the objects of a kind. In quiet mode it prints nothing where there is none. It returns how many there were.
-func (a *app) list(ctx context.Context, l *listing, kind, resource string, quiet bool) (int, error) {
+// list prints the objects of a kind.
+func (a *app) list(ctx context.Context, l *listing, kind, resource string) error {
 	switch l.format {
 	case "", "wide", "json", "yaml", "name":
 	default:
-		return 0, fmt.Errorf("-o must be json, yaml, name or wide, not %q", l.format)
+		return fmt.Errorf("-o must be json, yaml, name or wide, not %q", l.format)
 	}
 	namespace := ""
 	if !l.allNamespaces {
 		var err error
 		if namespace, err = a.namespace(); err != nil {
-			return 0, err
+			return err
 		}
 	}
 	client, err := a.restClient()
 	if err != nil {
-		return 0, err
+		return err
 	}
 	request := client.Get().NamespaceIfScoped(namespace, namespace != "").Resource(resource).
 		VersionedParams(&metav1.ListOptions{LabelSelector: l.labelSelector, FieldSelector: l.fieldSelector}, metav1.ParameterCodec)
@@ -133,17 +135,15 @@ func (a *app) list(ctx context.Context, l *listing, kind, resource string, quiet
 	}
 	body, err := answer(ctx, request.SetHeader("Accept", "application/json;as=Table;v=v1;g=meta.k8s.io"))
 	if err != nil {
-		return 0, konductor.Explain(err, "list", kind, namespace)
+		return konductor.Explain(err, "list", kind, namespace)
 	}
 	table := &metav1.Table{}
 	if err := json.Unmarshal(body, table); err != nil {
-		return 0, fmt.Errorf("reading the API server's table: %w", err)
+		return fmt.Errorf("reading the API server's table: %w", err)
 	}
 	if len(table.Rows) == 0 {
-		if !quiet {
-			a.say(noneFound(resource, namespace))
-		}
-		return 0, nil
+		a.say(noneFound(resource, namespace))
+		return nil
 	}
 	for i := range table.Rows {
 		if err := json.Unmarshal(table.Rows[i].Object.Raw, &metav1.PartialObjectMetadata{}); err == nil {
@@ -155,9 +155,9 @@ func (a *app) list(ctx context.Context, l *listing, kind, resource string, quiet
 	p := printers.NewTablePrinter(printers.PrintOptions{NoHeaders: l.noHeaders, WithNamespace: l.allNamespaces, Wide: l.format == "wide"})
 	tabbed := printers.GetNewTabWriter(a.streams.Out)
 	if err := p.PrintObj(table, tabbed); err != nil {
-		return 0, err
+		return err
 	}
-	return len(table.Rows), tabbed.Flush()
+	return tabbed.Flush()
 }
 
 func noneFound(resource, namespace string) string {
@@ -168,31 +168,31 @@ func noneFound(resource, namespace string) string {
 }
 
 // listObjects prints the objects themselves, as one document.
-func (a *app) listObjects(ctx context.Context, request *rest.Request, format, kind, namespace string) (int, error) {
+func (a *app) listObjects(ctx context.Context, request *rest.Request, format, kind, namespace string) error {
 	body, err := answer(ctx, request.SetHeader("Accept", "application/json"))
 	if err != nil {
-		return 0, konductor.Explain(err, "list", kind, namespace)
+		return konductor.Explain(err, "list", kind, namespace)
 	}
 	list := &metav1.List{}
 	if err := json.Unmarshal(body, list); err != nil {
-		return 0, fmt.Errorf("reading the API server's list: %w", err)
+		return fmt.Errorf("reading the API server's list: %w", err)
 	}
 	if format == "name" {
 		for _, item := range list.Items {
 			obj := &metav1.PartialObjectMetadata{}
 			if err := json.Unmarshal(item.Raw, obj); err != nil {
-				return 0, err
+				return err
 			}
 			fmt.Fprintf(a.streams.Out, "%s.%s/%s\n", strings.ToLower(kind), konductorv1.GroupName, obj.Name)
 		}
-		return len(list.Items), nil
+		return nil
 	}
 	p, err := (&genericclioptions.JSONYamlPrintFlags{}).ToPrinter(format)
 	if err != nil {
-		return 0, err
+		return err
 	}
 	list.APIVersion, list.Kind = "v1", "List"
-	return len(list.Items), p.PrintObj(list, a.streams.Out)
+	return p.PrintObj(list, a.streams.Out)
 }
 
 // answer returns the body of the API server's answer, or as an error what it says is wrong.

@@ -1,0 +1,319 @@
+package view_test
+
+import (
+	"encoding/json"
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	batchv1 "k8s.io/api/batch/v1"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	konductorv1 "github.com/LogicIQ/konductor/apis/v1"
+	"github.com/LogicIQ/konductor/plugins/konductor/view"
+	"github.com/LogicIQ/konductor/plugins/konductor/view/viewtest"
+)
+
+func worldOf(objects ...metav1.Object) *view.World {
+	w := view.NewWorld()
+	w.Apply(viewtest.News(objects...))
+	return w
+}
+
+func put(obj metav1.Object, kind string) view.News {
+	return view.News{Kinds: []view.KindNews{{Kind: kind, Put: []metav1.Object{obj}}}}
+}
+
+func ref(kind, name string) view.Ref { return view.Ref{Kind: kind, Namespace: "etl", Name: name} }
+
+func TestARowSaysHowItStands(t *testing.T) {
+	timeout := konductorv1.NewDuration(10 * time.Minute)
+	soon := viewtest.Barrier("etl", "b", 7, 1, 10, 8)
+	soon.Spec.Timeout = timeout
+	fresh := viewtest.Barrier("etl", "b", 0, 0, 3, 0)
+	fresh.Status = konductorv1.BarrierStatus{}
+	leaving := viewtest.Barrier("etl", "b", 0, 0, 3, 0)
+	leaving.DeletionTimestamp = &metav1.Time{Time: viewtest.Now()}
+	timedOut := viewtest.Barrier("etl", "b", 2, 0, 3, 0)
+	at := metav1.NewTime(viewtest.Now().Add(-time.Minute))
+	timedOut.Status.Phase, timedOut.Status.EndedAt = konductorv1.BarrierTimeout, &at
+	circle := viewtest.Gate("etl", "g", 0, "load")
+	circle.Status.Conditions[0].Status, circle.Status.Conditions[0].Reason = metav1.ConditionFalse, konductorv1.ReasonCycle
+	circle.Status.Conditions[0].Message = "these gates wait for each other and can never open: g -> h -> g"
+	other := viewtest.Gate("etl", "g", 0, "load")
+	other.Status.ConditionStatuses[0] = konductorv1.GateConditionStatus{Type: konductorv1.GateOnLease, Name: "db", Namespace: "ops", State: konductorv1.StateHeld}
+	expired := viewtest.Lease("etl", "l", "me", time.Minute, 0)
+	past := metav1.NewMicroTime(viewtest.Now().Add(-time.Second))
+	expired.Status.ExpiresAt = &past
+	many := viewtest.Semaphore("etl", "s", 6, 2, "a", "b", "c", "d", "e")
+	many.Status.Holders[0].Permits = 2
+	for name, c := range map[string]struct {
+		object metav1.Object
+		want   string
+	}{
+		"a barrier with a timeout":              {soon, "Waiting 7/10: 1 to come, 1 failed, times out in 60s"},
+		"a barrier no operator has seen":        {fresh, "Unseen 0/3: no operator has looked at it yet"},
+		"a barrier that is being deleted":       {leaving, "Deleting 0/3: it is being deleted"},
+		"a barrier that has timed out":          {timedOut, "Timeout 2/3: timed out 60s ago, 2 of 3 participants have arrived"},
+		"a barrier that has opened":             {viewtest.Barrier("etl", "b", 3, 0, 3, 0), "Open 3/3: opened 2m ago"},
+		"a gate that waits":                     {viewtest.Gate("etl", "g", 1, "a", "b", "c"), "Waiting 1/3: waits for job/b, job/c"},
+		"a gate on a lease elsewhere":           {other, "Waiting 0/1: waits for ops/lease/db=Held"},
+		"gates in a circle":                     {circle, "Cycle 0/1: these gates wait for each other and can never open: g -> h -> g"},
+		"a lease that is free":                  {viewtest.Lease("etl", "l", "", 0, 0), "Available : free"},
+		"a lease that is held":                  {viewtest.Lease("etl", "l", "me", time.Minute, 2), "Held : held by me for 60s, expires in 4m, 2 waiting"},
+		"a lease whose time has run out":        {expired, "Held : held by me for 60s, expiring"},
+		"a semaphore that is free":              {viewtest.Semaphore("etl", "s", 2, 0), "Ready 0/2: free"},
+		"a semaphore with many holders":         {many, "Ready 5/6: held by a (2), b, c and 2 more, 2 waiting"},
+		"a semaphore that is paused while held": {viewtest.Semaphore("etl", "s", 0, 1, "a"), "Paused 1/0: paused with 0 permits, still held by a, 1 waiting"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			rows := worldOf(c.object).Rows()
+			if len(rows) != 1 {
+				t.Fatalf("%d rows", len(rows))
+			}
+			got := fmt.Sprintf("%s %s: %s", rows[0].State, rows[0].Figure(), rows[0].Says(viewtest.Now()))
+			if diff := cmp.Diff(c.want, got); diff != "" {
+				t.Errorf("(-want +got):\n%s", diff)
+			}
+		})
+	}
+}
+
+func TestOnlyWhatCanBeSeenIsAChange(t *testing.T) {
+	lease := viewtest.Lease("etl", "db", "me", time.Minute, 0)
+	w := worldOf(lease)
+	renewed := lease.DeepCopy()
+	until := metav1.NewMicroTime(viewtest.Now().Add(time.Hour))
+	renewed.Status.ExpiresAt, renewed.Status.Renewals, renewed.ResourceVersion = &until, 7, "9999999"
+	handed := viewtest.Lease("etl", "db", "you", time.Second, 0)
+	anew := viewtest.Lease("etl", "db", "you", time.Second, 0)
+	anew.CreationTimestamp = metav1.NewTime(viewtest.Now())
+	for _, step := range []struct {
+		what string
+		news view.News
+		want []string
+	}{
+		{"a renewal", put(renewed, konductorv1.KindLease), nil},
+		{"another holder", put(handed, konductorv1.KindLease), []string{"MODIFIED lease/db held by you, token 4711"}},
+		{"the same again", put(handed, konductorv1.KindLease), nil},
+		{"deleted and created anew between two looks", put(anew, konductorv1.KindLease), []string{"MODIFIED lease/db held by you, token 4711"}},
+		{"another object", put(viewtest.Barrier("etl", "b", 1, 0, 2, 0), konductorv1.KindBarrier), []string{"ADDED barrier/b 1/2"}},
+		{"a list without the lease", view.News{Kinds: []view.KindNews{{Kind: konductorv1.KindLease, All: true}}}, []string{"DELETED lease/db held by you, token 4711"}},
+		{"deleted", view.News{Kinds: []view.KindNews{{Kind: konductorv1.KindBarrier, Gone: []view.Ref{ref("Barrier", "b")}}}}, []string{"DELETED barrier/b 1/2"}},
+	} {
+		var got []string
+		for _, c := range w.Apply(step.news) {
+			got = append(got, strings.TrimSpace(c.Type+" "+c.Row.String()+" "+c.Row.Gist()))
+		}
+		if diff := cmp.Diff(step.want, got); diff != "" {
+			t.Errorf("%s (-want +got):\n%s", step.what, diff)
+		}
+	}
+}
+
+// section returns the lines of a section of an object's details, their cells joined.
+func section(t *testing.T, w *view.World, r view.Ref, title string) (lines []string, more string) {
+	t.Helper()
+	d, ok := w.Detail(r, viewtest.Now())
+	if !ok {
+		t.Fatalf("no details of %s", r)
+	}
+	for _, s := range d.Sections {
+		if strings.HasPrefix(s.Title, title) {
+			for _, l := range s.Lines {
+				lines = append(lines, strings.Join(l.Cells, "|"))
+			}
+			return lines, s.More
+		}
+	}
+	return nil, ""
+}
+
+func TestTheQueueIsInTheOrderOfServing(t *testing.T) {
+	const kind = konductorv1.KindSemaphore
+	first, second := viewtest.Claim("etl", kind, "s", "first", time.Minute, 0, false), viewtest.Claim("etl", kind, "s", "second", time.Minute, 0, false)
+	first.ResourceVersion, second.ResourceVersion = "99", "100"
+	w := worldOf(viewtest.Semaphore("etl", "s", 1, 3, "a"), second, first,
+		viewtest.Claim("etl", kind, "s", "urgent", time.Second, 9, false), viewtest.Claim("etl", kind, "s", "a", time.Hour, 0, true),
+		viewtest.Claim("etl", kind, "other", "x", time.Hour, 0, false))
+	lines, _ := section(t, w, ref(kind, "s"), "Queue")
+	want := []string{"1|urgent|urgent|1s|9|1", "2|first|first|60s|0|1", "3|second|second|60s|0|1"}
+	if diff := cmp.Diff(want, lines); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
+	}
+}
+
+func TestWhoIsMissingWhereThatCanBeKnown(t *testing.T) {
+	sh := func(text string) []string { return []string{"sh", "-c", text} }
+	indexed := viewtest.Job("etl", "shard", 3, "work")
+	done := viewtest.Job("etl", "done", 0, "koncli", "barrier", "arrive", "b")
+	done.Status.Conditions = []batchv1.JobCondition{{Type: batchv1.JobFailed, Status: corev1.ConditionTrue, Reason: "BackoffLimitExceeded"}}
+	for name, c := range map[string]struct {
+		objects []metav1.Object
+		want    []string
+		more    string
+	}{
+		"nothing is known": {nil, nil, "nothing is known yet of the 4: no Job or Pod here says that it will arrive"},
+		"an Indexed Job of which one index is here": {
+			[]metav1.Object{indexed, viewtest.Arrival("etl", "b", "job/shard/1", time.Minute, false, ""), viewtest.Pod("etl", "shard-0-x", indexed, "0", corev1.PodRunning)},
+			[]string{"job/shard/0|pod shard-0-x Running", "job/shard/2|job 1 active, no pod for it"}, "and 2 of whom nothing is known yet",
+		},
+		"a Job whose command line arrives": {
+			[]metav1.Object{viewtest.Job("etl", "load", 0, sh("load && koncli barrier arrive b --timeout 5m")...)},
+			[]string{"job/load|1 active"}, "and 3 of whom nothing is known yet",
+		},
+		"a Job that has failed": {[]metav1.Object{done}, []string{"job/done|Failed, BackoffLimitExceeded"}, "and 3 of whom nothing is known yet"},
+		"a Pod without a Job": {
+			[]metav1.Object{func() *corev1.Pod {
+				p := viewtest.Pod("etl", "solo", nil, "", corev1.PodPending)
+				p.Spec.Containers = []corev1.Container{{Command: []string{"/konductor/koncli", "barrier", "arrive"}, Args: []string{"b"}}}
+				return p
+			}()},
+			[]string{"pod/solo|Pending"}, "and 3 of whom nothing is known yet",
+		},
+		"a Job that arrives at another barrier": {
+			[]metav1.Object{viewtest.Job("etl", "load", 0, sh("koncli barrier arrive bb; koncli barrier wait b")...)},
+			nil, "nothing is known yet of the 4: no Job or Pod here says that it will arrive",
+		},
+		"a Job that arrives under another name": {
+			[]metav1.Object{viewtest.Job("etl", "load", 0, sh("koncli barrier arrive b --holder me")...)},
+			nil, "nothing is known yet of the 4: no Job or Pod here says that it will arrive",
+		},
+		"a Job in another namespace": {
+			[]metav1.Object{viewtest.Job("other", "load", 0, sh("koncli barrier arrive b")...)},
+			nil, "nothing is known yet of the 4: no Job or Pod here says that it will arrive",
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			lines, more := section(t, worldOf(append(c.objects, viewtest.Barrier("etl", "b", 1, 0, 5, 0))...), ref("Barrier", "b"), "Missing (4)")
+			if diff := cmp.Diff(c.want, lines); diff != "" {
+				t.Errorf("missing (-want +got):\n%s", diff)
+			}
+			if diff := cmp.Diff(c.more, more); diff != "" {
+				t.Errorf("the rest (-want +got):\n%s", diff)
+			}
+		})
+	}
+}
+
+func TestWhatMayNotBeSeenIsSaid(t *testing.T) {
+	b := viewtest.Barrier("etl", "b", 2, 0, 5, 0)
+	b.Status.Arrivals = []string{"x", "y"}
+	w := worldOf(b)
+	w.Apply(view.News{Kinds: []view.KindNews{{Kind: konductorv1.KindArrival, Denied: "no arrivals"}, {Kind: view.KindEvent, Denied: "no events"}}})
+	for title, want := range map[string]string{"Missing": "no arrivals", "Recent events": "no events"} {
+		if _, more := section(t, w, ref("Barrier", "b"), title); more != want {
+			t.Errorf("%s: %q, want %q", title, more, want)
+		}
+	}
+	if lines, _ := section(t, w, ref("Barrier", "b"), "Arrivals (2)"); !slices.Equal(lines, []string{"x", "y"}) {
+		t.Errorf("arrivals %q: the barrier itself names them", lines)
+	}
+	w.Apply(view.News{Kinds: []view.KindNews{{Kind: konductorv1.KindBarrier, Denied: "no barriers"}}})
+	if len(w.Rows()) != 1 || w.Denied(konductorv1.KindBarrier) == "" {
+		t.Error("a right that is lost for a moment must not empty the picture")
+	}
+}
+
+func TestALongQueueIsCut(t *testing.T) {
+	objects := []metav1.Object{viewtest.Semaphore("etl", "s", 1, 0, "a")}
+	for i := range 1200 {
+		objects = append(objects, viewtest.Claim("etl", konductorv1.KindSemaphore, "s", fmt.Sprintf("w-%d", i), time.Duration(i)*time.Second, 0, false))
+	}
+	lines, more := section(t, worldOf(objects...), ref(konductorv1.KindSemaphore, "s"), "Queue (1200)")
+	if len(lines) != 500 || more != "and 700 more" {
+		t.Errorf("%d lines, %q", len(lines), more)
+	}
+}
+
+func TestOnlyTheLatestEventsAreKept(t *testing.T) {
+	w := view.NewWorld()
+	for i := range 9000 {
+		w.Apply(put(viewtest.Event("etl", "Lease", fmt.Sprint("l", i), time.Duration(9000-i)*time.Second, false, "Granted", ""), view.KindEvent))
+	}
+	events := w.Events(view.Ref{}, 100000)
+	if len(events) > 4000 || events[0].About.Name != "l8999" {
+		t.Errorf("%d events, the latest about %s", len(events), events[0].About.Name)
+	}
+}
+
+func TestTheSummaryIsStableJSON(t *testing.T) {
+	rows := worldOf(viewtest.Lease("etl", "db", "me", time.Minute, 1), viewtest.Barrier("etl", "b", 7, 1, 10, 8)).Rows()
+	view.Sort(rows, view.ByKind)
+	got, err := json.MarshalIndent(view.Summarize(rows), "", "  ")
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := `{
+  "apiVersion": "cli.konductor.io/v1",
+  "kind": "Summary",
+  "tally": {
+    "objects": 2,
+    "waiting": 2,
+    "failed": 0
+  },
+  "objects": [
+    {
+      "kind": "Barrier",
+      "namespace": "etl",
+      "name": "b",
+      "state": "Waiting",
+      "done": 7,
+      "total": 10,
+      "quorum": 8,
+      "failed": 1,
+      "waiting": 0,
+      "message": "7 of 10 participants have arrived",
+      "created": "2026-03-01T11:51:00Z"
+    },
+    {
+      "kind": "Lease",
+      "namespace": "etl",
+      "name": "db",
+      "state": "Held",
+      "done": 0,
+      "total": 0,
+      "holders": [
+        {
+          "holder": "me",
+          "permits": 1,
+          "fencingToken": 4711,
+          "since": "2026-03-01T11:59:00Z",
+          "until": "2026-03-01T12:04:00Z",
+          "claim": "lease-db-me"
+        }
+      ],
+      "waiting": 1,
+      "message": "me holds the lease",
+      "since": "2026-03-01T11:59:00Z",
+      "created": "2026-03-01T11:00:00Z"
+    }
+  ]
+}`
+	if diff := cmp.Diff(want, string(got)); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
+	}
+	empty, err := json.Marshal(view.Summarize(worldOf().Rows()))
+	if err != nil || !strings.Contains(string(empty), `"objects":[]`) {
+		t.Errorf("nothing is %s, %v", empty, err)
+	}
+}
+
+func TestACommandLineCanBeTypedIntoAShell(t *testing.T) {
+	for want, args := range map[string][]string{
+		"koncli lease break db --yes":       {"lease", "break", "db", "--yes"},
+		"koncli x --holder='it'\\''s me'":   {"x", "--holder=it's me"},
+		"koncli x --holder='$(rm -rf /)'":   {"x", "--holder=$(rm -rf /)"},
+		"koncli x --holder=job/a/1":         {"x", "--holder=job/a/1"},
+		"koncli x '' --holder=''":           {"x", "", "--holder="},
+		"koncli x --kubeconfig='/a b/c.ya'": {"x", "--kubeconfig=/a b/c.ya"},
+	} {
+		if got := view.CommandLine("koncli", args); got != want {
+			t.Errorf("%q is %s, want %s", args, got, want)
+		}
+	}
+}
