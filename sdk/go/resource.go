@@ -53,7 +53,7 @@ type reader[T any] struct {
 
 // get returns the object of that name.
 func (r *reader[T]) get(ctx context.Context, name string) (obj T, err error) {
-	raw, err := r.client.Get().Namespace(r.namespace).Resource(r.name).Name(name).Do(ctx).Raw()
+	raw, err := answer(r.client.Get().Namespace(r.namespace).Resource(r.name).Name(name).Do(ctx))
 	if err != nil {
 		return obj, err
 	}
@@ -61,9 +61,17 @@ func (r *reader[T]) get(ctx context.Context, name string) (obj T, err error) {
 	return obj, json.Unmarshal(raw, obj)
 }
 
+// answer returns what the API server has sent, or the error that it has sent: of that, Raw alone knows only the code.
+func answer(result rest.Result) ([]byte, error) {
+	if err := result.Error(); err != nil {
+		return nil, err
+	}
+	return result.Raw()
+}
+
 // list returns the objects that opts selects, and the revision to watch from.
 func (r *reader[T]) list(ctx context.Context, opts metav1.ListOptions) (objects []T, revision string, err error) {
-	raw, err := r.client.Get().Namespace(r.namespace).Resource(r.name).VersionedParams(&opts, r.codec).Do(ctx).Raw()
+	raw, err := answer(r.client.Get().Namespace(r.namespace).Resource(r.name).VersionedParams(&opts, r.codec).Do(ctx))
 	if err != nil {
 		return nil, "", err
 	}
