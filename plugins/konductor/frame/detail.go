@@ -21,7 +21,7 @@ func (t *Theme) Detail(d *view.Detail, width int, now time.Time) []string {
 	lines := []string{t.Cut(head, width)}
 	lines = append(lines, t.indented(r.Says(now), width)...)
 	if d.Why != "" {
-		lines = append(lines, t.indented("why: "+d.Why, width)...)
+		lines = append(lines, t.indented(d.Why, width)...)
 	}
 	lines = append(lines, t.facts(d.Facts, width)...)
 	for i := range d.Sections {

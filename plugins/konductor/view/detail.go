@@ -21,7 +21,7 @@ const listed = 500
 // Detail is everything there is to see of one object, at one moment.
 type Detail struct {
 	Row *Row
-	// Why is the answer to "why is this not going on?", where somebody has it; may be empty.
+	// Why is the root cause of why it doesn't go on; empty where it does, or not enough is known to say.
 	Why string
 	// Facts say what was declared and how it stands.
 	Facts []Fact
@@ -65,7 +65,7 @@ func (w *World) Detail(ref Ref, now time.Time) (Detail, bool) {
 	if row == nil {
 		return Detail{}, false
 	}
-	d := Detail{Row: row}
+	d := Detail{Row: row, Why: w.why(ref, now)}
 	d.Facts = append(d.Facts, Fact{"Namespace", row.Namespace})
 	switch o := w.Object(ref).(type) {
 	case *konductorv1.Barrier:

@@ -219,6 +219,34 @@ func TestWhatMayNotBeSeenIsSaid(t *testing.T) {
 	}
 }
 
+func TestDetailsSayWhyItDoesNotGoOn(t *testing.T) {
+	held := viewtest.Lease("etl", "db", "migrate-7c9f", time.Minute, 1)
+	holder := viewtest.Claim("etl", konductorv1.KindLease, "db", "migrate-7c9f", time.Minute, 0, true)
+	for name, c := range map[string]struct {
+		object  view.Ref
+		objects []metav1.Object
+		want    string
+	}{
+		"a gate on a Job that is not there": {ref("Gate", "g"), []metav1.Object{viewtest.Gate("etl", "g", 0, "load")}, "why: job/load does not exist: create it"},
+		"what has failed itself":            {ref("Barrier", "b"), []metav1.Object{viewtest.Barrier("etl", "b", 1, 2, 3, 0)}, "what to do: lower spec.quorum, or delete it and create it again"},
+		"what has opened":                   {ref("Barrier", "b"), []metav1.Object{viewtest.Barrier("etl", "b", 3, 0, 3, 0)}, ""},
+		"what is held and worked with": {
+			ref("Lease", "db"), []metav1.Object{held, holder, viewtest.Pod("etl", "migrate-7c9f", nil, "", corev1.PodRunning)},
+			"why: pod/migrate-7c9f runs on node node-1, and nothing known holds it up",
+		},
+	} {
+		w := worldOf(c.objects...)
+		d, ok := w.Detail(c.object, viewtest.Now())
+		if !ok || d.Why != c.want {
+			t.Errorf("%s: %q, want %q", name, d.Why, c.want)
+		}
+		w.Forget(view.KindPod, view.KindJob)
+		if d, _ := w.Detail(c.object, viewtest.Now()); d.Why != "" {
+			t.Errorf("%s: without its Pods and Jobs nothing can be said, not %q", name, d.Why)
+		}
+	}
+}
+
 func TestALongQueueIsCut(t *testing.T) {
 	objects := []metav1.Object{viewtest.Semaphore("etl", "s", 1, 0, "a")}
 	for i := range 1200 {

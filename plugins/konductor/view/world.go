@@ -23,6 +23,8 @@ type World struct {
 	events  chronicle
 	link    Link
 	skew    time.Duration
+	// analysis is the last one that details needed.
+	analysis analysis
 }
 
 // NewWorld returns an empty world.
