@@ -190,7 +190,7 @@ func TestRevisionsThatBreakAPromiseAreNoticed(t *testing.T) {
 		},
 	} {
 		t.Run(what, func(t *testing.T) {
-			run := &Run{Revisions: c.log.all, Began: began, Ops: []history.Op{
+			run := &Run{Dir: t.TempDir(), Revisions: c.log.all, Began: began, Ops: []history.Op{
 				{Action: history.Create, Kind: konductorv1.KindSemaphore, Namespace: "default", Object: "s", Permits: 4, Outcome: history.OK},
 			}}
 			var got []string
@@ -224,6 +224,7 @@ func TestAnswersThatBreakAPromiseAreNoticed(t *testing.T) {
 		"open, of a barrier that was never open": {Run{Ops: []history.Op{{Action: history.Wait, Kind: konductorv1.KindBarrier, Object: "b", Outcome: history.OK}}}, "answers"},
 	} {
 		t.Run(what, func(t *testing.T) {
+			c.run.Dir = t.TempDir()
 			found := Find(&c.run)
 			if !slices.ContainsFunc(found, func(v Violation) bool { return v.Check == c.want }) {
 				t.Errorf("check %s has found nothing; there are %v", c.want, found)
