@@ -9,8 +9,10 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/types"
+	toolscache "k8s.io/client-go/tools/cache"
 	"k8s.io/client-go/util/workqueue"
 	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/cache"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/event"
 	"sigs.k8s.io/controller-runtime/pkg/handler"
@@ -34,6 +36,9 @@ func SetupGates(ctx context.Context, mgr ctrl.Manager, deps Deps) error {
 	r := &gates{Deps: deps, left: newLastSeen()}
 	if err := mgr.GetFieldIndexer().IndexField(ctx, &konductorv1.Gate{}, watchedByGates, gateObjects); err != nil {
 		return fmt.Errorf("indexing gates by their conditions: %w", err)
+	}
+	if err := r.remember(ctx, mgr.GetCache()); err != nil {
+		return fmt.Errorf("setting up what gates remember: %w", err)
 	}
 	return ctrl.NewControllerManagedBy(mgr).
 		Named(konductorv1.KindGate).
@@ -256,17 +261,45 @@ func indexEntry(kind, namespace, name string) string {
 	return kind + "/" + namespace + "/" + name
 }
 
+// remember takes note of how objects stood when they were deleted, from when the cache begins to be filled: the controller's
+// own handlers come later, and a replica counts as ready before.
+func (r *gates) remember(ctx context.Context, from cache.Cache) error {
+	for kind, obj := range map[konductorv1.GateConditionType]client.Object{
+		konductorv1.GateOnJob: &batchv1.Job{}, konductorv1.GateOnBarrier: &konductorv1.Barrier{}, konductorv1.GateOnGate: &konductorv1.Gate{},
+	} {
+		informer, err := from.GetInformer(ctx, obj, cache.BlockUntilSynced(false))
+		if err != nil {
+			return err
+		}
+		_, err = informer.AddEventHandler(toolscache.ResourceEventHandlerFuncs{DeleteFunc: func(deleted any) {
+			if missed, ok := deleted.(toolscache.DeletedFinalStateUnknown); ok {
+				deleted = missed.Obj
+			}
+			if last, ok := deleted.(client.Object); ok {
+				r.noteLast(ctx, kind, last)
+			}
+		}})
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// noteLast takes note of how an object of that type stood when it was deleted, for the gates that look at it.
+func (r *gates) noteLast(ctx context.Context, kind konductorv1.GateConditionType, last client.Object) {
+	entry := indexEntry(string(kind), last.GetNamespace(), last.GetName())
+	for _, gate := range r.indexed(ctx, entry) {
+		r.left.note(gate.UID, entry, observe(last))
+	}
+}
+
 // gatesOn hands those gates to the controller that look at an object of that type which has changed, and takes note of how
 // an object stood when it was deleted.
 func (r *gates) gatesOn(kind konductorv1.GateConditionType) handler.EventHandler {
-	concerned := func(ctx context.Context, obj client.Object) (entry string, found []konductorv1.Gate) {
-		entry = indexEntry(string(kind), obj.GetNamespace(), obj.GetName())
-		return entry, r.indexed(ctx, entry)
-	}
 	enqueue := func(ctx context.Context, obj client.Object, q workqueue.TypedRateLimitingInterface[reconcile.Request]) {
-		_, found := concerned(ctx, obj)
-		for i := range found {
-			q.Add(requestFor(&found[i]))
+		for _, gate := range r.indexed(ctx, indexEntry(string(kind), obj.GetNamespace(), obj.GetName())) {
+			q.Add(requestFor(&gate))
 		}
 	}
 	return handler.Funcs{
@@ -277,11 +310,9 @@ func (r *gates) gatesOn(kind konductorv1.GateConditionType) handler.EventHandler
 			enqueue(ctx, e.ObjectNew, q)
 		},
 		DeleteFunc: func(ctx context.Context, e event.DeleteEvent, q workqueue.TypedRateLimitingInterface[reconcile.Request]) {
-			entry, found := concerned(ctx, e.Object)
-			for i := range found {
-				r.left.note(found[i].UID, entry, observe(e.Object))
-				q.Add(requestFor(&found[i]))
-			}
+			// It is noted here too, so that it is before the gates are looked at.
+			r.noteLast(ctx, kind, e.Object)
+			enqueue(ctx, e.Object, q)
 			if gate, ok := e.Object.(*konductorv1.Gate); ok {
 				r.left.forget(gate.UID)
 			}
