@@ -1,6 +1,8 @@
 package chaos
 
 import (
+	"fmt"
+	"slices"
 	"testing"
 	"time"
 )
@@ -9,6 +11,8 @@ const (
 	// brokenTag builds konductor so that brokenVariable can make it break a rule.
 	brokenTag      = "konductor_broken"
 	brokenVariable = "KONDUCTOR_BROKEN"
+	// campaigns is how many there are at the most for a broken rule to be noticed.
+	campaigns = 6
 )
 
 // TestEachBrokenRuleIsNoticed runs konductor with one rule broken at a time, on an API server that doesn't guard the
@@ -30,19 +34,23 @@ func TestEachBrokenRuleIsNoticed(t *testing.T) {
 	} {
 		t.Run(c.rule, func(t *testing.T) {
 			o := Options{
-				Lasts: 6 * time.Second, Seed: 1, Koncli: koncli, SDK: 14, Commands: 2, Places: []Place{BothAct},
+				Lasts: 6 * time.Second, Koncli: koncli, SDK: 14, Commands: 2, Places: []Place{BothAct},
 				SpareControlPlane: true, OnePool: variant == "overtaking", Env: []string{brokenVariable + "=" + variant},
 				Patience: 8 * time.Second, // what is broken need not come to rest
 			}
 			if len(c.caught) == 0 {
 				o.Patience = time.Minute
 			}
-			report := campaignOf(t, site, "broken-"+variant, o)
-			caught := report.Caught()
-			for _, check := range c.caught {
-				if !caught[check] {
-					t.Errorf("check %s has not noticed that %s", check, c.rule)
-				}
+			// What is to be noticed has to happen first, and so short a campaign may do without it.
+			var report *Report
+			missing := c.caught
+			for o.Seed = 1; o.Seed == 1 || (len(missing) > 0 && o.Seed <= campaigns); o.Seed++ {
+				report = campaignOf(t, site, fmt.Sprintf("broken-%s-%d", variant, o.Seed), o)
+				caught := report.Caught()
+				missing = slices.DeleteFunc(slices.Clone(missing), func(check string) bool { return caught[check] })
+			}
+			for _, check := range missing {
+				t.Errorf("in %d campaigns check %s has not noticed that %s", campaigns, check, c.rule)
 			}
 			if len(c.caught) == 0 && len(report.Violations) > 0 {
 				t.Errorf("%d violations are reported of a konductor in which nothing is broken", len(report.Violations))
