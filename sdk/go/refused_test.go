@@ -79,3 +79,16 @@ func TestARefusalCountsOnlyFromAnAPIServerThatIsReady(t *testing.T) {
 		})
 	}
 }
+
+func TestAWaitThatIsRefusedNamesTheUser(t *testing.T) {
+	endpoint := httptest.NewServer(&startingServer{rightsUnknown: 1000})
+	defer endpoint.Close()
+	c, err := New(&rest.Config{Host: endpoint.URL}, InNamespace("etl"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var forbidden *ForbiddenError
+	if err := c.WaitBarrier(t.Context(), "stage"); !errors.As(err, &forbidden) || forbidden.User != "jane" {
+		t.Fatalf("got error %v", err)
+	}
+}
