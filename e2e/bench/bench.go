@@ -68,7 +68,7 @@ func method(f func(*measures.Run, context.Context) ([]report.Row, error)) func(c
 }
 
 // patience is how long one section may take. Something that is waited for in vain then says what it was.
-const patience = 4 * time.Minute
+const patience = 6 * time.Minute
 
 func measureSection(ctx context.Context, s section, r *measures.Run) ([]report.Row, error) {
 	ctx, cancel := context.WithTimeoutCause(ctx, patience, fmt.Errorf("it took longer than %s", patience))

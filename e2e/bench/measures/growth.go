@@ -40,7 +40,7 @@ func (c *curve) rows() (rows []report.Row) {
 
 // inTurns measures each size in turns, and adds what counts to the curve.
 func (r *Run) inTurns(c *curve, measure func(i int) (time.Duration, error)) error {
-	return r.repeat(func(counts bool) error {
+	return r.repeatCalmly(func(counts bool) error {
 		for i := range c.sizes {
 			took, err := measure(i)
 			if err != nil {
@@ -166,7 +166,7 @@ func (r *Run) GrowthOfBarriers(ctx context.Context) (rows []report.Row, err erro
 				return err
 			}
 			round := 0
-			err := r.repeat(func(counts bool) error {
+			err := r.repeatCalmly(func(counts bool) error {
 				round++
 				took, err := r.openOne(ctx, namespace, fmt.Sprintf("of-%d-%d", size, round), outsider)
 				if counts {
@@ -212,7 +212,7 @@ func (r *Run) GrowthOfArrivals(ctx context.Context) (rows []report.Row, err erro
 		if err != nil {
 			return err
 		}
-		const most = 3
+		const most = 2
 		for i, size := range r.Sizes {
 			for round := range min(r.Rounds, most) {
 				before, err := operator.CPU()

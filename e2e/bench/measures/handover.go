@@ -28,7 +28,7 @@ func (r *Run) Handover(ctx context.Context) (rows []report.Row, err error) {
 				return err
 			}
 			var floor, handover stats.Sample
-			err = r.repeat(func(counts bool) error {
+			err = r.repeatCalmly(func(counts bool) error {
 				answered, err := r.Floors.RoundTrip(ctx)
 				if err != nil {
 					return err
@@ -75,7 +75,7 @@ func (r *Run) Pending(ctx context.Context) (rows []report.Row, err error) {
 			return err
 		}
 		var some, many stats.Sample
-		err = r.repeat(func(counts bool) error {
+		err = r.repeatCalmly(func(counts bool) error {
 			few, err := short.pass(ctx)
 			if err != nil {
 				return err

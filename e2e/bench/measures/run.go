@@ -53,21 +53,21 @@ type Effort struct {
 	Crashes int
 }
 
-// Full takes about ten minutes.
+// Full takes about twelve minutes on two cores.
 func Full() Effort {
 	return Effort{
-		Name: "full", Warmup: 20, Repeat: 300, Rounds: 10, Period: 3 * time.Second,
+		Name: "full", Warmup: 10, Repeat: 200, Rounds: 6, Period: 2 * time.Second,
 		Waiting: []int{1, 100, 1000}, Audience: 1000, Some: 100, Many: 10000, Clients: floors.Connections, Permits: []int{64, 10},
-		Gates: 1000, Calm: time.Minute, Processes: 60,
-		Sizes: []int{10, 100, 1000, 10000}, Holders: []int{10, 100, 1000}, Crashes: 3,
+		Gates: 1000, Calm: 30 * time.Second, Processes: 60,
+		Sizes: []int{10, 100, 1000, 10000}, Holders: []int{10, 100, 1000}, Crashes: 2,
 	}
 }
 
-// Quick takes about three minutes and says about the same, less surely.
+// Quick takes about five minutes and says about the same, less surely.
 func Quick() Effort {
 	e := Full()
-	e.Name, e.Warmup, e.Repeat, e.Rounds, e.Period = "quick", 10, 60, 4, time.Second
-	e.Calm, e.Processes, e.Crashes = 15*time.Second, 20, 1
+	e.Name, e.Warmup, e.Repeat, e.Rounds, e.Period = "quick", 5, 60, 3, time.Second
+	e.Calm, e.Processes, e.Crashes = 10*time.Second, 20, 1
 	return e
 }
 
@@ -83,6 +83,9 @@ func Smoke() Effort {
 
 // repeat calls f for the warm-up and then as often as what takes milliseconds is repeated. counts says that it counts.
 func (r *Run) repeat(f func(counts bool) error) error { return times(r.Warmup, r.Repeat, f) }
+
+// repeatCalmly does so half as often, for what needs a tenth of a second in between to come to rest.
+func (r *Run) repeatCalmly(f func(counts bool) error) error { return times(r.Warmup, r.Repeat/2, f) }
 
 // rounds calls f once to warm up, and then as often as what takes seconds is repeated.
 func (r *Run) rounds(f func(counts bool) error) error { return times(1, r.Rounds, f) }
