@@ -41,7 +41,7 @@ func TestPeopleUseABarrierWithKubectlAndThePlugin(t *testing.T) {
 
 	s.run("kubectl konductor barrier status stage-1-complete").exits(0).prints("Open", "2 of 2", "east", "west")
 	s.run("kubectl konductor barrier list").exits(0).prints("NAME", "PHASE", "stage-1-complete", "Open")
-	s.run("kubectl konductor status all").exits(0).prints("BARRIERS", "stage-1-complete")
+	s.run("kubectl konductor status all").exits(0).prints("STATE", "barrier/stage-1-complete", "2/2")
 	events.await("an event tells of the opening", func(now map[string]*corev1.Event) bool {
 		return count(now, func(e *corev1.Event) bool { return e.Reason == konductorv1.EventOpened }) == 1
 	})

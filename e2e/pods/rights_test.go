@@ -21,7 +21,7 @@ func TestAPodWithoutRightsIsToldWhichItNeedsAndHowToGrantThem(t *testing.T) {
 	said := s.logOf(pod.Name, "wait")
 	grant := fmt.Sprintf("kubectl create rolebinding konductor-participant-stranger --clusterrole=konductor-participant"+
 		" --serviceaccount=%[1]s:stranger --namespace=%[1]s", s.namespace)
-	who := fmt.Sprintf("system:serviceaccount:%s:stranger may not list", s.namespace)
+	who := fmt.Sprintf("system:serviceaccount:%s:stranger may not get,list,watch", s.namespace)
 	for _, part := range []string{who, "barriers.konductor.io", "in namespace " + s.namespace, grant} {
 		if !strings.Contains(said, part) {
 			t.Errorf("it does not say %q but\n%s", part, said)
