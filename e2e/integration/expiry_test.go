@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"net/http"
+	"path"
 	"strings"
 	"sync"
 	"testing"
@@ -11,6 +12,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	konductorv1 "github.com/LogicIQ/konductor/apis/v1"
 	konductor "github.com/LogicIQ/konductor/sdk/go"
@@ -45,6 +47,42 @@ func TestAHoldThatCantBeRenewedIsLostBeforeAnotherGetsIt(t *testing.T) {
 	wants[*konductor.LostError](w, hold.Release(w.ctx))
 	w.release(next.must())
 	w.awaitEvent("Lease", "db", konductorv1.EventExpired, "holder")
+}
+
+func TestAReleaseAfterTheEndOfTheHoldSaysSo(t *testing.T) {
+	w := newWorld(t)
+	w.operator()
+	w.lease("db")
+	for what, release := range map[string]func(*actor, *konductor.Hold) error{
+		"by the hold": func(_ *actor, hold *konductor.Hold) error { return hold.Release(w.ctx) },
+		"by another process": func(holder *actor, _ *konductor.Hold) error {
+			return holder.ReleaseLease(w.ctx, "db", konductor.WithHolder("holder"))
+		},
+	} {
+		holder, wire := w.someoneWired("holder")
+		hold := holder.acquire(konductorv1.KindLease, "db", konductor.Detached())
+		is(w, "db", "held", func(l *konductorv1.Lease) bool { return l.Status.Holder == "holder" })
+		// The releasing process has looked, and is then stopped until its time is over.
+		var once sync.Once
+		wire.onRequest(func(req *http.Request) error {
+			if req.Method != http.MethodDelete {
+				return nil
+			}
+			once.Do(func() {
+				claim := &konductorv1.Claim{ObjectMeta: metav1.ObjectMeta{Namespace: w.namespace, Name: path.Base(req.URL.Path)}}
+				fragment := client.RawPatch("application/merge-patch+json", []byte(`{"status":{"phase":"Expired","message":"slept"}}`))
+				if err := w.objects.Status().Patch(w.ctx, claim, fragment); err != nil {
+					t.Errorf("%s: %v", what, err)
+				}
+			})
+			return nil
+		})
+		var lost *konductor.LostError
+		if err := release(holder, hold); !errors.As(err, &lost) || lost.Reason != "slept" {
+			t.Errorf("%s: got %v, want to be told that the hold was lost", what, err)
+		}
+		isGone(w, &konductorv1.Claim{ObjectMeta: metav1.ObjectMeta{Namespace: w.namespace, Name: holder.claimName(konductorv1.KindLease, get[*konductorv1.Lease](w, "db"))}})
+	}
 }
 
 func TestRenewalKeepsAHoldForManyTimesItsTTL(t *testing.T) {

@@ -414,7 +414,7 @@ func (c *Client) free(ctx context.Context, t target) (bool, error) {
 func (c *Client) newHold(ctx context.Context, t target, claim *konductorv1.Claim, sent time.Time, o options) *Hold {
 	h := &Hold{
 		client: c, object: t.ref(), claim: claim.Name, uid: claim.UID, holder: claim.Spec.Holder,
-		token: claim.Status.FencingToken, ttl: claim.Spec.TTL.Or(0), renewals: claim.Spec.Renewals,
+		token: claim.Status.FencingToken, ttl: claim.Spec.TTL.Or(0), renewals: claim.Spec.Renewals, version: claim.ResourceVersion,
 		moved: o.renewed, lost: make(chan struct{}),
 	}
 	h.ctx, h.cancel = context.WithCancelCause(ctx)

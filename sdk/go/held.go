@@ -6,8 +6,6 @@ import (
 	"fmt"
 	"time"
 
-	apierrors "k8s.io/apimachinery/pkg/api/errors"
-
 	konductorv1 "github.com/LogicIQ/konductor/apis/v1"
 )
 
@@ -59,15 +57,15 @@ func (c *Client) release(ctx context.Context, kind, name string, opts []Option) 
 	if err != nil {
 		return err
 	}
-	err = c.deleteClaim(ctx, claim.Name, claim.UID)
-	if apierrors.IsNotFound(err) || apierrors.IsConflict(err) {
-		return &LostError{Object: t.ref(), Reason: "its claim was deleted"}
-	}
+	over, err := c.releaseClaim(ctx, claim.Name, claim.UID, claim.ResourceVersion)
 	if err != nil {
-		return c.explain(err, "delete", plural(konductorv1.KindClaim), claim.Name)
+		return c.explain(err, "get,delete", plural(konductorv1.KindClaim), claim.Name)
 	}
 	if claim.Status.Phase == konductorv1.ClaimExpired {
-		return &LostError{Object: t.ref(), Reason: claim.Status.Message}
+		over = claim.Status.Message
+	}
+	if over != "" {
+		return &LostError{Object: t.ref(), Reason: over}
 	}
 	return nil
 }

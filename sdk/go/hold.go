@@ -41,6 +41,7 @@ type Hold struct {
 
 	mu       sync.Mutex
 	renewals int64
+	version  string    // the claim's resourceVersion as it was last seen
 	deadline time.Time // by the monotonic clock; zero: none
 	reason   error     // why it was lost
 	released bool
@@ -92,16 +93,21 @@ func (h *Hold) Release(ctx context.Context) error {
 	h.released = true
 	h.mu.Unlock()
 	h.end(errReleased)
-	err := h.client.giveBack(ctx, h.leave, func(ctx context.Context) error {
-		return h.client.deleteClaim(ctx, h.claim, h.uid)
+	over := ""
+	err := h.client.giveBack(ctx, h.leave, func(ctx context.Context) (err error) {
+		over, err = h.client.releaseClaim(ctx, h.claim, h.uid, h.lastSeen())
+		return err
 	})
 	if reason := h.lostReason(); reason != nil {
 		return reason
 	}
-	if apierrors.IsNotFound(err) || apierrors.IsConflict(err) {
-		return &LostError{Object: h.object, Reason: "its claim was deleted"}
+	if err != nil {
+		return h.client.explain(err, "get,delete", plural(konductorv1.KindClaim), h.claim)
 	}
-	return h.client.explain(err, "delete", plural(konductorv1.KindClaim), h.claim)
+	if over != "" {
+		return &LostError{Object: h.object, Reason: over}
+	}
+	return nil
 }
 
 // end ends the hold's context and the background work.
@@ -109,6 +115,13 @@ func (h *Hold) end(cause error) {
 	h.cancel(cause)
 	h.stop()
 	h.ended.Wait()
+}
+
+// lastSeen returns the claim's resourceVersion as it was last seen.
+func (h *Hold) lastSeen() string {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.version
 }
 
 func (h *Hold) lostReason() error {
@@ -149,7 +162,7 @@ func (h *Hold) Renew(ctx context.Context) error {
 		return h.client.explain(err, "patch", plural(konductorv1.KindClaim), h.claim)
 	}
 	h.mu.Lock()
-	h.renewals = claim.Spec.Renewals
+	h.renewals, h.version = claim.Spec.Renewals, claim.ResourceVersion
 	if h.ttl > 0 {
 		h.deadline = sent.Add(h.lasts())
 	}
@@ -197,6 +210,9 @@ func (h *Hold) watchClaim(ctx context.Context) {
 		case c.Status.Phase != konductorv1.ClaimGranted:
 			h.lose(c.Status.Message)
 		default:
+			h.mu.Lock()
+			h.version = c.ResourceVersion
+			h.mu.Unlock()
 			return false, nil
 		}
 		return true, nil
@@ -257,6 +273,43 @@ func (c *Client) deleteClaim(ctx context.Context, name string, uid types.UID) er
 		uncertain = uncertain || (err != nil && passing(err))
 		return err
 	})
+}
+
+// releaseClaim deletes a claim on condition that it is as it was when it held, so that success proves that nobody else
+// has held until then. over says that the hold had ended before, and why; the claim is then deleted all the same.
+// Passing trouble of the API server is waited out.
+func (c *Client) releaseClaim(ctx context.Context, name string, uid types.UID, version string) (over string, err error) {
+	uncertain := false
+	for {
+		err := c.retry(ctx, func() error {
+			err := c.objects.claims.Delete(ctx, name, metav1.DeleteOptions{Preconditions: &metav1.Preconditions{UID: &uid, ResourceVersion: &version}})
+			uncertain = uncertain || (err != nil && passing(err))
+			return err
+		})
+		if !apierrors.IsNotFound(err) && !apierrors.IsConflict(err) {
+			return "", err
+		}
+		now, err := get(ctx, c, c.objects.claims, konductorv1.KindClaim, name)
+		var none *NotFoundError
+		switch {
+		case errors.As(err, &none) || (err == nil && now.UID != uid):
+			if uncertain {
+				// An earlier try has done it, as it seems, and only the answer was lost.
+				return "", nil
+			}
+			return "its claim was deleted", nil
+		case err != nil:
+			return "", err
+		case now.Status.Phase == konductorv1.ClaimExpired:
+			err := c.deleteClaim(ctx, name, uid)
+			if apierrors.IsNotFound(err) || apierrors.IsConflict(err) {
+				err = nil
+			}
+			return now.Status.Message, err
+		}
+		// Renewed, or told something new, in the meantime.
+		version = now.ResourceVersion
+	}
 }
 
 // renewClaim raises the claim's renewals to n, or higher when another process of the same identity has renewed it too.

@@ -1,8 +1,11 @@
 package checks
 
 import (
+	"cmp"
 	"fmt"
 	"path/filepath"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/anishathalye/porcupine"
@@ -33,12 +36,16 @@ func checkLinearizable(run *Run, f *findings) {
 		if result == porcupine.Unknown {
 			verdict = "could not be judged within " + undecidedAfter.String()
 		}
-		f.add(key, "the history of %d operations %s: %s; see %s", len(ops), verdict, obstacle(info), view)
+		f.add(key, "the history of %d operations %s, see %s: %s", len(ops), verdict, view, obstacle(ops, info))
 	}
 }
 
-// obstacle says which operation finds no place in the longest order that was found, which is a good place to begin looking.
-func obstacle(info porcupine.LinearizationInfo) string {
+// shown is how many operations on each side of the obstacle are told.
+const shown = 6
+
+// obstacle tells of the longest order that was found: the operations at its end, and those that have no place after them,
+// the first that had to come next before all others. The file that shows everything may be out of reach of who reads this.
+func obstacle(ops []porcupine.Operation, info porcupine.LinearizationInfo) string {
 	var longest []porcupine.Operation
 	for _, partial := range info.PartialLinearizationsOperations() {
 		for _, order := range partial {
@@ -47,9 +54,22 @@ func obstacle(info porcupine.LinearizationInfo) string {
 			}
 		}
 	}
-	if len(longest) == 0 {
-		return "not even the first finds its place"
+	left := slices.Clone(ops)
+	for _, placed := range longest {
+		if i := slices.Index(left, placed); i >= 0 {
+			left = slices.Delete(left, i, i+1)
+		}
 	}
-	last := longest[len(longest)-1]
-	return fmt.Sprintf("%d find their place, the last of them %q (%s to %s)", len(longest), last.Input, time.Duration(last.Call), time.Duration(last.Return))
+	slices.SortFunc(left, func(a, b porcupine.Operation) int { return cmp.Compare(a.Return, b.Return) })
+	return fmt.Sprintf("%d of them find their place, the last ones:\n%s\nand these don't:\n%s", len(longest),
+		lines(longest[max(0, len(longest)-shown):]), lines(left[:min(shown, len(left))]))
+}
+
+func lines(ops []porcupine.Operation) string {
+	var text []string
+	for _, op := range ops {
+		text = append(text, fmt.Sprintf("    %12s to %12s: %v",
+			time.Duration(op.Call).Round(time.Microsecond), time.Duration(op.Return).Round(time.Microsecond), op.Input))
+	}
+	return strings.Join(text, "\n")
 }
