@@ -61,8 +61,9 @@ func (c *Koncli) something(ctx context.Context) error {
 		return nil
 	}
 	if c.oneIn(6) {
-		// A restarted container asks again, and must find what it holds.
-		if again, err := c.acquire(ctx, r); err != nil || again == 0 {
+		// A restarted container asks again, and finds what it holds; or, when somebody has deleted its claim meanwhile, gets a
+		// hold with a new token.
+		if token, err = c.acquire(ctx, r); err != nil || token == 0 {
 			return err
 		}
 	}
