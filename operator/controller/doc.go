@@ -16,7 +16,7 @@ package controller
 // +kubebuilder:rbac:groups=konductor.io,resources=leases;semaphores;arrivals,verbs=get;list;watch
 // +kubebuilder:rbac:groups=konductor.io,resources=claims,verbs=get;list;watch;delete
 // +kubebuilder:rbac:groups=konductor.io,resources=barriers/status;gates/status;leases/status;semaphores/status,verbs=update
-// +kubebuilder:rbac:groups=konductor.io,resources=claims/status,verbs=patch
+// +kubebuilder:rbac:groups=konductor.io,resources=claims/status,verbs=update
 // +kubebuilder:rbac:groups="",resources=pods;namespaces,verbs=get;list;watch
 // +kubebuilder:rbac:groups=batch,resources=jobs,verbs=get;list;watch
 // +kubebuilder:rbac:groups="",resources=events,verbs=create;patch

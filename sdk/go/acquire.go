@@ -25,29 +25,6 @@ const tidyUp = 5 * time.Second
 // request that made it was lost.
 const attemptAnnotation = "konductor.io/attempt"
 
-// target is what acquire, renew and release need of a Lease or Semaphore.
-type target struct {
-	kind, name string
-	ttl        *konductorv1.Duration
-	object     metav1.Object
-}
-
-func (t target) ref() string { return ref(t.kind, t.name) }
-
-func (t target) claimTarget() konductorv1.ClaimTarget {
-	return konductorv1.ClaimTarget{Kind: t.kind, Name: t.name}
-}
-
-// findTarget waits until the Lease or Semaphore exists.
-func (c *Client) findTarget(ctx context.Context, kind, name string, o options) (target, error) {
-	t := target{kind: kind, name: name}
-	err := waitFor(ctx, c, c.objects.targets[kind], kind, name, o, func(obj *targetObject) (bool, string, error) {
-		t.object, t.ttl = obj, obj.Spec.TTL
-		return true, "", nil
-	})
-	return t, err
-}
-
 // AcquireLease waits until it holds the lease. Options: WithHolder, WithTTL, WithPriority, WithTimeout (0: a *BusyError
 // when the lease can't be had at once), FailIfMissing, Detached.
 //
@@ -111,14 +88,10 @@ func (c *Client) takeTurn(ctx context.Context, kind, name, holder string, o opti
 func (c *Client) acquireTurn(ctx, bounded context.Context, kind, name, holder string, o options, leave func()) (*Hold, error) {
 	remaining := o
 	remaining.hasTimeout = o.lookOnce() // the limit in time is in bounded already
-	t, err := c.findTarget(bounded, kind, name, remaining)
+	t, err := c.recallTarget(bounded, kind, name, remaining)
 	if err != nil {
 		leave()
 		return nil, c.endedOr(bounded, o, ref(kind, name), "it does not exist", err)
-	}
-	if ttl := c.ttl(t, o).Or(0); ttl > 0 && o.stopWithin > ttl/2 {
-		leave()
-		return nil, &TTLError{Object: t.ref(), TTL: ttl, StopWithin: o.stopWithin}
 	}
 	for {
 		sent := time.Now()
@@ -134,18 +107,32 @@ func (c *Client) acquireTurn(ctx, bounded context.Context, kind, name, holder st
 			return nil, c.endedOr(bounded, o, t.ref(), "", err)
 		}
 		follower := newFollower(c, c.objects.claims.reader, claim.Name, claim.ResourceVersion)
-		granted, err := c.awaitGrant(bounded, t, claim, follower, o)
+		granted := c.awaitHolder(bounded, &t, claim, claim.Annotations[attemptAnnotation] == wanted.Annotations[attemptAnnotation])
+		if granted == nil {
+			granted, err = c.awaitGrant(bounded, t, claim, follower, o)
+		}
 		if err == nil {
 			hold := c.newHold(ctx, t, granted, sent, o)
 			hold.follower = follower
 			err = hold.begin(bounded, o, claim.Status.Phase == konductorv1.ClaimPending)
 			if err == nil {
+				c.targets.remember(t)
 				c.tellDefaultTTL(t, o)
 				return hold, nil
 			}
 			hold.end(errReleased)
 		}
 		follower.stop()
+		var gone *NotFoundError
+		if errors.As(err, &gone) && t.recalled && bounded.Err() == nil {
+			// What we knew of was deleted since, and perhaps created anew. Its claims were ended with it.
+			c.targets.forget(t)
+			if t, err = c.findTarget(bounded, kind, name, remaining); err != nil {
+				leave()
+				return nil, c.endedOr(bounded, o, ref(kind, name), "it does not exist", err)
+			}
+			continue
+		}
 		var lapsed *LostError
 		if errors.As(err, &lapsed) && bounded.Err() == nil {
 			// The grant came and went before it was seen, as after a long sleep of this process. Queue again.

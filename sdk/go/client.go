@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/http"
 	"os"
 	"strings"
 	"sync"
@@ -32,6 +33,8 @@ type Client struct {
 	contacted atomic.Bool
 	// turns lets those who share this Client, and so an identity, take turns: to the operator they would be one holder.
 	turns turns
+	// targets are the leases and semaphores that were acquired a moment ago.
+	targets targets
 }
 
 // objects are the API resources of a namespace.
@@ -123,6 +126,7 @@ func (c *Client) connect(config *rest.Config) error {
 	if config.UserAgent == "" {
 		config.UserAgent = "konductor-sdk-go"
 	}
+	config.Wrap(ownPauses)
 	client, err := rest.RESTClientFor(config)
 	if err != nil {
 		return fmt.Errorf("connecting to %s: %w", config.Host, err)
@@ -152,6 +156,22 @@ func (c *Client) connect(config *rest.Config) error {
 	}
 	return nil
 }
+
+// ownPauses keeps client-go from repeating by itself what the API server was too busy for: it does so after exactly as long
+// as the server suggests, and so do all others that were turned away.
+func ownPauses(next http.RoundTripper) http.RoundTripper {
+	return roundTripper(func(req *http.Request) (*http.Response, error) {
+		resp, err := next.RoundTrip(req)
+		if err == nil && resp.StatusCode == http.StatusTooManyRequests {
+			resp.Header.Del("Retry-After")
+		}
+		return resp, err
+	})
+}
+
+type roundTripper func(*http.Request) (*http.Response, error)
+
+func (f roundTripper) RoundTrip(req *http.Request) (*http.Response, error) { return f(req) }
 
 // turns is a set of locks by name. A name that nobody uses takes no room.
 type turns struct {

@@ -41,7 +41,7 @@ type Hold struct {
 
 	mu       sync.Mutex
 	renewals int64
-	version  string    // the claim's resourceVersion as it was last seen
+	version  string    // the claim's resourceVersion as it was last seen; empty: the grant itself was seen, and not the claim
 	deadline time.Time // by the monotonic clock; zero: none
 	reason   error     // why it was lost
 	released bool
@@ -93,11 +93,14 @@ func (h *Hold) Release(ctx context.Context) error {
 	h.released = true
 	h.mu.Unlock()
 	h.end(errReleased)
-	over := ""
+	over, version := "", h.lastSeen()
 	err := h.client.giveBack(ctx, h.leave, func(ctx context.Context) (err error) {
-		over, err = h.client.releaseClaim(ctx, h.claim, h.uid, h.lastSeen())
+		over, err = h.client.releaseClaim(ctx, h.claim, h.uid, version)
 		return err
 	})
+	if deadline, ok := h.Deadline(); ok && version == "" && over == "" && !time.Now().Before(deadline) {
+		over = fmt.Sprintf("its ttl of %s was over before its release was answered", h.ttl)
+	}
 	if reason := h.lostReason(); reason != nil {
 		return reason
 	}
@@ -207,7 +210,7 @@ func (h *Hold) watchClaim(ctx context.Context) {
 		switch {
 		case c == nil || c.UID != h.uid || c.DeletionTimestamp != nil:
 			h.lose("its claim was deleted")
-		case c.Status.Phase != konductorv1.ClaimGranted:
+		case c.Status.Phase == konductorv1.ClaimExpired || c.Status.Phase == konductorv1.ClaimRefused:
 			h.lose(c.Status.Message)
 		default:
 			h.mu.Lock()
@@ -276,13 +279,17 @@ func (c *Client) deleteClaim(ctx context.Context, name string, uid types.UID) er
 }
 
 // releaseClaim deletes a claim on condition that it is as it was when it held, so that success proves that nobody else
-// has held until then. over says that the hold had ended before, and why; the claim is then deleted all the same.
-// Passing trouble of the API server is waited out.
+// has held until then. Without a version there is no such condition. over says that the hold had ended before, and why; the
+// claim is then deleted all the same. Passing trouble of the API server is waited out.
 func (c *Client) releaseClaim(ctx context.Context, name string, uid types.UID, version string) (over string, err error) {
 	uncertain := false
 	for {
+		conditions := metav1.Preconditions{UID: &uid}
+		if version != "" {
+			conditions.ResourceVersion = &version
+		}
 		err := c.retry(ctx, func() error {
-			err := c.objects.claims.Delete(ctx, name, metav1.DeleteOptions{Preconditions: &metav1.Preconditions{UID: &uid, ResourceVersion: &version}})
+			err := c.objects.claims.Delete(ctx, name, metav1.DeleteOptions{Preconditions: &conditions})
 			uncertain = uncertain || (err != nil && passing(err))
 			return err
 		})

@@ -8,6 +8,7 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/watch"
 	"k8s.io/client-go/gentype"
 	"k8s.io/client-go/rest"
@@ -135,6 +136,12 @@ type targetObject struct {
 	Spec              struct {
 		TTL *konductorv1.Duration `json:"ttl"`
 	} `json:"spec"`
+	Status struct {
+		Phase        string    `json:"phase"`
+		Waiting      int32     `json:"waiting"`
+		ClaimUID     types.UID `json:"claimUID"` // of a Lease
+		FencingToken int64     `json:"fencingToken"`
+	} `json:"status"`
 }
 
 func newTargetReader(at place, name string) reader[*targetObject] {

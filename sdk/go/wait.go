@@ -18,6 +18,8 @@ import (
 const (
 	// Requests are repeated while the API server is out of reach, with growing pauses.
 	firstPause, longestPause = 50 * time.Millisecond, 2 * time.Second
+	// longestWhenBusy is the longest pause when the API server says that it has too much to do.
+	longestWhenBusy = 16 * time.Second
 	// firstContact is how long a call tries to reach an API server that has never answered this Client. After the first
 	// answer it tries for ever: a server that was there comes back.
 	firstContact = 30 * time.Second
@@ -94,14 +96,24 @@ func (b *backoff) wait(ctx context.Context, c *Client, err error) error {
 	if !c.contacted.Load() && time.Since(b.since) > firstContact {
 		return fmt.Errorf("can't reach the API server: %w", err)
 	}
-	if b.pause == longestPause {
+	if b.pause >= longestPause {
 		c.notify(fmt.Sprintf("the API server can't be reached, trying again: %v", err))
 	}
-	pause := b.pause/2 + rand.N(b.pause/2)
-	if hint, ok := apierrors.SuggestsClientDelay(err); ok {
-		pause = min(time.Duration(hint)*time.Second, longestPause)
+	longest := longestPause
+	if apierrors.IsTooManyRequests(err) {
+		// The server has more to do than it can. Were all to come back when it suggests, in a second, they would keep it busy
+		// with turning them away: so each time half of them come later.
+		longest = longestWhenBusy
+		if hint, ok := apierrors.SuggestsClientDelay(err); ok {
+			b.pause = max(b.pause, min(2*time.Duration(hint)*time.Second, longest))
+		}
 	}
-	b.pause = min(2*b.pause, longestPause)
+	pause := b.pause/2 + rand.N(b.pause/2)
+	if deadline, ok := ctx.Deadline(); ok {
+		// Who has little time, to renew a hold, say, tries more often.
+		pause = max(min(pause, time.Until(deadline)/4), firstPause)
+	}
+	b.pause = min(2*b.pause, longest)
 	timer := time.NewTimer(pause)
 	defer timer.Stop()
 	select {
