@@ -65,8 +65,8 @@ func (c *Client) ArriveBarrier(ctx context.Context, name string, opts ...Option)
 func (c *Client) arrive(ctx context.Context, name string, o options, opts []Option) error {
 	remaining := o
 	remaining.hasTimeout = o.lookOnce() // the limit in time is in ctx already
-	var barrier *konductorv1.Barrier
-	err := waitFor(ctx, c, c.objects.barriers.reader, konductorv1.KindBarrier, name, remaining, func(b *konductorv1.Barrier) (bool, string, error) {
+	var barrier *openable
+	err := waitFor(ctx, c, c.objects.openables[konductorv1.KindBarrier], konductorv1.KindBarrier, name, remaining, func(b *openable) (bool, string, error) {
 		barrier = b
 		return true, "", nil
 	})
@@ -112,13 +112,5 @@ func (c *Client) sameArrival(ctx context.Context, arrival *konductorv1.Arrival) 
 // WaitBarrier waits until a barrier is open. It returns a *FailedError as soon as the barrier has failed or timed out.
 // Options: WithTimeout, FailIfMissing.
 func (c *Client) WaitBarrier(ctx context.Context, name string, opts ...Option) error {
-	watchdog := c.watchOperator(ref(konductorv1.KindBarrier, name))
-	defer watchdog.stop()
-	return waitFor(ctx, c, c.objects.barriers.reader, konductorv1.KindBarrier, name, collect(opts), func(b *konductorv1.Barrier) (bool, string, error) {
-		watchdog.see(b.Status.ObservedGeneration > 0)
-		phase := b.Status.Phase
-		return openOr(konductorv1.KindBarrier, name, phase == konductorv1.BarrierOpen,
-			phase == konductorv1.BarrierFailed || phase == konductorv1.BarrierTimeout, string(phase),
-			b.Generation == b.Status.ObservedGeneration, b.Status.Conditions)
-	})
+	return c.waitOpen(ctx, konductorv1.KindBarrier, name, opts)
 }

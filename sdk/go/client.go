@@ -48,6 +48,8 @@ type objects struct {
 
 	// targets are leases and semaphores, by their kind, for those who acquire.
 	targets map[string]reader[*targetObject]
+	// openables are barriers and gates, by their kind, for those who wait or arrive.
+	openables map[string]reader[*openable]
 }
 
 // ClientOption changes how a Client is made.
@@ -152,6 +154,9 @@ func (c *Client) connect(config *rest.Config) error {
 			func() *konductorv1.Claim { return &konductorv1.Claim{} }, func() *konductorv1.ClaimList { return &konductorv1.ClaimList{} }),
 		targets: map[string]reader[*targetObject]{
 			konductorv1.KindLease: newTargetReader(at, "leases"), konductorv1.KindSemaphore: newTargetReader(at, "semaphores"),
+		},
+		openables: map[string]reader[*openable]{
+			konductorv1.KindBarrier: newOpenableReader(at, "barriers"), konductorv1.KindGate: newOpenableReader(at, "gates"),
 		},
 	}
 	return nil

@@ -3,7 +3,6 @@ package konductor
 import (
 	"context"
 
-	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	konductorv1 "github.com/LogicIQ/konductor/apis/v1"
@@ -45,25 +44,5 @@ func (c *Client) DeleteGate(ctx context.Context, name string, opts ...Option) er
 // WaitGate waits until a gate is open. It returns a *FailedError as soon as the gate has failed or timed out. Options:
 // WithTimeout, FailIfMissing.
 func (c *Client) WaitGate(ctx context.Context, name string, opts ...Option) error {
-	watchdog := c.watchOperator(ref(konductorv1.KindGate, name))
-	defer watchdog.stop()
-	return waitFor(ctx, c, c.objects.gates.reader, konductorv1.KindGate, name, collect(opts), func(g *konductorv1.Gate) (bool, string, error) {
-		watchdog.see(g.Status.ObservedGeneration > 0)
-		phase := g.Status.Phase
-		return openOr(konductorv1.KindGate, name, phase == konductorv1.GateOpen,
-			phase == konductorv1.GateFailed || phase == konductorv1.GateTimeout, string(phase),
-			g.Generation == g.Status.ObservedGeneration, g.Status.Conditions)
-	})
-}
-
-// openOr says whether waiting for a barrier or gate is over. A failure that speaks of a former spec is not believed: the
-// timeout may just have been raised.
-func openOr(kind, name string, open, ended bool, phase string, current bool, conditions []metav1.Condition) (done bool, status string, err error) {
-	if c := meta.FindStatusCondition(conditions, konductorv1.ConditionOpen); c != nil {
-		status = c.Message
-	}
-	if ended && current {
-		return true, status, &FailedError{Object: ref(kind, name), Phase: phase, Message: status}
-	}
-	return open, status, nil
+	return c.waitOpen(ctx, konductorv1.KindGate, name, opts)
 }

@@ -16,7 +16,7 @@ func typeMeta(kind string) metav1.TypeMeta {
 }
 
 // ownedBy makes a child go when its parent goes, and says for which object of that name it was made.
-func ownedBy(kind string, parent metav1.Object) metav1.OwnerReference {
+func ownedBy(kind string, parent object) metav1.OwnerReference {
 	return metav1.OwnerReference{
 		APIVersion: konductorv1.GroupVersion().String(), Kind: kind, Name: parent.GetName(), UID: parent.GetUID(),
 	}

@@ -130,20 +130,47 @@ func (c *changes[T]) next() (kind watch.EventType, obj T, err error) {
 
 func (c *changes[T]) close() { _ = c.body.Close() }
 
+// essentials are what of the metadata those need to know who wait. What else there is, who manages which field above all, is
+// more than the rest of the object.
+type essentials struct {
+	Name            string    `json:"name"`
+	UID             types.UID `json:"uid"`
+	Generation      int64     `json:"generation"`
+	ResourceVersion string    `json:"resourceVersion"`
+}
+
+func (e *essentials) GetName() string            { return e.Name }
+func (e *essentials) GetUID() types.UID          { return e.UID }
+func (e *essentials) GetResourceVersion() string { return e.ResourceVersion }
+
 // targetObject is what those who acquire need to know of a Lease or Semaphore.
 type targetObject struct {
-	metav1.ObjectMeta `json:"metadata"`
-	Spec              struct {
+	essentials `json:"metadata"`
+	Spec       struct {
 		TTL *konductorv1.Duration `json:"ttl"`
 	} `json:"spec"`
 	Status struct {
-		Phase        string    `json:"phase"`
-		Waiting      int32     `json:"waiting"`
-		ClaimUID     types.UID `json:"claimUID"` // of a Lease
-		FencingToken int64     `json:"fencingToken"`
+		Phase        konductorv1.LeasePhase `json:"phase"`
+		Waiting      int32                  `json:"waiting"`
+		ClaimUID     types.UID              `json:"claimUID"` // of a Lease
+		FencingToken int64                  `json:"fencingToken"`
 	} `json:"status"`
 }
 
 func newTargetReader(at place, name string) reader[*targetObject] {
 	return reader[*targetObject]{at, name, func() *targetObject { return &targetObject{} }}
+}
+
+// openable is what those who wait for it need to know of a Barrier or Gate. Both have the same phases.
+type openable struct {
+	essentials `json:"metadata"`
+	Status     struct {
+		Phase              konductorv1.GatePhase `json:"phase"`
+		ObservedGeneration int64                 `json:"observedGeneration"`
+		Conditions         []metav1.Condition    `json:"conditions"`
+	} `json:"status"`
+}
+
+func newOpenableReader(at place, name string) reader[*openable] {
+	return reader[*openable]{at, name, func() *openable { return &openable{} }}
 }

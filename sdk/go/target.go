@@ -6,8 +6,6 @@ import (
 	"sync"
 	"time"
 
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-
 	konductorv1 "github.com/LogicIQ/konductor/apis/v1"
 )
 
@@ -23,7 +21,7 @@ const (
 type target struct {
 	kind, name string
 	ttl        *konductorv1.Duration
-	object     metav1.Object
+	object     object
 	free       bool // a lease that nobody held or waited for when it was last looked at
 	recalled   bool // read some time ago
 	readAt     time.Time
@@ -40,7 +38,7 @@ func (c *Client) findTarget(ctx context.Context, kind, name string, o options) (
 	t := target{kind: kind, name: name}
 	err := waitFor(ctx, c, c.objects.targets[kind], kind, name, o, func(obj *targetObject) (bool, string, error) {
 		t.object, t.ttl, t.readAt = obj, obj.Spec.TTL, time.Now()
-		t.free = kind == konductorv1.KindLease && obj.Status.Phase == string(konductorv1.LeaseAvailable) && obj.Status.Waiting == 0
+		t.free = kind == konductorv1.KindLease && obj.Status.Phase == konductorv1.LeaseAvailable && obj.Status.Waiting == 0
 		return true, "", nil
 	})
 	if err != nil {

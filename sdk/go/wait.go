@@ -9,10 +9,13 @@ import (
 	"time"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/fields"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/watch"
+
+	konductorv1 "github.com/LogicIQ/konductor/apis/v1"
 )
 
 const (
@@ -150,21 +153,28 @@ func (c *Client) retry(ctx context.Context, request func() error) error {
 	}
 }
 
-// object is what can be followed: a pointer to one of the API types, or to a part of one.
+// object is one of the API types, or a part of one.
 type object interface {
-	metav1.Object
+	GetName() string
+	GetUID() types.UID
+	GetResourceVersion() string
+}
+
+// followable is an object that can be followed: a pointer.
+type followable interface {
+	object
 	comparable
 }
 
 // follow shows see the object of that name as it is, and then each change to it, until see is done. It is shown nil
 // when the object doesn't exist. The state it begins with is a consistent read and no change after that is missed,
 // though several quick ones may be shown as one.
-func follow[T object](ctx context.Context, c *Client, r reader[T], name string, see func(T) (done bool, err error)) error {
+func follow[T followable](ctx context.Context, c *Client, r reader[T], name string, see func(T) (done bool, err error)) error {
 	return followFrom(ctx, c, r, name, "", see)
 }
 
 // followFrom does the same from a revision on whose state the caller knows already.
-func followFrom[T object](ctx context.Context, c *Client, r reader[T], name, revision string, see func(T) (done bool, err error)) error {
+func followFrom[T followable](ctx context.Context, c *Client, r reader[T], name, revision string, see func(T) (done bool, err error)) error {
 	f := newFollower(c, r, name, revision)
 	defer f.stop()
 	return f.follow(ctx, see)
@@ -172,7 +182,7 @@ func followFrom[T object](ctx context.Context, c *Client, r reader[T], name, rev
 
 // follower follows one object. What it has seen it doesn't look at again, and a watch that is open stays so when it goes
 // on to be followed by somebody else.
-type follower[T object] struct {
+type follower[T followable] struct {
 	client   *Client
 	resource reader[T]
 	name     string
@@ -186,7 +196,7 @@ type follower[T object] struct {
 	cancel context.CancelFunc // of the request behind it
 }
 
-func newFollower[T object](c *Client, r reader[T], name, revision string) *follower[T] {
+func newFollower[T followable](c *Client, r reader[T], name, revision string) *follower[T] {
 	f := &follower[T]{client: c, resource: r, name: name, revision: revision}
 	f.options.FieldSelector = fields.OneTermEqualSelector("metadata.name", name).String()
 	return f
@@ -343,7 +353,7 @@ func expired(err error) bool {
 
 // waitFor follows an object until settled says that the wait is over. It is what all waits of the package have in
 // common: the timeout, objects that don't exist yet, and objects that are deleted.
-func waitFor[T object](ctx context.Context, c *Client, r reader[T], kind, name string, o options, settled func(T) (done bool, status string, err error)) error {
+func waitFor[T followable](ctx context.Context, c *Client, r reader[T], kind, name string, o options, settled func(T) (done bool, status string, err error)) error {
 	ctx, cancel := o.bounded(ctx)
 	defer cancel()
 	var none T
@@ -376,6 +386,25 @@ func waitFor[T object](ctx context.Context, c *Client, r reader[T], kind, name s
 		return o.ended(ctx, ref(kind, name), status)
 	}
 	return c.explain(err, "get,list,watch", plural(kind), name)
+}
+
+// waitOpen waits until a Barrier or Gate is open.
+func (c *Client) waitOpen(ctx context.Context, kind, name string, opts []Option) error {
+	watchdog := c.watchOperator(ref(kind, name))
+	defer watchdog.stop()
+	return waitFor(ctx, c, c.objects.openables[kind], kind, name, collect(opts), func(obj *openable) (done bool, status string, err error) {
+		now := &obj.Status
+		watchdog.see(now.ObservedGeneration > 0)
+		if open := meta.FindStatusCondition(now.Conditions, konductorv1.ConditionOpen); open != nil {
+			status = open.Message
+		}
+		ended := now.Phase == konductorv1.GateFailed || now.Phase == konductorv1.GateTimeout
+		// A failure that speaks of a former spec is not believed: the timeout may just have been raised.
+		if ended && obj.Generation == now.ObservedGeneration {
+			return true, status, &FailedError{Object: ref(kind, name), Phase: string(now.Phase), Message: status}
+		}
+		return now.Phase == konductorv1.GateOpen, status, nil
+	})
 }
 
 // plural returns the resource of a konductor kind, as RBAC names it.
