@@ -49,15 +49,16 @@ func Barrier(b *konductorv1.Barrier, arrivals []Arrival, now Now) BarrierDecisio
 	var d BarrierDecision
 	next := b.Status.DeepCopy()
 	next.ObservedGeneration = b.Generation
+	var roll roll
 	if b.Status.Phase != konductorv1.BarrierOpen {
-		roll := callRoll(arrivals, life.deadline())
+		roll = callRoll(arrivals, life.deadline())
 		next.Arrived, next.Failed, next.Arrivals = roll.arrived, roll.failed, roll.names
 		next.Phase, d.After = barrierPhase(b, roll, life, now)
 		if next.Phase != b.Status.Phase {
 			d.Events = enterBarrierPhase(b, next, roll, now)
 		}
 	}
-	setBarrierConditions(b, next, now)
+	setBarrierConditions(b, next, roll, now)
 	d.Status = *next
 	d.Changed = !equality.Semantic.DeepEqual(b.Status, d.Status)
 	d.Urgent = d.Status.Phase != b.Status.Phase || d.Status.ObservedGeneration != b.Status.ObservedGeneration
@@ -124,26 +125,22 @@ func enterBarrierPhase(b *konductorv1.Barrier, next *konductorv1.BarrierStatus, 
 	switch next.Phase {
 	case konductorv1.BarrierOpen:
 		next.OpenedAt = &at
-		return []Event{{Reason: konductorv1.EventOpened, Message: barrierMessage(b, next)}}
+		return []Event{{Reason: konductorv1.EventOpened, Message: barrierMessage(b, next, r)}}
 	case konductorv1.BarrierFailed:
 		next.EndedAt = &at
-		message := fmt.Sprintf("%s; last to fail: %s", barrierMessage(b, next), r.lastFailure.Participant)
-		if r.lastFailure.Reason != "" {
-			message += " (" + r.lastFailure.Reason + ")"
-		}
-		return []Event{{Warning: true, Reason: konductorv1.EventFailed, Message: message}}
+		return []Event{{Warning: true, Reason: konductorv1.EventFailed, Message: barrierMessage(b, next, r)}}
 	case konductorv1.BarrierTimeout:
 		next.EndedAt = &at
-		return []Event{{Warning: true, Reason: konductorv1.EventTimeout, Message: barrierMessage(b, next)}}
+		return []Event{{Warning: true, Reason: konductorv1.EventTimeout, Message: barrierMessage(b, next, r)}}
 	case konductorv1.BarrierWaiting:
 		if b.Status.Phase != "" {
-			return []Event{{Reason: konductorv1.EventResumed, Message: "the barrier waits again: " + barrierMessage(b, next)}}
+			return []Event{{Reason: konductorv1.EventResumed, Message: "the barrier waits again: " + barrierMessage(b, next, r)}}
 		}
 	}
 	return nil
 }
 
-func setBarrierConditions(b *konductorv1.Barrier, next *konductorv1.BarrierStatus, now Now) {
+func setBarrierConditions(b *konductorv1.Barrier, next *konductorv1.BarrierStatus, r roll, now Now) {
 	reason := map[konductorv1.BarrierPhase]string{
 		konductorv1.BarrierWaiting: konductorv1.ReasonWaiting,
 		konductorv1.BarrierOpen:    konductorv1.ReasonOpened,
@@ -152,11 +149,11 @@ func setBarrierConditions(b *konductorv1.Barrier, next *konductorv1.BarrierStatu
 	}[next.Phase]
 	open := next.Phase == konductorv1.BarrierOpen
 	meta.SetStatusCondition(&next.Conditions, condition(konductorv1.ConditionReady, true, konductorv1.ReasonAccepted, "the barrier is in operation", b.Generation, now))
-	meta.SetStatusCondition(&next.Conditions, condition(konductorv1.ConditionOpen, open, reason, barrierMessage(b, next), b.Generation, now))
+	meta.SetStatusCondition(&next.Conditions, condition(konductorv1.ConditionOpen, open, reason, barrierMessage(b, next, r), b.Generation, now))
 }
 
 // barrierMessage says how the barrier stands.
-func barrierMessage(b *konductorv1.Barrier, s *konductorv1.BarrierStatus) string {
+func barrierMessage(b *konductorv1.Barrier, s *konductorv1.BarrierStatus, r roll) string {
 	if s.Phase == konductorv1.BarrierOpen && b.Status.Phase == konductorv1.BarrierOpen {
 		// The spec may have changed since: the message of an open barrier stays what it was when it opened.
 		if c := meta.FindStatusCondition(b.Status.Conditions, konductorv1.ConditionOpen); c != nil {
@@ -172,7 +169,11 @@ func barrierMessage(b *konductorv1.Barrier, s *konductorv1.BarrierStatus) string
 	}
 	switch s.Phase {
 	case konductorv1.BarrierFailed:
-		return fmt.Sprintf("%s: the quorum of %d can't be reached any more", count, b.Quorum())
+		message := fmt.Sprintf("%s: the quorum of %d can't be reached any more; last to fail: %s", count, b.Quorum(), r.lastFailure.Participant)
+		if r.lastFailure.Reason != "" {
+			message += " (" + r.lastFailure.Reason + ")"
+		}
+		return message
 	case konductorv1.BarrierTimeout:
 		return fmt.Sprintf("%s when the timeout of %s passed", count, b.Spec.Timeout.Duration.Duration)
 	default:

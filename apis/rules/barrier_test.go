@@ -113,7 +113,7 @@ func TestBarrier(t *testing.T) {
 		"fails as soon as one of all has failed": {aBarrier(3), []barrierMoment{
 			{at: 0, arrivals: []rules.Arrival{arrived("a", 0), failed("b", "disk full", 0)}, want: barrierStanding{
 				Phase: "Failed", Arrived: 1, Failed: 1, Names: "a",
-				Open:   "Open=False Failed: 1 of 3 participants have arrived, 1 failed: the quorum of 3 can't be reached any more",
+				Open:   "Open=False Failed: 1 of 3 participants have arrived, 1 failed: the quorum of 3 can't be reached any more; last to fail: b (disk full)",
 				Events: []string{"! Failed: 1 of 3 participants have arrived, 1 failed: the quorum of 3 can't be reached any more; last to fail: b (disk full)"},
 			}},
 		}},
@@ -123,7 +123,7 @@ func TestBarrier(t *testing.T) {
 			}},
 			{at: 0, arrivals: []rules.Arrival{failed("a", "", 0), failed("b", "", 0)}, want: barrierStanding{
 				Phase: "Failed", Failed: 2,
-				Open:   "Open=False Failed: 0 of 3 participants have arrived, 2 are enough, 2 failed: the quorum of 2 can't be reached any more",
+				Open:   "Open=False Failed: 0 of 3 participants have arrived, 2 are enough, 2 failed: the quorum of 2 can't be reached any more; last to fail: b",
 				Events: []string{"! Failed: 0 of 3 participants have arrived, 2 are enough, 2 failed: the quorum of 2 can't be reached any more; last to fail: b"},
 			}},
 		}},
@@ -146,7 +146,7 @@ func TestBarrier(t *testing.T) {
 		"a lower quorum takes a failure back": {aBarrier(2), []barrierMoment{
 			{at: 0, arrivals: []rules.Arrival{failed("a", "", 0)}, want: barrierStanding{
 				Phase: "Failed", Failed: 1,
-				Open:   "Open=False Failed: 0 of 2 participants have arrived, 1 failed: the quorum of 2 can't be reached any more",
+				Open:   "Open=False Failed: 0 of 2 participants have arrived, 1 failed: the quorum of 2 can't be reached any more; last to fail: a",
 				Events: []string{"! Failed: 0 of 2 participants have arrived, 1 failed: the quorum of 2 can't be reached any more; last to fail: a"},
 			}},
 			{at: 0, change: func(b *konductorv1.Barrier) { b.Spec.Quorum = ptr[int32](1) }, arrivals: []rules.Arrival{failed("a", "", 0)}, want: barrierStanding{
@@ -157,12 +157,12 @@ func TestBarrier(t *testing.T) {
 		"a failure outlasts the timeout": {aBarrier(2).timeout(30 * time.Second), []barrierMoment{
 			{at: 0, arrivals: []rules.Arrival{failed("a", "", 0)}, want: barrierStanding{
 				Phase: "Failed", Failed: 1,
-				Open:   "Open=False Failed: 0 of 2 participants have arrived, 1 failed: the quorum of 2 can't be reached any more",
+				Open:   "Open=False Failed: 0 of 2 participants have arrived, 1 failed: the quorum of 2 can't be reached any more; last to fail: a",
 				Events: []string{"! Failed: 0 of 2 participants have arrived, 1 failed: the quorum of 2 can't be reached any more; last to fail: a"},
 			}},
 			{at: time.Minute, arrivals: []rules.Arrival{failed("a", "", 0)}, want: barrierStanding{
 				Phase: "Failed", Failed: 1,
-				Open: "Open=False Failed: 0 of 2 participants have arrived, 1 failed: the quorum of 2 can't be reached any more", Rest: true,
+				Open: "Open=False Failed: 0 of 2 participants have arrived, 1 failed: the quorum of 2 can't be reached any more; last to fail: a", Rest: true,
 			}},
 		}},
 		"times out, and looks again no sooner than that": {aBarrier(2).timeout(30 * time.Second), []barrierMoment{
@@ -302,12 +302,12 @@ func TestBarrier(t *testing.T) {
 		}},
 		"is deleted when its TTL has passed since it failed": {aBarrier(1).ttl(time.Minute), []barrierMoment{
 			{at: 0, arrivals: []rules.Arrival{failed("a", "", 0)}, want: barrierStanding{
-				Phase: "Failed", Failed: 1, Open: "Open=False Failed: 0 of 1 participants have arrived, 1 failed: the quorum of 1 can't be reached any more",
+				Phase: "Failed", Failed: 1, Open: "Open=False Failed: 0 of 1 participants have arrived, 1 failed: the quorum of 1 can't be reached any more; last to fail: a",
 				Events: []string{"! Failed: 0 of 1 participants have arrived, 1 failed: the quorum of 1 can't be reached any more; last to fail: a"},
 				After:  61 * time.Second,
 			}},
 			{at: 61 * time.Second, arrivals: []rules.Arrival{failed("a", "", 0)}, want: barrierStanding{
-				Phase: "Failed", Failed: 1, Open: "Open=False Failed: 0 of 1 participants have arrived, 1 failed: the quorum of 1 can't be reached any more",
+				Phase: "Failed", Failed: 1, Open: "Open=False Failed: 0 of 1 participants have arrived, 1 failed: the quorum of 1 can't be reached any more; last to fail: a",
 				Rest: true, Delete: true,
 			}},
 		}},

@@ -101,7 +101,7 @@ func TestABarrierFailsAtOnceWhenTheQuorumIsOutOfReach(t *testing.T) {
 	w.ok(a.ArriveBarrier(w.ctx, "stage", konductor.WithHolder("b"), konductor.AsFailed("no route to the database")))
 
 	err := wants[*konductor.FailedError](w, waiter.fails())
-	want := "barrier/stage failed: 0 of 3 participants have arrived, 2 are enough, 2 failed: the quorum of 2 can't be reached any more"
+	want := "barrier/stage failed: 0 of 3 participants have arrived, 2 are enough, 2 failed: the quorum of 2 can't be reached any more; last to fail: b (no route to the database)"
 	if err.Error() != want {
 		t.Errorf("the error is %q, want %q", err, want)
 	}
