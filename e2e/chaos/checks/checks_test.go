@@ -153,6 +153,9 @@ func TestRevisionsThatBreakAPromiseAreNoticed(t *testing.T) {
 		"a hold ends that has expired": {
 			start().asks("a", 1, 0).semaphore(2, hold("a", 1, 5)).claim("a", granted, 5).claim("a", expired, 5).semaphore(2), nil,
 		},
+		"a hold ends of one that another operator has refused": {
+			start().asks("a", 1, 0).claim("a", konductorv1.ClaimRefused, 0).semaphore(2, hold("a", 1, 5)).semaphore(2), nil,
+		},
 		"the second to ask is served first": {
 			start().asks("a", 1, 0).asks("b", 1, 0).semaphore(2, hold("b", 1, 1)), []string{"order"},
 		},

@@ -84,11 +84,11 @@ func checkTold(run *Run, f *findings) {
 }
 
 func checkCause(run *Run, f *findings) {
-	over := map[types.UID]bool{} // claims that were deleted or told that they have expired
+	over := map[types.UID]bool{} // claims that were deleted, or told that they have expired or are refused
 	ended := map[types.UID]bool{}
 	last := map[revisions.Key]revisions.Parent{}
 	for _, r := range run.Revisions {
-		if c := r.Claim; c != nil && (r.Deleted || c.Status.Phase == konductorv1.ClaimExpired) {
+		if c := r.Claim; c != nil && (r.Deleted || c.Status.Phase == konductorv1.ClaimExpired || c.Status.Phase == konductorv1.ClaimRefused) {
 			over[c.UID] = true
 		}
 		now, ok := r.Parent()
@@ -110,7 +110,7 @@ func checkCause(run *Run, f *findings) {
 		}
 		for _, h := range now.Holds {
 			// A claim that was over while an operator couldn't hear of it may be granted once more, to nobody, until that
-			// operator wants to tell it.
+			// operator wants to tell it. So may one that another operator, acting at the same time, has just refused.
 			if _, held := last[now.Key].Has(h.UID); !held && ended[h.UID] && !over[h.UID] {
 				f.add(now.Key, "revision %d: the ended hold of %s comes back", r.Number, h.Holder)
 			}
