@@ -56,7 +56,7 @@ func (c *campaign) startClients(a *arena, e *ending) error {
 		e.clients.Go(func() error { return run(e.life, e.working) })
 	}
 	for i := range c.SDK {
-		client, err := clients.NewSDK(a.place, fmt.Sprintf("%s-sdk%02d", prefix, i), c.child())
+		client, err := clients.NewSDK(e.life, a.place, fmt.Sprintf("%s-sdk%02d", prefix, i), c.child())
 		if err != nil {
 			return err
 		}

@@ -5,8 +5,11 @@ import (
 	"errors"
 	"fmt"
 
+	authenticationv1 "k8s.io/api/authentication/v1"
 	corev1 "k8s.io/api/core/v1"
+	rbacv1 "k8s.io/api/rbac/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/client-go/rest"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -50,6 +53,11 @@ func NewSite(ctx context.Context, unguarded bool, log func(format string, args .
 	if err != nil {
 		return nil, err
 	}
+	for _, add := range []func(*runtime.Scheme) error{rbacv1.AddToScheme, authenticationv1.AddToScheme} {
+		if err := add(scheme); err != nil {
+			return nil, err
+		}
+	}
 	s.objects, err = client.New(plane.Config(), client.Options{Scheme: scheme})
 	return s, err
 }
@@ -57,9 +65,16 @@ func NewSite(ctx context.Context, unguarded bool, log func(format string, args .
 // Close ends the control plane.
 func (s *Site) Close() error { return s.plane.Close() }
 
-// namespace creates a namespace for a campaign.
+// namespace creates a namespace for a campaign, in which Pods may do everything: what they may not is tested elsewhere.
 func (s *Site) namespace(ctx context.Context, name string) error {
-	return s.objects.Create(ctx, &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: name}})
+	if err := s.objects.Create(ctx, &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: name}}); err != nil {
+		return err
+	}
+	return s.objects.Create(ctx, &rbacv1.RoleBinding{
+		ObjectMeta: metav1.ObjectMeta{Namespace: name, Name: "pods"},
+		RoleRef:    rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "ClusterRole", Name: "cluster-admin"},
+		Subjects:   []rbacv1.Subject{{Kind: rbacv1.ServiceAccountKind, Namespace: name, Name: "default"}},
+	})
 }
 
 // removeGuards removes the rules by which the API server refuses a wrong status. Those on claims stay: that an ended

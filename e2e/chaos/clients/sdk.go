@@ -19,13 +19,20 @@ import (
 // SDK is a client that uses the SDK in this process.
 type SDK struct {
 	person
+	config *rest.Config
 	client *konductor.Client
 	line   *line
 }
 
-// NewSDK returns a client of that name whose decisions follow rng.
-func NewSDK(place *Place, name string, rng *rand.Rand) (*SDK, error) {
-	c := &SDK{person: person{place: place, name: name, rng: rng}}
+// NewSDK returns a client of that name whose decisions follow rng. Every other one is in a Pod.
+func NewSDK(ctx context.Context, place *Place, name string, rng *rand.Rand) (*SDK, error) {
+	c := &SDK{person: person{place: place, name: name, rng: rng}, config: place.Config}
+	if c.oneIn(2) {
+		var err error
+		if c.config, err = place.inPod(ctx, name); err != nil {
+			return nil, err
+		}
+	}
 	return c, c.connect()
 }
 
@@ -38,7 +45,7 @@ func (c *SDK) connect() error {
 		c.line.loss = 0.03
 	}
 	line := c.line
-	config := rest.CopyConfig(c.place.Config)
+	config := rest.CopyConfig(c.config)
 	config.Wrap(func(next http.RoundTripper) http.RoundTripper {
 		line.next = next
 		return line
