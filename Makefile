@@ -80,6 +80,8 @@ REVISION ?= $(shell git rev-parse HEAD 2>/dev/null || echo unknown)
 CREATED ?= $(shell TZ=UTC0 git log -1 --date=format-local:%Y-%m-%dT%H:%M:%SZ --format=%cd 2>/dev/null || echo 1970-01-01T00:00:00Z)
 # What is released is built from modules that are already there, and never from what a network says at that moment.
 OFFLINE := GOPROXY=off GOFLAGS=-mod=readonly
+# Goreleaser believes git about the commit only where there is a remote, and there is none in a copy.
+OFFLINE += GIT_CONFIG_COUNT=1 GIT_CONFIG_KEY_0=remote.origin.url GIT_CONFIG_VALUE_0=https://github.com/LogicIQ/konductor
 # What makes it a snapshot. To build the very files of a release, check out its tag and say
 # RELEASE_FLAGS=--skip=publish,announce.
 RELEASE_FLAGS ?= --snapshot
