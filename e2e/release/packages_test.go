@@ -14,8 +14,6 @@ import (
 
 	"github.com/blakesmith/ar"
 	rpmutils "github.com/sassoftware/go-rpmutils"
-	"golang.org/x/mod/module"
-	modzip "golang.org/x/mod/zip"
 )
 
 // linuxPackage is what a package of any format holds.
@@ -218,31 +216,5 @@ func readRPM(t *testing.T, file string) linuxPackage {
 			t.Fatal(err)
 		}
 		p.files[info.Name()] = packaged{link: info.Linkname(), mode: int64(info.Mode() & 0o7777), sum: sum(data)}
-	}
-}
-
-// serveModule puts this module at a version into a folder that serves as module proxy.
-func serveModule(t *testing.T, proxy, version string) {
-	t.Helper()
-	m := module.Version{Path: "github.com/LogicIQ/konductor", Version: version}
-	escaped, err := module.EscapePath(m.Path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	// As git has it, so that nothing that was built is in it.
-	source := filepath.Join(t.TempDir(), "konductor")
-	if err := Copy(t.Context(), checkout(t), source); err != nil {
-		t.Fatal(err)
-	}
-	dir := filepath.Join(proxy, escaped, "@v")
-	write(t, filepath.Join(dir, "list"), version+"\n")
-	write(t, filepath.Join(dir, version+".info"), `{"Version":"`+version+`"}`)
-	write(t, filepath.Join(dir, version+".mod"), string(read(t, filepath.Join(source, "go.mod"))))
-	out, err := os.Create(filepath.Join(dir, version+".zip"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := errors.Join(modzip.CreateFromDir(out, m, source), out.Close()); err != nil {
-		t.Fatal(err)
 	}
 }

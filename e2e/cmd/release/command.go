@@ -200,6 +200,7 @@ have in the folder of the release, byte for byte.`,
 			return nil
 		},
 	}
+	cmd.Flags().SetInterspersed(false) // the command's flags are its own
 	cmd.Flags().StringVar(&dist, "dist", "bin/dist", "the folder of the release, in the checkout")
 	return cmd
 }
