@@ -119,7 +119,7 @@ release-modules:
 release-files: $(RELEASE)
 	rm -rf bin/release
 	mkdir -p bin/release/completions bin/release/man
-	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '$(LDFLAGS)' -o bin/release/koncli ./plugins/konductor
+	CGO_ENABLED=0 $(GO) build -trimpath -buildvcs=false -ldflags '$(LDFLAGS)' -o bin/release/koncli ./plugins/konductor
 	bin/release/koncli completion bash > bin/release/completions/koncli.bash
 	bin/release/koncli completion zsh > bin/release/completions/_koncli
 	bin/release/koncli completion fish > bin/release/completions/koncli.fish
@@ -129,7 +129,7 @@ release-files: $(RELEASE)
 	  for page in bin/man/*.1; do gzip -9n < $$page > bin/release/man/$${page##*/}.gz; done; \
 	fi
 	for arch in amd64 arm64; do \
-	  CGO_ENABLED=0 GOOS=linux GOARCH=$$arch $(GO) build -trimpath -ldflags '$(LDFLAGS)' -o bin/release/linux_$$arch/koncli ./plugins/konductor; \
+	  CGO_ENABLED=0 GOOS=linux GOARCH=$$arch $(GO) build -trimpath -buildvcs=false -ldflags '$(LDFLAGS)' -o bin/release/linux_$$arch/koncli ./plugins/konductor; \
 	done
 	$(RELEASE) image --version $(VERSION:v%=%) --revision $(REVISION) --created $(CREATED) --tag $(RELEASE_IMAGE):$(VERSION) \
 	  -o bin/release/image --archive bin/release/koncli-image.oci.tar \
