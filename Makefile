@@ -71,6 +71,75 @@ bench: build ## Measure against floors, budgets and rivals (BENCH=regexp for som
 	cd e2e && $(GO) build -o ../bin/bench ./cmd/bench
 	bin/bench
 
+##@ Release
+RELEASE := bin/konductor-release
+DIST := bin/dist
+# Where the image of a release goes. The chart's values name the same.
+RELEASE_IMAGE ?= docker.io/logiciq/koncli
+REVISION ?= $(shell git rev-parse HEAD 2>/dev/null || echo unknown)
+CREATED ?= $(shell TZ=UTC0 git log -1 --date=format-local:%Y-%m-%dT%H:%M:%SZ --format=%cd 2>/dev/null || echo 1970-01-01T00:00:00Z)
+# What is released is built from modules that are already there, and never from what a network says at that moment.
+OFFLINE := GOPROXY=off GOFLAGS=-mod=readonly
+# Goreleaser believes git about the commit only where there is a remote, and there is none in a copy.
+OFFLINE += GIT_CONFIG_COUNT=1 GIT_CONFIG_KEY_0=remote.origin.url GIT_CONFIG_VALUE_0=https://github.com/LogicIQ/konductor
+# What makes it a snapshot. To build the very files of a release, check out its tag and say
+# RELEASE_FLAGS=--skip=publish,announce.
+RELEASE_FLAGS ?= --snapshot
+
+.PHONY: release-snapshot
+release-snapshot: release-dist ## Build all of a release into bin/dist without publishing, twice, and compare
+	$(RELEASE) again --dist $(DIST) . $(MAKE) --no-print-directory release-dist
+
+.PHONY: release-test
+release-test: ## Check what release-snapshot has built: archives, packages, image, SBOM, and with the real krew
+	cd e2e && KONDUCTOR_DIST=$(abspath $(DIST)) $(GO) test -count=1 -timeout 20m ./release/...
+
+.PHONY: release
+release: $(CLUSTER) $(RELEASE) release-modules ## Make a draft release of the tag that is checked out, and push its image (needs GITHUB_TOKEN and docker login)
+	tag=$$(git describe --tags --exact-match); goreleaser="$(call tool,goreleaser)"; \
+	$(RELEASE) notes CHANGELOG.md "$$tag" > bin/notes.md; \
+	$(OFFLINE) "$$goreleaser" release --clean --release-notes bin/notes.md; \
+	$(RELEASE) push bin/release/image "$(RELEASE_IMAGE):$$tag"
+
+.PHONY: krew-manifest
+krew-manifest: ## Take the krew manifest of the release in bin/dist into krew-manifests
+	cp $(DIST)/krew/konductor.yaml krew-manifests/konductor.yaml
+
+.PHONY: release-dist
+release-dist: $(CLUSTER) $(RELEASE) release-modules
+	goreleaser="$(call tool,goreleaser)"; $(OFFLINE) "$$goreleaser" release --clean $(RELEASE_FLAGS)
+
+.PHONY: release-modules
+release-modules:
+	$(GO) mod download
+	cd e2e && $(GO) mod download
+
+# What goreleaser puts beside the programs; it calls this with VERSION, REVISION and CREATED.
+.PHONY: release-files
+release-files: $(RELEASE)
+	rm -rf bin/release
+	mkdir -p bin/release/completions bin/release/man
+	CGO_ENABLED=0 $(GO) build -trimpath -buildvcs=false -ldflags '$(LDFLAGS)' -o bin/release/koncli ./plugins/konductor
+	bin/release/koncli completion bash > bin/release/completions/koncli.bash
+	bin/release/koncli completion zsh > bin/release/completions/_koncli
+	bin/release/koncli completion fish > bin/release/completions/koncli.fish
+	bin/release/koncli completion powershell > bin/release/completions/koncli.ps1
+	if $(MAKE) --no-print-directory -n man >/dev/null 2>&1; then \
+	  SOURCE_DATE_EPOCH=$$(git log -1 --format=%ct) $(MAKE) --no-print-directory man; \
+	  for page in bin/man/*.1; do gzip -9n < $$page > bin/release/man/$${page##*/}.gz; done; \
+	fi
+	for arch in amd64 arm64; do \
+	  CGO_ENABLED=0 GOOS=linux GOARCH=$$arch $(GO) build -trimpath -buildvcs=false -ldflags '$(LDFLAGS)' -o bin/release/linux_$$arch/koncli ./plugins/konductor; \
+	done
+	$(RELEASE) image --version $(VERSION:v%=%) --revision $(REVISION) --created $(CREATED) --tag $(RELEASE_IMAGE):$(VERSION) \
+	  -o bin/release/image --archive bin/release/koncli-image.oci.tar \
+	  linux/amd64=bin/release/linux_amd64/koncli linux/arm64=bin/release/linux_arm64/koncli
+
+.PHONY: $(RELEASE)
+$(RELEASE):
+	@mkdir -p bin
+	cd e2e && $(GO) build -o ../$(RELEASE) ./cmd/release
+
 ##@ Check
 .PHONY: test
 test: test-unit test-integration test-chaos test-pods ## All tests: unit, integration (real API server), a short campaign, and real Pods where they can run
@@ -82,7 +151,7 @@ test-unit: race-note ## Unit and property tests
 
 .PHONY: test-integration
 test-integration: race-note ## Tests against a real kube-apiserver and etcd
-	cd e2e && $(GO) test $(RACE) -timeout 20m ./cluster/... ./chart/... ./crd/... ./integration/... ./bench/...
+	cd e2e && $(GO) test $(RACE) -timeout 20m ./cluster/... ./chart/... ./crd/... ./release/... ./integration/... ./bench/...
 
 .PHONY: test-chaos
 test-chaos: race-note ## A short campaign while everything fails, and proof that the checks notice each broken rule (CHAOS_SEED)

@@ -1,12 +1,14 @@
 // Package image writes container images of single static programs, without a
-// container engine: one layer, a configuration, in an archive that containerd,
-// docker and podman load. The same input gives the same bytes.
+// container engine: one layer and a configuration, in an archive that containerd,
+// docker and podman load, or for several architectures as an OCI layout. The same
+// input gives the same bytes, on every machine.
 package image
 
 import (
 	"archive/tar"
 	"bytes"
 	"cmp"
+	"compress/gzip"
 	"fmt"
 	"io"
 	"io/fs"
@@ -30,6 +32,8 @@ import (
 type Image struct {
 	// Tag is the name, such as logiciq/koncli:dev.
 	Tag string
+	// Arch is the architecture, as Go and OCI call it; this machine's when empty.
+	Arch string
 	// Files of the only layer; the folders they are in come by themselves.
 	Files      []File
 	Entrypoint []string
@@ -37,6 +41,9 @@ type Image struct {
 	Path       []string // folders of $PATH
 	User       string   // as in 65532:65532; empty is root
 	Labels     map[string]string
+	// Created is when it was made, in whole seconds; 1970 when zero. A clock there
+	// would make each build another image: take the time of the commit.
+	Created time.Time
 }
 
 // File is a file, a link or a folder.
@@ -56,7 +63,7 @@ func Write(file string, i Image) error {
 	if err != nil {
 		return fmt.Errorf("image: %w", err)
 	}
-	img, err := i.build()
+	img, err := i.build(dockerTypes())
 	if err != nil {
 		return fmt.Errorf("image %s: %w", i.Tag, err)
 	}
@@ -76,18 +83,35 @@ func Write(file string, i Image) error {
 	return nil
 }
 
-func (i Image) build() (v1.Image, error) {
+// mediaTypes are those of one image format, and how hard its layer is compressed.
+type mediaTypes struct {
+	manifest, config, layer types.MediaType
+	compression             int
+}
+
+// dockerTypes are what docker of any age loads. Such an archive stays on the machine, so it is made fast.
+func dockerTypes() mediaTypes {
+	return mediaTypes{types.DockerManifestSchema2, types.DockerConfigJSON, types.DockerLayer, gzip.BestSpeed}
+}
+
+// ociTypes are what registries serve. It is made once and pulled often, so it is made small.
+func ociTypes() mediaTypes {
+	return mediaTypes{types.OCIManifestSchema1, types.OCIConfigJSON, types.OCILayer, gzip.BestCompression}
+}
+
+func (i Image) build(kind mediaTypes) (v1.Image, error) {
 	data, err := i.layer()
 	if err != nil {
 		return nil, err
 	}
 	layer, err := tarball.LayerFromOpener(func() (io.ReadCloser, error) {
 		return io.NopCloser(bytes.NewReader(data)), nil
-	}, tarball.WithMediaType(types.DockerLayer))
+	}, tarball.WithMediaType(kind.layer), tarball.WithCompressionLevel(kind.compression), tarball.WithCompressedCaching)
 	if err != nil {
 		return nil, err
 	}
-	img, err := mutate.AppendLayers(empty.Image, layer)
+	base := mutate.ConfigMediaType(mutate.MediaType(empty.Image, kind.manifest), kind.config)
+	img, err := mutate.AppendLayers(base, layer)
 	if err != nil {
 		return nil, err
 	}
@@ -97,8 +121,8 @@ func (i Image) build() (v1.Image, error) {
 	}
 	config = config.DeepCopy()
 	config.OS = "linux"
-	config.Architecture = runtime.GOARCH
-	config.Created = v1.Time{Time: epoch()}
+	config.Architecture = cmp.Or(i.Arch, runtime.GOARCH)
+	config.Created = v1.Time{Time: i.created()}
 	config.Config = v1.Config{
 		Entrypoint: i.Entrypoint,
 		Cmd:        i.Cmd,
@@ -110,6 +134,13 @@ func (i Image) build() (v1.Image, error) {
 		config.Config.Env = []string{"PATH=" + strings.Join(i.Path, ":")}
 	}
 	return mutate.ConfigFile(img, config)
+}
+
+func (i Image) created() time.Time {
+	if i.Created.IsZero() {
+		return epoch()
+	}
+	return i.Created.UTC().Truncate(time.Second)
 }
 
 // epoch is the time of every file: what an image was built from is told by its

@@ -2,36 +2,42 @@ package image
 
 import (
 	"debug/elf"
+	"encoding/pem"
 	"errors"
 	"fmt"
 	"io/fs"
-	"os"
 	"path"
 	"runtime"
+
+	"golang.org/x/crypto/x509roots/fallback/bundle"
 )
 
 // nonroot is the user that images of programs run as.
 const nonroot = 65532
 
-// Program is an image of one static program at /NAME, which is its entrypoint and
-// also found on PATH, run by a user without rights. There is no shell in it.
+// Program is an image of one static program for this machine's architecture, at
+// /NAME, which is its entrypoint and also found on PATH, run by a user without
+// rights. There is no shell in it.
 func Program(tag, name, binary string) (Image, error) {
-	if err := static(binary); err != nil {
+	return ProgramFor(runtime.GOARCH, tag, name, binary)
+}
+
+// ProgramFor is Program for the architecture arch, as Go and OCI call it.
+func ProgramFor(arch, tag, name, binary string) (Image, error) {
+	if err := static(binary, arch); err != nil {
 		return Image{}, err
 	}
 	file := "/" + name
-	files := []File{
-		{Path: file, Source: binary, Mode: 0o755},
-		{Path: "/etc/passwd", Content: fmt.Appendf(nil, "root:x:0:0:root:/root:/sbin/nologin\nnonroot:x:%d:%[1]d:nonroot:/:/sbin/nologin\n", nonroot), Mode: 0o644},
-		{Path: "/etc/group", Content: fmt.Appendf(nil, "root:x:0:\nnonroot:x:%d:\n", nonroot), Mode: 0o644},
-		{Path: "/tmp", Mode: fs.ModeDir | fs.ModeSticky | 0o777},
-	}
-	if bundle := authorities(); bundle != "" {
-		files = append(files, File{Path: "/etc/ssl/certs/ca-certificates.crt", Source: bundle, Mode: 0o644})
-	}
 	return Image{
-		Tag:        tag,
-		Files:      files,
+		Tag:  tag,
+		Arch: arch,
+		Files: []File{
+			{Path: file, Source: binary, Mode: 0o755},
+			{Path: "/etc/passwd", Content: fmt.Appendf(nil, "root:x:0:0:root:/root:/sbin/nologin\nnonroot:x:%d:%[1]d:nonroot:/:/sbin/nologin\n", nonroot), Mode: 0o644},
+			{Path: "/etc/group", Content: fmt.Appendf(nil, "root:x:0:\nnonroot:x:%d:\n", nonroot), Mode: 0o644},
+			{Path: "/etc/ssl/certs/ca-certificates.crt", Content: authorities(), Mode: 0o644},
+			{Path: "/tmp", Mode: fs.ModeDir | fs.ModeSticky | 0o777},
+		},
 		Entrypoint: []string{file},
 		Path:       []string{"/", "/usr/local/bin", "/usr/bin", "/bin"},
 		User:       fmt.Sprintf("%d:%[1]d", nonroot),
@@ -47,7 +53,7 @@ func Program(tag, name, binary string) (Image, error) {
 // MultiCall is an image of one static program that goes by many names in /bin, as
 // busybox does, and runs a shell.
 func MultiCall(tag, name, binary string, names []string) (Image, error) {
-	if err := static(binary); err != nil {
+	if err := static(binary, runtime.GOARCH); err != nil {
 		return Image{}, err
 	}
 	file := path.Join("/bin", name)
@@ -67,7 +73,7 @@ func MultiCall(tag, name, binary string, names []string) (Image, error) {
 }
 
 // static refuses programs that would not start in an image of their own.
-func static(binary string) error {
+func static(binary, arch string) error {
 	f, err := elf.Open(binary)
 	if _, ok := errors.AsType[*fs.PathError](err); ok {
 		return err
@@ -76,7 +82,7 @@ func static(binary string) error {
 		return fmt.Errorf("%s is not a Linux program: build it with GOOS=linux", binary)
 	}
 	defer func() { _ = f.Close() }()
-	if want := machine(runtime.GOARCH); want != f.Machine {
+	if want := machine(arch); want != f.Machine {
 		return fmt.Errorf("%s is for %s, not for %s", binary, f.Machine, want)
 	}
 	for _, p := range f.Progs {
@@ -87,8 +93,8 @@ func static(binary string) error {
 	return nil
 }
 
-// Static tells whether a program can be the only file of an image.
-func Static(binary string) bool { return static(binary) == nil }
+// Static tells whether a program can be the only file of an image for this machine.
+func Static(binary string) bool { return static(binary, runtime.GOARCH) == nil }
 
 func machine(arch string) elf.Machine {
 	switch arch {
@@ -106,18 +112,16 @@ func machine(arch string) elf.Machine {
 	return elf.EM_NONE
 }
 
-// authorities is this machine's bundle of certificate authorities, if there is one
-// in a usual place.
-func authorities() string {
-	for _, file := range []string{
-		"/etc/ssl/certs/ca-certificates.crt",
-		"/etc/pki/tls/certs/ca-bundle.crt",
-		"/etc/ssl/ca-bundle.pem",
-		"/etc/ssl/cert.pem",
-	} {
-		if info, err := os.Stat(file); err == nil && info.Mode().IsRegular() {
-			return file
+// authorities is a bundle of certificate authorities as PEM: Mozilla's, in the
+// version that go.mod pins, so that an image does not depend on the machine it was
+// built on. An authority that Mozilla trusts only for certificates of before some
+// day is left out: PEM has no way to say so.
+func authorities() []byte {
+	var out []byte
+	for root := range bundle.Roots() {
+		if root.Constraint == nil {
+			out = append(out, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: root.Certificate})...)
 		}
 	}
-	return ""
+	return out
 }

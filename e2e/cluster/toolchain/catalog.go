@@ -83,6 +83,21 @@ func catalog() []tool {
 			folder: "golangci-lint", module: "github.com/golangci/golangci-lint/v2",
 			binaries: []binary{{"golangci-lint", "github.com/golangci/golangci-lint/v2/cmd/golangci-lint", "about 1 min"}},
 		},
+		{
+			folder: "goreleaser", module: "github.com/goreleaser/goreleaser/v2",
+			binaries: []binary{{"goreleaser", "github.com/goreleaser/goreleaser/v2", "about 2 min"}},
+		},
+		{
+			folder: "krew", module: "sigs.k8s.io/krew",
+			binaries: []binary{
+				{"kubectl-krew", "sigs.k8s.io/krew/cmd/krew", "seconds"},
+				{"validate-krew-manifest", "sigs.k8s.io/krew/cmd/validate-krew-manifest", "seconds"},
+			},
+		},
+		{
+			folder: "actionlint", module: "github.com/rhysd/actionlint",
+			binaries: []binary{{"actionlint", "github.com/rhysd/actionlint/cmd/actionlint", "seconds"}},
+		},
 		{folder: "shell", binaries: []binary{{"shell", ".", "seconds"}}},
 		{folder: "pause", binaries: []binary{{"pause", ".", "seconds"}}},
 	}

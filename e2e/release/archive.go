@@ -1,0 +1,114 @@
+package release
+
+import (
+	"archive/tar"
+	"archive/zip"
+	"compress/gzip"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path"
+	"strings"
+	"time"
+)
+
+// Entry is a file of an archive.
+type Entry struct {
+	Name    string
+	Mode    fs.FileMode
+	ModTime time.Time
+	Data    []byte
+}
+
+// Plugin tells whether the entry is the program.
+func (e Entry) Plugin() bool {
+	return strings.TrimSuffix(path.Base(e.Name), ".exe") == "kubectl-konductor"
+}
+
+// ReadArchive gives the regular files of a .tar.gz or .zip, in its order.
+func ReadArchive(file string) ([]Entry, error) {
+	read := readTarGz
+	if strings.HasSuffix(file, ".zip") {
+		read = readZip
+	}
+	entries, err := read(file)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", file, err)
+	}
+	return entries, nil
+}
+
+// program gives the program of an archive.
+func program(file string) (Entry, error) {
+	entries, err := ReadArchive(file)
+	if err != nil {
+		return Entry{}, err
+	}
+	for _, e := range entries {
+		if e.Plugin() {
+			return e, nil
+		}
+	}
+	return Entry{}, fmt.Errorf("%s has no kubectl-konductor in it", file)
+}
+
+func readTarGz(file string) ([]Entry, error) {
+	f, err := os.Open(file)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { _ = f.Close() }()
+	zr, err := gzip.NewReader(f)
+	if err != nil {
+		return nil, err
+	}
+	var entries []Entry
+	for r := tar.NewReader(zr); ; {
+		h, err := r.Next()
+		if errors.Is(err, io.EOF) {
+			return entries, nil
+		}
+		if err != nil {
+			return nil, err
+		}
+		if h.Typeflag != tar.TypeReg {
+			continue
+		}
+		data, err := io.ReadAll(r)
+		if err != nil {
+			return nil, err
+		}
+		entries = append(entries, Entry{h.Name, h.FileInfo().Mode(), h.ModTime, data})
+	}
+}
+
+func readZip(file string) ([]Entry, error) {
+	r, err := zip.OpenReader(file)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { _ = r.Close() }()
+	var entries []Entry
+	for _, f := range r.File {
+		if !f.Mode().IsRegular() {
+			continue
+		}
+		data, err := readZipped(f)
+		if err != nil {
+			return nil, err
+		}
+		entries = append(entries, Entry{f.Name, f.Mode(), f.Modified, data})
+	}
+	return entries, nil
+}
+
+func readZipped(f *zip.File) ([]byte, error) {
+	in, err := f.Open()
+	if err != nil {
+		return nil, err
+	}
+	defer func() { _ = in.Close() }()
+	return io.ReadAll(in)
+}

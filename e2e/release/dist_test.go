@@ -1,0 +1,285 @@
+package release
+
+import (
+	"bytes"
+	"context"
+	"debug/buildinfo"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"path"
+	"path/filepath"
+	"runtime"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/LogicIQ/konductor/e2e/cluster/image"
+)
+
+// dist gives the folder that "make release-snapshot" has filled.
+func dist(t *testing.T) string {
+	t.Helper()
+	dir := os.Getenv("KONDUCTOR_DIST")
+	if dir == "" {
+		t.Skip("KONDUCTOR_DIST is not set: 'make release-snapshot release-test' builds a release and checks it")
+	}
+	return dir
+}
+
+// built is the manifest for krew that was made from the archives, and so tells what there is.
+func built(t *testing.T, dir string) krewPlugin {
+	t.Helper()
+	p, err := parseKrew(read(t, filepath.Join(dir, "krew", "konductor.yaml")))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return p
+}
+
+// archive is the file that a platform's entry in the manifest means.
+func (p krewPlatform) archive(dir string) string { return filepath.Join(dir, path.Base(p.URI)) }
+
+func (p krewPlatform) here() bool { return p.String() == runtime.GOOS+"/"+runtime.GOARCH }
+
+func TestTheKrewManifestKeepsTheRulesAndMeansTheArchives(t *testing.T) {
+	dir := dist(t)
+	p := built(t, dir)
+	// A snapshot's address has the tag of the last release in it, and nothing is there.
+	for i := range p.Spec.Platforms {
+		uri := &p.Spec.Platforms[i].URI
+		if !strings.HasPrefix(*uri, "https://github.com/LogicIQ/konductor/releases/download/v") {
+			t.Errorf("%s is not where releases are", *uri)
+		}
+	}
+	if faults := krewFaults(p); len(faults) > 0 {
+		t.Errorf("faults: %s", strings.Join(faults, "\n"))
+	}
+	for _, pl := range p.Spec.Platforms {
+		if got := sum(read(t, pl.archive(dir))); got != pl.Sha256 {
+			t.Errorf("%s: the archive's sum is %s, the manifest's %s", pl, got, pl.Sha256)
+		}
+	}
+}
+
+func TestEveryArchiveHoldsTheProgramTheLicenceAndCompletions(t *testing.T) {
+	dir := dist(t)
+	manifest := built(t, dir)
+	license := read(t, filepath.Join(checkout(t), "LICENSE"))
+	for _, pl := range manifest.Spec.Platforms {
+		t.Run(pl.String(), func(t *testing.T) {
+			entries, err := ReadArchive(pl.archive(dir))
+			if err != nil {
+				t.Fatal(err)
+			}
+			files := map[string]Entry{}
+			for _, e := range entries {
+				if path.IsAbs(e.Name) || slices.Contains(strings.Split(e.Name, "/"), "..") {
+					t.Errorf("%s leaves the folder it is unpacked in", e.Name)
+				}
+				if e.ModTime.Unix() != entries[0].ModTime.Unix() {
+					t.Errorf("%s is of %s, the first file of %s: want the commit's time", e.Name, e.ModTime, entries[0].ModTime)
+				}
+				files[e.Name] = e
+			}
+			if !bytes.Equal(files["LICENSE"].Data, license) {
+				t.Error("LICENSE is missing or another")
+			}
+			for _, name := range []string{"koncli.bash", "_koncli", "koncli.fish", "koncli.ps1"} {
+				if !bytes.Contains(files["completions/"+name].Data, []byte("__complete")) {
+					t.Errorf("completions/%s is missing or completes nothing", name)
+				}
+			}
+			program, ok := files[pl.Bin]
+			if !ok {
+				t.Fatalf("%s is missing", pl.Bin)
+			}
+			checkProgram(t, pl, program)
+			if pl.here() {
+				file := filepath.Join(t.TempDir(), pl.Bin)
+				if err := os.WriteFile(file, program.Data, 0o755); err != nil {
+					t.Fatal(err)
+				}
+				checkVersion(t, manifest.Spec.Version, file)
+			}
+		})
+	}
+}
+
+// checkProgram checks what the linker noted in a program that may not run here.
+func checkProgram(t *testing.T, pl krewPlatform, program Entry) {
+	t.Helper()
+	if program.Mode.Perm()&0o111 != 0o111 {
+		t.Errorf("%s has mode %s", program.Name, program.Mode)
+	}
+	info, err := buildinfo.Read(bytes.NewReader(program.Data))
+	if err != nil {
+		t.Fatal(err)
+	}
+	got := map[string]string{}
+	for _, s := range info.Settings {
+		got[s.Key] = s.Value
+	}
+	for key, want := range map[string]string{
+		"GOOS": pl.Selector.MatchLabels["os"], "GOARCH": pl.Selector.MatchLabels["arch"], "CGO_ENABLED": "0", "-trimpath": "true",
+	} {
+		if got[key] != want {
+			t.Errorf("%s was built with %s=%s, want %s", program.Name, key, got[key], want)
+		}
+	}
+	if bytes.Contains(program.Data, []byte(checkout(t))) {
+		t.Errorf("%s names the folder that it was built in", program.Name)
+	}
+}
+
+func checkVersion(t *testing.T, version, name string, args ...string) {
+	t.Helper()
+	out := output(t, t.TempDir(), []string{"KUBECONFIG=/dev/null"}, name, append(args, "version", "--client")...)
+	if want := "Client Version: " + version + "\n"; out != want {
+		t.Errorf("%s says %q, want %q", name, out, want)
+	}
+}
+
+func TestChecksumsAreThoseOfAllFiles(t *testing.T) {
+	dir := dist(t)
+	listed := map[string]bool{}
+	for line := range strings.Lines(string(read(t, filepath.Join(dir, "checksums.txt")))) {
+		want, name, ok := strings.Cut(strings.TrimSpace(line), "  ")
+		if !ok {
+			t.Fatalf("%q is no line of sha256sum", line)
+		}
+		file := filepath.Join(dir, name)
+		if strings.HasSuffix(name, ".oci.tar") {
+			file = filepath.Join(dir, "../release/koncli-image.oci.tar")
+		}
+		if got := sum(read(t, file)); got != want {
+			t.Errorf("%s: the sum is %s, listed %s", name, got, want)
+		}
+		listed[name] = true
+	}
+	if len(listed) != 6*2+2*3+1 {
+		t.Errorf("%d files are listed, want an archive and a bill for each of 6 platforms, a package for each of 2 and 3 formats, and the image:\n%v", len(listed), listed)
+	}
+	for _, pattern := range []string{"*.tar.gz", "*.zip", "*.deb", "*.rpm", "*.apk", "*.json"} {
+		files, err := filepath.Glob(filepath.Join(dir, pattern))
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, file := range files {
+			switch name := filepath.Base(file); name {
+			case "artifacts.json", "metadata.json":
+			default:
+				if !listed[name] {
+					t.Errorf("%s is not listed", name)
+				}
+			}
+		}
+	}
+}
+
+func TestEveryArchiveHasItsBill(t *testing.T) {
+	dir := dist(t)
+	p := built(t, dir)
+	for _, pl := range p.Spec.Platforms {
+		t.Run(pl.String(), func(t *testing.T) {
+			checkBill(t, pl.archive(dir), strings.TrimPrefix(p.Spec.Version, "v"), func(archive string) []byte {
+				return read(t, archive+".cdx.json")
+			})
+		})
+	}
+}
+
+func TestTheImageHoldsTheProgramsOfTheArchives(t *testing.T) {
+	dir := dist(t)
+	p := built(t, dir)
+	layout := filepath.Join(dir, "../release/image")
+	examine(t, layout, strings.TrimPrefix(p.Spec.Version, "v"))
+	index, err := image.OpenLayout(layout)
+	if err != nil {
+		t.Fatal(err)
+	}
+	manifest, err := index.IndexManifest()
+	if err != nil {
+		t.Fatal(err)
+	}
+	archived := map[string]string{}
+	for _, pl := range p.Spec.Platforms {
+		program, err := program(pl.archive(dir))
+		if err != nil {
+			t.Fatal(err)
+		}
+		archived[pl.String()] = sum(program.Data)
+	}
+	for _, m := range manifest.Manifests {
+		img, err := index.Image(m.Digest)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := sum(contents(t, img)["koncli"].Data); got != archived[m.Platform.String()] {
+			t.Errorf("%s: the image holds another program than the archive", m.Platform)
+		}
+	}
+}
+
+// TestRealKrew lets krew's own checker read the manifest and install every platform's archive, and then kubectl run what
+// was installed for this one. Only the archives' addresses are others: they are served from here.
+func TestRealKrew(t *testing.T) {
+	dir := dist(t)
+	server := httptest.NewServer(http.FileServer(http.Dir(dir)))
+	defer server.Close()
+	p := built(t, dir)
+	manifest := string(read(t, filepath.Join(dir, "krew", "konductor.yaml")))
+	for _, pl := range p.Spec.Platforms {
+		manifest = strings.Replace(manifest, pl.URI, server.URL+"/"+path.Base(pl.URI), 1)
+	}
+	file := filepath.Join(t.TempDir(), "konductor.yaml")
+	write(t, file, manifest)
+
+	bin := t.TempDir()
+	for _, name := range []string{"kubectl", "kubectl-krew"} {
+		if err := os.Symlink(tool(t, name), filepath.Join(bin, name)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	env := []string{"PATH=" + bin + ":" + os.Getenv("PATH"), "HOME=" + t.TempDir(), "KREW_NO_UPGRADE_CHECK=1"}
+	output(t, bin, env, tool(t, "validate-krew-manifest"), "-manifest", file)
+
+	root := t.TempDir()
+	env = append(env, "KREW_ROOT="+root)
+	for _, pl := range p.Spec.Platforms {
+		if pl.here() {
+			output(t, bin, env, "kubectl", "krew", "install", "--manifest", file, "--archive", pl.archive(dir))
+		}
+	}
+	env[0] = "PATH=" + filepath.Join(root, "bin") + ":" + bin + ":" + os.Getenv("PATH")
+	if out := output(t, bin, env, filepath.Join(bin, "kubectl"), "plugin", "list"); strings.Contains(strings.ToLower(out), "warning") {
+		t.Errorf("kubectl plugin list:\n%s", out)
+	}
+	if out := output(t, bin, env, filepath.Join(bin, "kubectl"), "konductor", "version", "--client"); out != "Client Version: "+p.Spec.Version+"\n" {
+		t.Errorf("kubectl konductor version --client: %q", out)
+	}
+}
+
+// TestAProgramThatIsNoReleaseKnowsWhatItWasBuiltFrom shows where "version" looks when nothing was linked in, as after
+// "go install": at what the Go toolchain noted.
+func TestAProgramThatIsNoReleaseKnowsWhatItWasBuiltFrom(t *testing.T) {
+	if runtime.GOOS != "linux" {
+		t.Skip("the program is one for Linux")
+	}
+	file := koncli(t)
+	info, err := buildinfo.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := info.Main.Version
+	if want == "" || want == "(devel)" { // without git there is nothing to note
+		want = "v0.0.0-dev"
+	}
+	checkVersion(t, want, file)
+}
+
+// hasTool tells whether a program of the machine is there; tests that need it are then worth more.
+func hasTool(ctx context.Context, name string) bool {
+	_, err := run(ctx, "", nil, name, "--version")
+	return err == nil
+}

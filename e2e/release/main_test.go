@@ -1,0 +1,166 @@
+package release
+
+import (
+	"archive/tar"
+	"bytes"
+	"compress/gzip"
+	"context"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/LogicIQ/konductor/e2e/cluster/toolchain"
+	"github.com/LogicIQ/konductor/e2e/manifest"
+)
+
+// commitTime stands for the time of a commit.
+var commitTime = time.Date(2026, 3, 4, 5, 6, 7, 0, time.UTC)
+
+func checkout(t *testing.T) string {
+	t.Helper()
+	root, err := manifest.Root()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return root
+}
+
+// tool gives the path of a pinned program.
+func tool(t *testing.T, name string) string {
+	t.Helper()
+	tools, err := toolchain.Open(t.Logf)
+	if err != nil {
+		t.Fatal(err)
+	}
+	path, err := tools.Path(t.Context(), name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
+// output runs a command in a folder and gives what it prints.
+func output(t *testing.T, dir string, env []string, name string, args ...string) string {
+	t.Helper()
+	out, err := run(t.Context(), dir, env, name, args...)
+	if err != nil {
+		t.Fatalf("%s %s: %v\n%s", name, strings.Join(args, " "), err, out)
+	}
+	return out
+}
+
+func run(ctx context.Context, dir string, env []string, name string, args ...string) (string, error) {
+	cmd := exec.CommandContext(ctx, name, args...)
+	cmd.Dir = dir
+	cmd.Env = append(os.Environ(), env...)
+	out, err := cmd.CombinedOutput()
+	return string(out), err
+}
+
+// builtOnce builds konductor for a container of this machine's architecture, as a release has it. Linking takes seconds, so all
+// tests share it.
+var builtOnce = sync.OnceValues(func() (string, error) {
+	root, err := manifest.Root()
+	if err != nil {
+		return "", err
+	}
+	file := filepath.Join(scratch, "koncli")
+	out, err := run(context.Background(), root, []string{"CGO_ENABLED=0", "GOOS=linux"},
+		"go", "build", "-trimpath", "-ldflags=-s -w", "-o", file, "./plugins/konductor")
+	if err != nil {
+		return "", fmt.Errorf("go build: %w\n%s", err, out)
+	}
+	return file, nil
+})
+
+// scratch is a folder for what tests share.
+var scratch string
+
+func TestMain(m *testing.M) {
+	dir, err := os.MkdirTemp("", "konductor-release-")
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "release:", err)
+		os.Exit(1)
+	}
+	scratch = dir
+	code := m.Run()
+	if err := os.RemoveAll(dir); err != nil {
+		fmt.Fprintln(os.Stderr, "release:", err)
+		code = 1
+	}
+	os.Exit(code)
+}
+
+func koncli(t *testing.T) string {
+	t.Helper()
+	file, err := builtOnce()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return file
+}
+
+// small builds a program that does nothing.
+func small(t *testing.T, arch string) string {
+	t.Helper()
+	dir := t.TempDir()
+	write(t, filepath.Join(dir, "main.go"), "package main\n\nfunc main() {}\n")
+	output(t, dir, []string{"CGO_ENABLED=0", "GOOS=linux", "GOARCH=" + arch}, "go", "build", "-trimpath", "-o", "program", "main.go")
+	return filepath.Join(dir, "program")
+}
+
+func write(t *testing.T, file, content string) {
+	t.Helper()
+	if err := os.MkdirAll(filepath.Dir(file), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(file, []byte(content), 0o644); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func read(t *testing.T, file string) []byte {
+	t.Helper()
+	data, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return data
+}
+
+// packed puts one file into a .tar.gz.
+func packed(t *testing.T, name string, data []byte) string {
+	t.Helper()
+	var out bytes.Buffer
+	zw := gzip.NewWriter(&out)
+	tw := tar.NewWriter(zw)
+	if err := tw.WriteHeader(&tar.Header{Typeflag: tar.TypeReg, Name: name, Size: int64(len(data)), Mode: 0o755}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := tw.Write(data); err != nil {
+		t.Fatal(err)
+	}
+	if err := tw.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if err := zw.Close(); err != nil {
+		t.Fatal(err)
+	}
+	file := filepath.Join(t.TempDir(), "archive.tar.gz")
+	write(t, file, out.String())
+	return file
+}
+
+// otherArch is an architecture that a release has and this machine isn't.
+func otherArch() string {
+	if runtime.GOARCH == "arm64" {
+		return "amd64"
+	}
+	return "arm64"
+}

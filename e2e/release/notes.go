@@ -1,0 +1,31 @@
+package release
+
+import (
+	"fmt"
+	"strings"
+)
+
+// Notes gives what a changelog says of a version, which has no v: the text below
+// its second-level heading. Links defined at the changelog's end are not followed.
+func Notes(changelog, version string) (string, error) {
+	var notes []string
+	found := false
+	for line := range strings.Lines(changelog) {
+		if heading, ok := strings.CutPrefix(line, "## "); ok {
+			if found {
+				break
+			}
+			name, _, _ := strings.Cut(strings.TrimSpace(heading), " ")
+			found = strings.Trim(name, "[]") == version
+			continue
+		}
+		if found {
+			notes = append(notes, line)
+		}
+	}
+	text := strings.TrimSpace(strings.Join(notes, ""))
+	if text == "" {
+		return "", fmt.Errorf("CHANGELOG.md says nothing of %s: add a section \"## %[1]s (DATE)\"", version)
+	}
+	return text + "\n", nil
+}

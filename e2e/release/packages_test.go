@@ -1,0 +1,220 @@
+package release
+
+import (
+	"archive/tar"
+	"bytes"
+	"compress/gzip"
+	"errors"
+	"io"
+	"os"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"testing"
+
+	"github.com/blakesmith/ar"
+	rpmutils "github.com/sassoftware/go-rpmutils"
+)
+
+// linuxPackage is what a package of any format holds.
+type linuxPackage struct {
+	name, arch, license string
+	files               map[string]packaged // by absolute path; folders are left out
+}
+
+type packaged struct {
+	link string
+	mode int64
+	sum  string
+}
+
+func TestPackagesPutEverythingInItsPlace(t *testing.T) {
+	dir := dist(t)
+	p := built(t, dir)
+	programs := map[string]string{}
+	for _, pl := range p.Spec.Platforms {
+		program, err := program(pl.archive(dir))
+		if err != nil {
+			t.Fatal(err)
+		}
+		programs[pl.String()] = sum(program.Data)
+	}
+	for format, tc := range map[string]struct {
+		read          func(*testing.T, string) linuxPackage
+		zsh, license  string
+		architectures map[string]string
+	}{
+		"deb": {readDeb, "/usr/share/zsh/vendor-completions/_koncli", "/usr/share/doc/konductor/copyright", map[string]string{"amd64": "amd64", "arm64": "arm64"}},
+		"rpm": {readRPM, "/usr/share/zsh/site-functions/_koncli", "/usr/share/licenses/konductor/LICENSE", map[string]string{"amd64": "x86_64", "arm64": "aarch64"}},
+		"apk": {readAPK, "/usr/share/zsh/site-functions/_koncli", "/usr/share/licenses/konductor/LICENSE", map[string]string{"amd64": "x86_64", "arm64": "aarch64"}},
+	} {
+		for arch, called := range tc.architectures {
+			t.Run(format+" "+arch, func(t *testing.T) {
+				got := tc.read(t, filepath.Join(dir, "konductor_"+p.Spec.Version+"_linux_"+arch+"."+format))
+				if got.name != "konductor" || got.arch != called {
+					t.Errorf("it is %s for %s, want konductor for %s", got.name, got.arch, called)
+				}
+				if format != "deb" && got.license != "Apache-2.0" {
+					t.Errorf("its licence is %q", got.license)
+				}
+				if program := got.files["/usr/bin/kubectl-konductor"]; program.sum != programs["linux/"+arch] || program.mode != 0o755 {
+					t.Errorf("the program is %+v, want that of the archive, which all may run", program)
+				}
+				for _, name := range []string{"koncli", "kubectl_complete-konductor"} {
+					if link := got.files["/usr/bin/"+name].link; link != "kubectl-konductor" {
+						t.Errorf("%s links to %q", name, link)
+					}
+				}
+				for _, name := range []string{
+					"/usr/share/bash-completion/completions/koncli", "/usr/share/fish/vendor_completions.d/koncli.fish", tc.zsh, tc.license,
+				} {
+					if f, ok := got.files[name]; !ok || f.mode != 0o644 {
+						t.Errorf("%s is missing or has mode %o", name, f.mode)
+					}
+				}
+				for name := range got.files {
+					if !strings.HasPrefix(name, "/usr/") {
+						t.Errorf("%s is outside /usr", name)
+					}
+				}
+			})
+		}
+	}
+}
+
+// TestDpkgInstallsThePackage installs the package for this machine with the real dpkg, in a folder that plays the root.
+func TestDpkgInstallsThePackage(t *testing.T) {
+	dir := dist(t)
+	if runtime.GOOS != "linux" || os.Getuid() != 0 || !hasTool(t.Context(), "dpkg") {
+		t.Skip("needs dpkg, and root")
+	}
+	version := built(t, dir).Spec.Version
+	root := t.TempDir()
+	for _, name := range []string{"var/lib/dpkg/status", "var/lib/dpkg/updates/.keep", "var/lib/dpkg/info/.keep", "var/lib/dpkg/triggers/.keep"} {
+		write(t, filepath.Join(root, name), "")
+	}
+	output(t, root, nil, "dpkg", "--root="+root, "--log=/dev/null", "--force-not-root", "--install",
+		filepath.Join(dir, "konductor_"+version+"_linux_"+runtime.GOARCH+".deb"))
+	checkVersion(t, version, filepath.Join(root, "usr/bin/koncli"))
+	output(t, root, nil, "dpkg", "--root="+root, "--log=/dev/null", "--purge", "konductor")
+	if _, err := os.Lstat(filepath.Join(root, "usr/bin/koncli")); !os.IsNotExist(err) {
+		t.Errorf("koncli is still there: %v", err)
+	}
+}
+
+func readDeb(t *testing.T, file string) linuxPackage {
+	t.Helper()
+	p := linuxPackage{files: map[string]packaged{}}
+	members := ar.NewReader(bytes.NewReader(read(t, file)))
+	for {
+		h, err := members.Next()
+		if errors.Is(err, io.EOF) {
+			return p
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		switch strings.TrimSuffix(h.Name, "/") {
+		case "control.tar.gz":
+			for name, data := range readTar(t, members, nil) {
+				if name == "/control" {
+					p.name, p.arch = field(data, "Package: "), field(data, "Architecture: ")
+				}
+			}
+		case "data.tar.gz":
+			readTar(t, members, p.files)
+		}
+	}
+}
+
+func readAPK(t *testing.T, file string) linuxPackage {
+	t.Helper()
+	p := linuxPackage{files: map[string]packaged{}}
+	info := readTar(t, bytes.NewReader(read(t, file)), p.files)["/.PKGINFO"]
+	p.name, p.arch, p.license = field(info, "pkgname = "), field(info, "arch = "), field(info, "license = ")
+	delete(p.files, "/.PKGINFO")
+	return p
+}
+
+// readTar gives the content of the files of a compressed tar by absolute path, and notes them in files.
+func readTar(t *testing.T, in io.Reader, files map[string]packaged) map[string]string {
+	t.Helper()
+	zr, err := gzip.NewReader(in)
+	if err != nil {
+		t.Fatal(err)
+	}
+	content := map[string]string{}
+	for r := tar.NewReader(zr); ; {
+		h, err := r.Next()
+		if errors.Is(err, io.EOF) {
+			return content
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		if h.Typeflag == tar.TypeDir {
+			continue
+		}
+		data, err := io.ReadAll(r)
+		if err != nil {
+			t.Fatal(err)
+		}
+		name := "/" + strings.TrimPrefix(strings.TrimPrefix(h.Name, "."), "/")
+		content[name] = string(data)
+		if h.Name == ".PKGINFO" {
+			content["/.PKGINFO"] = string(data)
+			continue
+		}
+		if files != nil {
+			files[name] = packaged{link: h.Linkname, mode: h.Mode & 0o7777, sum: sum(data)}
+		}
+	}
+}
+
+// field gives the rest of the line that begins with key.
+func field(text, key string) string {
+	for line := range strings.Lines(text) {
+		if value, ok := strings.CutPrefix(line, key); ok {
+			return strings.TrimSpace(value)
+		}
+	}
+	return ""
+}
+
+func readRPM(t *testing.T, file string) linuxPackage {
+	t.Helper()
+	rpm, err := rpmutils.ReadRpm(bytes.NewReader(read(t, file)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	nevra, err := rpm.Header.GetNEVRA()
+	if err != nil {
+		t.Fatal(err)
+	}
+	p := linuxPackage{name: nevra.Name, arch: nevra.Arch, files: map[string]packaged{}}
+	if p.license, err = rpm.Header.GetString(rpmutils.LICENSE); err != nil {
+		t.Fatal(err)
+	}
+	payload, err := rpm.PayloadReaderExtended()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for {
+		info, err := payload.Next()
+		if errors.Is(err, io.EOF) {
+			return p
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		const kind, folder = 0o170000, 0o040000
+		if info.Mode()&kind == folder {
+			continue
+		}
+		data, err := io.ReadAll(payload)
+		if err != nil {
+			t.Fatal(err)
+		}
+		p.files[info.Name()] = packaged{link: info.Linkname(), mode: int64(info.Mode() & 0o7777), sum: sum(data)}
+	}
+}
