@@ -79,9 +79,10 @@ func (p pages) replace(dir, pattern string) error {
 
 // tree returns the commands. Defaults that are taken from the environment show the variable instead of what it is here.
 func tree() (*cobra.Command, error) {
-	for _, variable := range []string{"HOME", "TMPDIR"} {
+	// KUBECACHEDIR is none that people need to know of.
+	for variable, shown := range map[string]string{"HOME": "$HOME", "TMPDIR": "$TMPDIR", "KUBECACHEDIR": ""} {
 		was, had := os.LookupEnv(variable)
-		if err := os.Setenv(variable, "$"+variable); err != nil {
+		if err := os.Setenv(variable, shown); err != nil {
 			return nil, err
 		}
 		defer func() {
@@ -160,20 +161,25 @@ func unindent(example string) string {
 	return strings.TrimPrefix(strings.ReplaceAll(example, "\n  ", "\n"), "  ")
 }
 
-// indexPage lists the commands as the help does: by group.
+// indexPage lists the commands as the help does: by group, and then those that are in none.
 func indexPage(root *cobra.Command) string {
 	var page strings.Builder
 	fmt.Fprintf(&page, "# Commands\n\n%s\n\n", root.Long)
 	fmt.Fprintf(&page, "`%s` and, in containers, `%s` are the same program. These pages are written\nby `make generate` from the commands themselves; `make man` writes them as man pages to `bin/man`.\n", program, alias)
-	for _, group := range root.Groups() {
-		fmt.Fprintf(&page, "\n## %s\n\n| | |\n|---|---|\n", strings.TrimSuffix(group.Title, ":"))
+	groups := append(root.Groups(), &cobra.Group{Title: "All commands"})
+	if len(groups) > 1 {
+		groups[len(groups)-1].Title = "Others"
+	}
+	for _, group := range groups {
+		title := fmt.Sprintf("\n## %s\n\n| | |\n|---|---|\n", strings.TrimSuffix(group.Title, ":"))
 		for _, cmd := range root.Commands() {
-			if cmd.GroupID != group.ID || !cmd.IsAvailableCommand() {
+			if cmd.GroupID != group.ID || !cmd.IsAvailableCommand() || cmd.IsAdditionalHelpTopicCommand() {
 				continue
 			}
 			for _, c := range described(cmd) {
 				name := strings.TrimPrefix(c.CommandPath(), program+" ")
-				fmt.Fprintf(&page, "| [%s](%s.md) | %s |\n", name, strings.ReplaceAll(name, " ", "_"), strings.ReplaceAll(c.Short, "|", `\|`))
+				fmt.Fprintf(&page, "%s| [%s](%s.md) | %s |\n", title, name, strings.ReplaceAll(name, " ", "_"), strings.ReplaceAll(c.Short, "|", `\|`))
+				title = ""
 			}
 		}
 	}
