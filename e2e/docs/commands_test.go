@@ -32,7 +32,8 @@ func scriptCommands(script string) (all [][]string, err error) {
 			}
 			return somewhere
 		}),
-		CmdSubst: func(w io.Writer, _ *syntax.CmdSubst) error { _, err := io.WriteString(w, somewhere); return err },
+		CmdSubst:  func(w io.Writer, _ *syntax.CmdSubst) error { _, err := io.WriteString(w, somewhere); return err },
+		ProcSubst: func(*syntax.ProcSubst) (string, error) { return somewhere, nil },
 	}
 	syntax.Walk(file, func(node syntax.Node) bool {
 		call, ok := node.(*syntax.CallExpr)
@@ -167,6 +168,8 @@ func TestMistakesInCommandLinesAreNoticed(t *testing.T) {
 		"koncli lease acquire x --holder $HOSTNAME --timeout 0":                      true,
 		"kubectl konductor why deploy":                                               false,
 		"if koncli lease acquire x --holder $HOSTNAME; then koncli lease relase; fi": false,
+		"source <(koncli completion bash)":                                           true,
+		"source <(koncli completion bashful x y)":                                    false,
 		"echo $(koncli lease grab x)":                                                false,
 		"/konductor/koncli run --lease a -- sh -c 'koncli barrier arive b'":          false,
 		"/konductor/koncli run --lease a -- sh -c 'koncli barrier arrive b'":         true,
