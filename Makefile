@@ -62,9 +62,14 @@ bin/demo:
 	cd e2e && $(GO) build -o ../bin/demo ./cmd/demo
 
 .PHONY: generate
-generate: $(CLUSTER) ## Generate deepcopy code, CRDs and the operator's role
+generate: $(CLUSTER) ## Generate deepcopy code, CRDs, the operator's role and the reference of the command line
 	$(call tool,controller-gen) object crd:generateEmbeddedObjectMeta=false paths=./apis/... output:crd:dir=charts/konductor/files/crds
 	$(call tool,controller-gen) rbac:roleName=konductor-operator paths=./operator/... output:rbac:dir=charts/konductor/files/rbac
+	cd e2e && $(GO) run ./cmd/reference -markdown ../docs/cli
+
+.PHONY: man
+man: ## Write the man pages of all commands to bin/man
+	cd e2e && $(GO) run ./cmd/reference -man ../bin/man
 
 .PHONY: bench
 bench: build ## Measure against floors, budgets and rivals (BENCH=regexp for some, BENCH_QUICK=1, BENCH_DOCS=file for the page)
@@ -151,7 +156,7 @@ test-unit: race-note ## Unit and property tests
 
 .PHONY: test-integration
 test-integration: race-note ## Tests against a real kube-apiserver and etcd
-	cd e2e && $(GO) test $(RACE) -timeout 20m ./cluster/... ./chart/... ./crd/... ./release/... ./integration/... ./bench/...
+	cd e2e && $(GO) test $(RACE) -timeout 20m ./cluster/... ./chart/... ./crd/... ./docs/... ./cmd/reference ./release/... ./integration/... ./bench/...
 
 .PHONY: test-chaos
 test-chaos: race-note ## A short campaign while everything fails, and proof that the checks notice each broken rule (CHAOS_SEED)
@@ -177,8 +182,8 @@ lint: $(CLUSTER) ## golangci-lint on all modules
 
 .PHONY: generate-check
 generate-check: generate ## Fail when generated files are not up to date
-	@git diff --exit-code -- apis charts || { echo "generated files have changed: run 'make generate' and commit them"; exit 1; }
-	@test -z "$$(git status --porcelain -- apis/v1/zz_generated.deepcopy.go charts/konductor/files)" || { echo "generated files are not committed"; exit 1; }
+	@git diff --exit-code -- apis charts docs/cli || { echo "generated files have changed: run 'make generate' and commit them"; exit 1; }
+	@test -z "$$(git status --porcelain -- apis/v1/zz_generated.deepcopy.go charts/konductor/files docs/cli)" || { echo "generated files are not committed"; exit 1; }
 
 .PHONY: clean
 clean: ## Remove what was built

@@ -65,20 +65,23 @@ func listCalls(calls []Call) string {
 
 func TestTheCallsOfTheExamplesAreSeen(t *testing.T) {
 	want := map[string]string{
-		"cronjob/report.yaml":        "koncli Lease acquire nightly-report --timeout=0; koncli Lease release nightly-report",
-		"etl/extract.yaml":           "koncli Barrier arrive extracts-done",
-		"etl/transform.yaml":         "koncli Barrier wait extracts-done (alone); koncli Barrier arrive transforms-done",
-		"gate/approve.yaml":          "koncli Barrier arrive approved (alone)",
-		"gate/deploy.yaml":           "koncli Gate wait dependencies-ready (alone)",
-		"migration/migration.yaml":   "koncli Lease acquire db-migration (alone); koncli Lease release db-migration (alone)",
-		"quorum/consumer.yaml":       "koncli Barrier wait shards-ready (alone)",
-		"quorum/failing-worker.yaml": "koncli Barrier arrive shards-ready",
-		"quorum/worker.yaml":         "koncli Barrier arrive shards-ready (alone)",
-		"retry/crashing-job.yaml":    "koncli Barrier arrive parts-done; koncli Barrier wait crashed --timeout=0; koncli Barrier arrive crashed",
-		"retry/indexed-job.yaml":     "koncli Barrier arrive parts-done (alone)",
-		"run/migrate.yaml":           "koncli Lease acquire db-migration; koncli Barrier arrive migrated; koncli Lease release db-migration",
-		"sidecar/job.yaml":           "koncli Semaphore acquire licenses",
-		"semaphore/job.yaml":         "koncli Semaphore acquire db-connections (alone)",
+		"cronjob/report.yaml":             "koncli Lease acquire nightly-report --timeout=0; koncli Lease release nightly-report",
+		"etl/extract.yaml":                "koncli Barrier arrive extracts-done",
+		"etl/transform.yaml":              "koncli Barrier wait extracts-done (alone); koncli Barrier arrive transforms-done",
+		"etl/load.yaml":                   "koncli Gate wait ready-to-load (alone)",
+		"fan-in/fan-in.yaml":              "koncli Barrier arrive parts-made; koncli Barrier wait parts-made (alone)",
+		"gate/approve.yaml":               "koncli Barrier arrive approved (alone)",
+		"gate/deploy.yaml":                "koncli Gate wait dependencies-ready (alone)",
+		"leader-election/controller.yaml": "koncli Lease acquire controller-leader; koncli Lease release controller-leader",
+		"migration/migration.yaml":        "koncli Lease acquire db-migration (alone); koncli Lease release db-migration (alone)",
+		"quorum/consumer.yaml":            "koncli Barrier wait shards-ready (alone)",
+		"quorum/failing-worker.yaml":      "koncli Barrier arrive shards-ready",
+		"quorum/worker.yaml":              "koncli Barrier arrive shards-ready (alone)",
+		"retry/crashing-job.yaml":         "koncli Barrier arrive parts-done; koncli Barrier wait crashed --timeout=0; koncli Barrier arrive crashed",
+		"retry/indexed-job.yaml":          "koncli Barrier arrive parts-done (alone)",
+		"run/migrate.yaml":                "koncli Lease acquire db-migration; koncli Barrier arrive migrated; koncli Lease release db-migration",
+		"sidecar/job.yaml":                "koncli Semaphore acquire licenses",
+		"semaphore/job.yaml":              "koncli Semaphore acquire db-connections (alone)",
 	}
 	got := map[string]string{}
 	files, err := filepath.Glob("../../examples/*/*.yaml")
@@ -90,6 +93,7 @@ func TestTheCallsOfTheExamplesAreSeen(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
+		var calls []Call
 		for _, document := range strings.Split(string(content), "\n---\n") {
 			// A CronJob has its Job's spec one level deeper. A Deployment's is like a Job's.
 			var obj struct {
@@ -101,15 +105,14 @@ func TestTheCallsOfTheExamplesAreSeen(t *testing.T) {
 			if err := yaml.Unmarshal([]byte(document), &obj); err != nil {
 				t.Fatalf("%s: %v", file, err)
 			}
-			var calls []Call
 			for _, spec := range []*corev1.PodSpec{&obj.Spec.Template.Spec, &obj.Spec.JobTemplate.Spec.Template.Spec} {
 				for _, c := range podCalls(spec) {
 					calls = append(calls, c.calls...)
 				}
 			}
-			if len(calls) > 0 {
-				got[filepath.Base(filepath.Dir(file))+"/"+filepath.Base(file)] = listCalls(calls)
-			}
+		}
+		if len(calls) > 0 {
+			got[filepath.Base(filepath.Dir(file))+"/"+filepath.Base(file)] = listCalls(calls)
 		}
 	}
 	if diff := cmp.Diff(want, got); diff != "" {

@@ -25,10 +25,20 @@ import (
 	"github.com/LogicIQ/konductor/e2e/manifest"
 )
 
-// ResourceTypes creates konductor's resource types from the chart and waits until they are served. edit, unless it is
-// nil, may change each before.
+// ResourceTypes creates konductor's resource types from the chart on a control plane with a controller manager, and waits
+// until they are served. edit, unless it is nil, may change each before.
 func ResourceTypes(ctx context.Context, on *cluster.ControlPlane, edit func(crd map[string]any)) error {
-	c, err := client.NewWithWatch(on.Config(), client.Options{})
+	if err := ServeTypes(ctx, on.Config(), edit); err != nil {
+		return err
+	}
+	// The garbage collector notices new resource types only every half minute, unless it starts anew.
+	const gc = "kube-controller-manager"
+	return errors.Join(on.StopComponent(gc, syscall.SIGKILL), on.StartComponent(ctx, gc))
+}
+
+// ServeTypes does so on an API server that has nothing beside it.
+func ServeTypes(ctx context.Context, config *rest.Config, edit func(crd map[string]any)) error {
+	c, err := client.NewWithWatch(config, client.Options{})
 	if err != nil {
 		return err
 	}
@@ -58,9 +68,7 @@ func ResourceTypes(ctx context.Context, on *cluster.ControlPlane, edit func(crd 
 			return err
 		}
 	}
-	// The garbage collector notices new resource types only every half minute, unless it starts anew.
-	const gc = "kube-controller-manager"
-	return errors.Join(on.StopComponent(gc, syscall.SIGKILL), on.StartComponent(ctx, gc))
+	return nil
 }
 
 // served waits until the resource type of that name is established.

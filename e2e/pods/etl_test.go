@@ -16,11 +16,14 @@ func TestNoTransformStartsBeforeTheTenthExtractHasArrived(t *testing.T) {
 	s.given("examples/etl/barriers.yaml")
 	s.givenMany(5, "examples/etl/transform.yaml")
 	s.runs(5, "transform-", "wait-for-extracts")
+	s.given("examples/etl/load.yaml")
+	s.complete(1, "prepare-warehouse")
 	s.givenMany(10, "examples/etl/extract.yaml")
 
 	s.complete(10, "extract-")
 	s.complete(5, "transform-")
 	barriers.awaitOne("transforms-done", "open", open)
+	s.complete(1, "load")
 
 	opened := barriers.first("extracts-done open", func(e entry[*konductorv1.Barrier]) bool {
 		return e.obj.Name == "extracts-done" && open(e.obj)
@@ -42,6 +45,15 @@ func TestNoTransformStartsBeforeTheTenthExtractHasArrived(t *testing.T) {
 			t.Errorf("%s was at work at revision %d, before the barrier opened at %d", e.obj.Name, e.revision, opened.revision)
 		}
 	})
+	stages := barriers.first("transforms-done open", func(e entry[*konductorv1.Barrier]) bool {
+		return e.obj.Name == "transforms-done" && open(e.obj)
+	})
+	load := s.pods.first("load at work", func(e entry[*corev1.Pod]) bool {
+		return strings.HasPrefix(e.obj.Name, "load-") && started(e.obj, "load")
+	})
+	if load.revision <= stages.revision {
+		t.Errorf("%s was at work at revision %d, before the transforms were done at %d", load.obj.Name, load.revision, stages.revision)
+	}
 	// What the clocks say: operator's, kubelet's and API server's are the same here, and give whole seconds.
 	for _, pod := range now {
 		at := startedAt(pod, "transform")

@@ -10,8 +10,27 @@ import (
 	"syscall"
 	"time"
 
+	konductorv1 "github.com/LogicIQ/konductor/apis/v1"
 	konductor "github.com/LogicIQ/konductor/sdk/go"
 )
+
+// Hold a lease while something is done that must not be done twice at a time.
+func Example() {
+	ctx := context.Background()
+
+	client, err := konductor.New(nil) // in a Pod its ServiceAccount, elsewhere the kubeconfig
+	if err != nil {
+		return
+	}
+	hold, err := client.AcquireLease(ctx, "db-migration", konductor.WithTTL(time.Minute))
+	if err != nil {
+		return
+	}
+	defer func() { _ = hold.Release(context.WithoutCancel(ctx)) }()
+	err = migrate(hold.Context(), hold.Token()) // the context ends when the hold is lost
+
+	slog.Info("done", "error", err)
+}
 
 // In a Pod a client needs no configuration; elsewhere it uses the kubeconfig, as kubectl does.
 func ExampleNew() {
@@ -44,6 +63,24 @@ func ExampleClient_WaitGate() {
 		slog.Error("it won't open any more", "message", failed.Message)
 	default:
 		slog.Error("can't wait", "error", err)
+	}
+}
+
+// Create a gate on a Job, a barrier, and three free permits.
+func ExampleClient_CreateGate() {
+	ctx := context.Background()
+	client, err := konductor.New(nil)
+	if err != nil {
+		return
+	}
+	permits := int32(3)
+	_, err = client.CreateGate(ctx, "dependencies-ready", []konductorv1.GateCondition{
+		{Type: konductorv1.GateOnJob, Name: "load"},
+		{Type: konductorv1.GateOnBarrier, Name: "approved"},
+		{Type: konductorv1.GateOnSemaphore, Name: "db-connections", Value: &permits},
+	}, konductor.TimeOutAfter(time.Hour), konductor.ExpireAfter(24*time.Hour))
+	if err != nil {
+		slog.Error("no gate", "error", err)
 	}
 }
 

@@ -104,7 +104,6 @@ the command can't be executed or found.`,
 	durationFlag(cmd, &f.grace, "grace", 0, "how long the command may take to end after SIGTERM when the hold is lost (default 10s, or a third of a shorter ttl)")
 	cmd.Flags().StringVar(&f.onLost, "on-lost", "", "run this with /bin/sh when the hold is lost, with KONDUCTOR_LOST_REASON set; it gets as long as --grace")
 	cmd.Flags().IntVar(&f.conflictCode, "conflict-exit-code", 0, "exit with this code when it is not to be had in time; 0 to 255 (default 69 when busy, 67 after --timeout)")
-	cmd.Flags().Lookup("conflict-exit-code").DefValue = ""
 	return cmd
 }
 
