@@ -45,7 +45,7 @@ type Rendered struct {
 
 // metadata is what templates see of Chart.yaml.
 type metadata struct {
-	Name, Version, AppVersion string
+	Name, Version, AppVersion, KubeVersion string
 }
 
 // notesFile is the template that is for people.
@@ -122,6 +122,11 @@ func describe(all files, r Release) (metadata, error) {
 	var m metadata
 	if err := sigsyaml.Unmarshal(all["Chart.yaml"], &m); err != nil {
 		return m, fmt.Errorf("reading Chart.yaml: %w", err)
+	}
+	if ok, err := semverCompare(m.KubeVersion, r.KubeVersion); err != nil {
+		return m, err
+	} else if !ok {
+		return m, fmt.Errorf("konductor needs Kubernetes %s, and this is %s", m.KubeVersion, r.KubeVersion)
 	}
 	if r.Version != "" {
 		m.Version, m.AppVersion = strings.TrimPrefix(r.Version, "v"), r.Version

@@ -89,11 +89,11 @@ func TestSet(t *testing.T) {
 	}
 }
 
-func TestMergeTakesAwayWithNull(t *testing.T) {
+func TestNullTakesAway(t *testing.T) {
 	base := map[string]any{"a": map[string]any{"x": 1, "y": 2}, "b": []any{1}, "c": 3}
 	over := map[string]any{"a": map[string]any{"y": 5}, "b": []any{}, "c": nil}
 	want := map[string]any{"a": map[string]any{"x": 1, "y": 5}, "b": []any{}}
-	if diff := cmp.Diff(want, Merge(base, over)); diff != "" {
+	if diff := cmp.Diff(want, withoutNulls(Layer(base, over))); diff != "" {
 		t.Errorf("-want +got:\n%s", diff)
 	}
 	if base["c"] != 3 {

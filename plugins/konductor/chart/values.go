@@ -46,8 +46,8 @@ func Set(assignment string) (map[string]any, error) {
 	return values, nil
 }
 
-// Merge returns base with what is in over instead, key by key. A null takes away what base has.
-func Merge(base, over map[string]any) map[string]any {
+// Layer returns values with others on top, key by key. A null stays: it takes away what the chart has.
+func Layer(base, over map[string]any) map[string]any {
 	out := maps.Clone(base)
 	if out == nil {
 		out = map[string]any{}
@@ -55,12 +55,22 @@ func Merge(base, over map[string]any) map[string]any {
 	for key, value := range over {
 		inner, isMap := value.(map[string]any)
 		before, wasMap := out[key].(map[string]any)
-		switch {
-		case value == nil:
-			delete(out, key)
-		case isMap && wasMap:
-			out[key] = Merge(before, inner)
-		default:
+		if isMap && wasMap {
+			value = Layer(before, inner)
+		}
+		out[key] = value
+	}
+	return out
+}
+
+// withoutNulls returns values without those that are null.
+func withoutNulls(values map[string]any) map[string]any {
+	out := map[string]any{}
+	for key, value := range values {
+		if inner, ok := value.(map[string]any); ok {
+			value = withoutNulls(inner)
+		}
+		if value != nil {
 			out[key] = value
 		}
 	}
@@ -73,7 +83,7 @@ func withDefaults(all files, values map[string]any) (map[string]any, error) {
 	if err != nil {
 		return nil, fmt.Errorf("reading values.yaml of the chart: %w", err)
 	}
-	merged := Merge(defaults, values)
+	merged := withoutNulls(Layer(defaults, values))
 	schema := &spec.Schema{}
 	if err := json.Unmarshal(all["values.schema.json"], schema); err != nil {
 		return nil, fmt.Errorf("reading values.schema.json of the chart: %w", err)
