@@ -13,6 +13,7 @@ import (
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/equality"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -135,10 +136,20 @@ func (c *Cluster) apply(ctx context.Context, obj *unstructured.Unstructured, o A
 	switch {
 	case before == nil:
 		result.Verb = "created"
-	case before.GetResourceVersion() == after.GetResourceVersion():
+	case equality.Semantic.DeepEqual(asked(before), asked(after)):
 		result.Verb = "unchanged"
 	}
 	return result, nil
+}
+
+// asked returns of an object what was asked for, without what the API server and controllers note, which changes by itself.
+func asked(obj *unstructured.Unstructured) map[string]any {
+	out := obj.DeepCopy().Object
+	delete(out, "status")
+	for _, noted := range []string{"resourceVersion", "managedFields", "generation"} {
+		unstructured.RemoveNestedField(out, "metadata", noted)
+	}
+	return out
 }
 
 // prune deletes what is no longer needed.
