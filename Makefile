@@ -62,9 +62,10 @@ bin/demo:
 	cd e2e && $(GO) build -o ../bin/demo ./cmd/demo
 
 .PHONY: generate
-generate: $(CLUSTER) ## Generate deepcopy code, CRDs, the operator's role and the reference of the command line
+generate: $(CLUSTER) ## Generate deepcopy code, CRDs, the operator's role, the table of the chart's values, and the reference of the command line
 	$(call tool,controller-gen) object crd:generateEmbeddedObjectMeta=false paths=./apis/... output:crd:dir=charts/konductor/files/crds
 	$(call tool,controller-gen) rbac:roleName=konductor-operator paths=./operator/... output:rbac:dir=charts/konductor/files/rbac
+	cd e2e && $(GO) run ./cmd/chartvalues ../charts/konductor
 	cd e2e && $(GO) run ./cmd/reference -markdown ../docs/cli
 
 .PHONY: man
@@ -156,7 +157,7 @@ test-unit: race-note ## Unit and property tests
 
 .PHONY: test-integration
 test-integration: race-note ## Tests against a real kube-apiserver and etcd
-	cd e2e && $(GO) test $(RACE) -timeout 20m ./cluster/... ./chart/... ./crd/... ./docs/... ./cmd/reference ./release/... ./integration/... ./bench/...
+	cd e2e && $(GO) test $(RACE) -timeout 20m ./cluster/... ./chart/... ./cmd/... ./crd/... ./docs/... ./release/... ./integration/... ./bench/...
 
 .PHONY: test-chaos
 test-chaos: race-note ## A short campaign while everything fails, and proof that the checks notice each broken rule (CHAOS_SEED)

@@ -88,9 +88,9 @@ func Run(ctx context.Context, o Options) error {
 		Client: mgr.GetClient(), Live: mgr.GetAPIReader(), Recorder: recorder, Clock: clock, Metrics: counters,
 	}
 	if err := errors.Join(
-		announceCaches(ctx, mgr),
+		announceCaches(ctx, mgr, o.Namespaces),
 		controller.SetupBarriers(mgr, deps),
-		controller.SetupGates(ctx, mgr, deps),
+		controller.SetupGates(ctx, mgr, deps, o.Namespaces),
 		controller.SetupLeases(mgr, deps),
 		controller.SetupSemaphores(mgr, deps),
 		controller.SetupDeadlocks(mgr, deps, o.Namespaces),
@@ -232,11 +232,15 @@ func newRecorder(ctx context.Context, mgr ctrl.Manager) (record.EventRecorder, f
 
 // announceCaches registers the caches of all kinds that controllers watch. They would do so themselves, but only some
 // time after the start, and what isn't registered doesn't keep an operator from counting as ready.
-func announceCaches(ctx context.Context, mgr ctrl.Manager) error {
-	for _, kind := range []client.Object{
+func announceCaches(ctx context.Context, mgr ctrl.Manager, namespaces []string) error {
+	kinds := []client.Object{
 		&konductorv1.Barrier{}, &konductorv1.Arrival{}, &konductorv1.Gate{}, &konductorv1.Lease{}, &konductorv1.Semaphore{},
-		&konductorv1.Claim{}, &corev1.Pod{}, &batchv1.Job{}, &corev1.Namespace{},
-	} {
+		&konductorv1.Claim{}, &corev1.Pod{}, &batchv1.Job{},
+	}
+	if len(namespaces) == 0 {
+		kinds = append(kinds, &corev1.Namespace{})
+	}
+	for _, kind := range kinds {
 		if _, err := mgr.GetCache().GetInformer(ctx, kind, cache.BlockUntilSynced(false)); err != nil {
 			return fmt.Errorf("setting up the cache of %T: %w", kind, err)
 		}

@@ -3,7 +3,9 @@ package controller
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strings"
+	"time"
 
 	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
@@ -26,21 +28,33 @@ import (
 type gates struct {
 	Deps
 	left *lastSeen
+	// namespaces reads Namespaces, for whether they allow gates to look into them.
+	namespaces client.Reader
+	// watched says that a change of a Namespace is noticed.
+	watched bool
 }
+
+// lookAgain is how long after a look a gate looks again into a namespace that doesn't allow it, where nobody tells of the
+// namespace's changes. It reads, and writes nothing.
+const lookAgain = 5 * time.Second
 
 // watchedByGates is the name of the cache index that finds the gates which look at an object.
 const watchedByGates = "konductor.io/gate-conditions"
 
-// SetupGates adds the controller of Gates to mgr.
-func SetupGates(ctx context.Context, mgr ctrl.Manager, deps Deps) error {
-	r := &gates{Deps: deps, left: newLastSeen()}
+// SetupGates adds the controller of Gates to mgr, which works in those namespaces; in all when there are none. An operator
+// of some namespaces may get each of them, but not watch them: that is a right on all there are.
+func SetupGates(ctx context.Context, mgr ctrl.Manager, deps Deps, namespaces []string) error {
+	r := &gates{Deps: deps, left: newLastSeen(), namespaces: deps.Client, watched: len(namespaces) == 0}
+	if !r.watched {
+		r.namespaces = deps.Live
+	}
 	if err := mgr.GetFieldIndexer().IndexField(ctx, &konductorv1.Gate{}, watchedByGates, gateObjects); err != nil {
 		return fmt.Errorf("indexing gates by their conditions: %w", err)
 	}
 	if err := r.remember(ctx, mgr.GetCache()); err != nil {
 		return fmt.Errorf("setting up what gates remember: %w", err)
 	}
-	return ctrl.NewControllerManagedBy(mgr).
+	builder := ctrl.NewControllerManagedBy(mgr).
 		Named(konductorv1.KindGate).
 		For(&konductorv1.Gate{}).
 		Watches(&batchv1.Job{}, r.gatesOn(konductorv1.GateOnJob)).
@@ -48,9 +62,11 @@ func SetupGates(ctx context.Context, mgr ctrl.Manager, deps Deps) error {
 		Watches(&konductorv1.Lease{}, r.gatesOn(konductorv1.GateOnLease)).
 		Watches(&konductorv1.Semaphore{}, r.gatesOn(konductorv1.GateOnSemaphore)).
 		Watches(&konductorv1.Gate{}, r.gatesOn(konductorv1.GateOnGate)).
-		Watches(&corev1.Namespace{}, r.gatesInto()).
-		WithOptions(controllerOptions()).
-		Complete(r)
+		WithOptions(controllerOptions())
+	if r.watched {
+		builder = builder.Watches(&corev1.Namespace{}, r.gatesInto())
+	}
+	return builder.Complete(r)
 }
 
 // Reconcile brings one Gate up to date with the objects that it looks at.
@@ -76,7 +92,16 @@ func (r *gates) Reconcile(ctx context.Context, req reconcile.Request) (reconcile
 			return reconcile.Result{}, err
 		}
 	}
-	return reconcile.Result{RequeueAfter: d.After}, nil
+	return reconcile.Result{RequeueAfter: r.after(d, seen)}, nil
+}
+
+// after returns when to look at a gate again if nothing happens before; 0 for never.
+func (r *gates) after(d rules.GateDecision, seen []rules.Observed) time.Duration {
+	denied := slices.ContainsFunc(seen, func(o rules.Observed) bool { return o.Denied })
+	if r.watched || !denied || d.Status.Phase != konductorv1.GateWaiting || 0 < d.After && d.After < lookAgain {
+		return d.After
+	}
+	return lookAgain
 }
 
 // write writes the decision. A conflict is no error: the version that caused it is on its way here.
@@ -220,8 +245,10 @@ func (r *gates) allowed(ctx context.Context, from, to string) (bool, error) {
 		return true, nil
 	}
 	namespace := &corev1.Namespace{}
-	if err := r.Client.Get(ctx, types.NamespacedName{Name: to}, namespace); err != nil {
-		return false, client.IgnoreNotFound(err)
+	if err := r.namespaces.Get(ctx, types.NamespacedName{Name: to}, namespace); apierrors.IsNotFound(err) || apierrors.IsForbidden(err) {
+		return false, nil
+	} else if err != nil {
+		return false, err
 	}
 	for _, name := range strings.Split(namespace.Annotations[konductorv1.AllowGatesAnnotation], ",") {
 		if name = strings.TrimSpace(name); name == "*" || name == from {

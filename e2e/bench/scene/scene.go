@@ -14,13 +14,10 @@ import (
 	"time"
 
 	clientv3 "go.etcd.io/etcd/client/v3"
-	authenticationv1 "k8s.io/api/authentication/v1"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/rest"
-	"k8s.io/client-go/tools/clientcmd"
-	clientcmdapi "k8s.io/client-go/tools/clientcmd/api"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/LogicIQ/konductor/e2e/cluster"
@@ -90,7 +87,8 @@ func Open(ctx context.Context, o Options) (_ *Scene, err error) {
 	if err := errors.Join(s.StopComponent(gc, syscall.SIGKILL), s.StartComponent(ctx, gc)); err != nil {
 		return nil, err
 	}
-	return s, s.writeOperatorKubeconfig(ctx)
+	s.operatorKubeconfig = filepath.Join(s.Dir, "operator.yaml")
+	return s, install.OperatorKubeconfig(ctx, s.Config(), s.operatorKubeconfig)
 }
 
 // Close ends everything.
@@ -128,26 +126,6 @@ func (s *Scene) Versions(ctx context.Context) (kubernetes, etcd string, err erro
 		return "", "", err
 	}
 	return version.GitVersion, status.Version, nil
-}
-
-// writeOperatorKubeconfig lets an operator reach the cluster as the account that the chart has made, with its rights and
-// no others.
-func (s *Scene) writeOperatorKubeconfig(ctx context.Context) error {
-	day := int64(24 * 60 * 60)
-	request := &authenticationv1.TokenRequest{Spec: authenticationv1.TokenRequestSpec{ExpirationSeconds: &day}}
-	token, err := s.Kube.CoreV1().ServiceAccounts(install.Namespace).CreateToken(ctx, install.Deployment, request, metav1.CreateOptions{})
-	if err != nil {
-		return fmt.Errorf("a token for the operator: %w", err)
-	}
-	config := s.Config()
-	const name = "bench"
-	s.operatorKubeconfig = filepath.Join(s.Dir, "operator.yaml")
-	return clientcmd.WriteToFile(clientcmdapi.Config{
-		Clusters:       map[string]*clientcmdapi.Cluster{name: {Server: config.Host, CertificateAuthorityData: config.CAData}},
-		AuthInfos:      map[string]*clientcmdapi.AuthInfo{name: {Token: token.Status.Token}},
-		Contexts:       map[string]*clientcmdapi.Context{name: {Cluster: name, AuthInfo: name, Namespace: install.Namespace}},
-		CurrentContext: name,
-	}, s.operatorKubeconfig)
 }
 
 // Namespace makes a namespace whose Pods may take part.

@@ -80,6 +80,11 @@ func catalog() []tool {
 			binaries: []binary{{"helm", "helm.sh/helm/v4/cmd/helm", "about 2 min"}},
 		},
 		{
+			// The chart is for those who use this one, too.
+			folder: "helm3", module: "helm.sh/helm/v3",
+			binaries: []binary{{"helm3", "helm.sh/helm/v3/cmd/helm", "about 2 min"}},
+		},
+		{
 			folder: "golangci-lint", module: "github.com/golangci/golangci-lint/v2",
 			binaries: []binary{{"golangci-lint", "github.com/golangci/golangci-lint/v2/cmd/golangci-lint", "about 1 min"}},
 		},

@@ -47,7 +47,7 @@ Exit codes: 0 done, 1 error, 2 not found, 3 timed out, 4 forbidden, 5 busy,
 	}
 	add(groupKinds, a.barrier(), a.gate(), a.lease(), a.semaphore(), a.runCommand(), a.holdCommand(), a.keepCommand())
 	add(groupView, a.statusCommand(), a.why(), a.graph(), a.watchCommand(), a.versionCommand())
-	add(groupOther, a.operator(), a.copyTo())
+	add(groupOther, a.installCommand(), a.upgradeCommand(), a.uninstallCommand(), a.operator(), a.copyTo())
 	root.SetHelpCommandGroupID(groupOther)
 	root.SetCompletionCommandGroupID(groupOther)
 	return root

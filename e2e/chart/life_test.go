@@ -1,0 +1,236 @@
+package chart
+
+import (
+	"context"
+	"fmt"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	corev1 "k8s.io/api/core/v1"
+	rbacv1 "k8s.io/api/rbac/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/client-go/kubernetes"
+
+	konductorv1 "github.com/LogicIQ/konductor/apis/v1"
+	"github.com/LogicIQ/konductor/e2e/cluster"
+	"github.com/LogicIQ/konductor/e2e/install"
+	konductor "github.com/LogicIQ/konductor/sdk/go"
+)
+
+// work is what goes on while konductor is installed, upgraded and taken away: a lease that somebody holds and another
+// waits for.
+type work struct {
+	t      *testing.T
+	holder *konductor.Client
+	hold   *konductor.Hold
+	next   chan error
+}
+
+// begin has a lease held and waited for.
+func begin(t *testing.T, cp *cluster.ControlPlane) *work {
+	t.Helper()
+	w := &work{t: t, holder: someone(t, cp, namespace), next: make(chan error, 1)}
+	ctx := t.Context()
+	if _, err := w.holder.CreateLease(ctx, "db"); err != nil {
+		t.Fatal(err)
+	}
+	var err error
+	if w.hold, err = w.holder.AcquireLease(ctx, "db", konductor.WithHolder("first")); err != nil {
+		t.Fatal(err)
+	}
+	second := someone(t, cp, namespace)
+	go func() {
+		hold, err := second.AcquireLease(ctx, "db", konductor.WithHolder("second"))
+		if err == nil && hold.Token() <= w.hold.Token() {
+			err = fmt.Errorf("token %d was granted after %d", hold.Token(), w.hold.Token())
+		}
+		if err == nil {
+			err = hold.Release(ctx)
+		}
+		w.next <- err
+	}()
+	eventually(t, "the second one waits", func() bool {
+		lease, err := w.holder.GetLease(ctx, "db")
+		return err == nil && lease.Status.Waiting == 1
+	})
+	return w
+}
+
+// stands checks that nothing of it was lost.
+func (w *work) stands(when string) {
+	w.t.Helper()
+	lease, err := w.holder.GetLease(w.t.Context(), "db")
+	if err != nil {
+		w.t.Fatalf("%s: %v", when, err)
+	}
+	if lease.Status.Holder != "first" || lease.Status.FencingToken != w.hold.Token() {
+		w.t.Fatalf("%s: the lease is held by %q with token %d, want first with %d", when, lease.Status.Holder, lease.Status.FencingToken, w.hold.Token())
+	}
+	claims, err := w.holder.ListClaims(w.t.Context(), konductorv1.KindLease, "db")
+	if err != nil || len(claims.Items) != 2 {
+		w.t.Fatalf("%s: there are %d claims, want 2: %v", when, len(claims.Items), err)
+	}
+	select {
+	case <-w.hold.Lost():
+		w.t.Fatalf("%s: the hold was lost", when)
+	case err := <-w.next:
+		w.t.Fatalf("%s: the second one has gone on while the first holds the lease: %v", when, err)
+	default:
+	}
+}
+
+// end lets the holder go, so that the next gets its turn.
+func (w *work) end() {
+	w.t.Helper()
+	if err := w.hold.Release(w.t.Context()); err != nil {
+		w.t.Fatal(err)
+	}
+	if err := <-w.next; err != nil {
+		w.t.Fatal(err)
+	}
+}
+
+// awaitPods waits until the Deployment's Pods were let into the namespace.
+func awaitPods(t *testing.T, cp *cluster.ControlPlane) {
+	t.Helper()
+	kube := kubernetes.NewForConfigOrDie(cp.Config())
+	eventually(t, "the operator's Pods are let into the namespace", func() bool {
+		d, err := kube.AppsV1().Deployments(install.Namespace).Get(t.Context(), install.Deployment, metav1.GetOptions{})
+		return err == nil && d.Status.ObservedGeneration == d.Generation && d.Status.UpdatedReplicas > 0
+	})
+}
+
+// clusterWide are the rights that an account has in no namespace in particular, as the API server sees them.
+func clusterWide(t *testing.T, cp *cluster.ControlPlane, account string) (found []string) {
+	t.Helper()
+	bindings, err := kubernetes.NewForConfigOrDie(cp.Config()).RbacV1().ClusterRoleBindings().List(t.Context(), metav1.ListOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, b := range bindings.Items {
+		if slices.ContainsFunc(b.Subjects, func(s rbacv1.Subject) bool { return s.Kind == rbacv1.ServiceAccountKind && s.Name == account }) {
+			found = append(found, b.Name)
+		}
+	}
+	return found
+}
+
+func TestInSomeNamespacesNobodyNeedsARightOutsideOfThem(t *testing.T) {
+	cp := controlPlane(t)
+	ctx := t.Context()
+	for _, name := range []string{install.Namespace, "etl", "reports", "private"} {
+		restricted(t, cp, name)
+	}
+	// What is cluster-wide an administrator has made: the resource types.
+	server := newApplier(t, cp.Config())
+	for _, obj := range rendered(t, "helm", "{}") {
+		if obj.GetKind() == "CustomResourceDefinition" {
+			if err := server.apply(ctx, obj, false); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	file := teamKubeconfig(t, cp, install.Namespace, "etl", "reports")
+	values := []string{"crds.install=false", "participantRole=false", "admissionPolicy=false"}
+	values = append(values, teamValues...)
+	args := []string{"install", "konductor", chartDir(t), "--kubeconfig", file, "--namespace", install.Namespace, "--set", "watchNamespaces={etl,reports}"}
+	for _, v := range values {
+		args = append(args, "--set", v)
+	}
+	run(t, nil, "helm", args...)
+	awaitPods(t, cp)
+	if found := clusterWide(t, cp, install.Deployment); len(found) > 0 {
+		t.Errorf("the operator has cluster-wide rights by %q", found)
+	}
+
+	startOperator(t, cp)
+	etl := someone(t, cp, "etl")
+	if _, err := etl.CreateLease(ctx, "db"); err != nil {
+		t.Fatal(err)
+	}
+	hold, err := etl.AcquireLease(ctx, "db", konductor.WithHolder("x"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := hold.Release(ctx); err != nil {
+		t.Fatal(err)
+	}
+	gateAcross(t, cp, etl, "reports")
+
+	// The plugin does the same with the same rights.
+	run(t, nil, "helm", "uninstall", "konductor", "--kubeconfig", file, "--namespace", install.Namespace, "--wait")
+	pluginArgs := []string{"install", "--kubeconfig", file, "--wait=false", "--set", "watchNamespaces=[etl, reports]"}
+	for _, v := range values {
+		pluginArgs = append(pluginArgs, "--set", v)
+	}
+	if got := call(t, plugin(t, "v1.2.0"), pluginArgs...); got.code != 0 {
+		t.Errorf("the plugin, with rights in these namespaces only: exit code %d\n%s", got.code, got.stderr)
+	}
+	if got := call(t, plugin(t, "v1.2.0"), "uninstall", "--yes", "--kubeconfig", file); got.code != 0 {
+		t.Errorf("uninstalling with rights in these namespaces only: exit code %d\n%s", got.code, got.stderr)
+	}
+}
+
+// teamValues turn off what else is cluster-wide.
+var teamValues = []string{}
+
+// gateAcross checks that a gate looks into another namespace once that allows it, and that it notices.
+func gateAcross(t *testing.T, cp *cluster.ControlPlane, from *konductor.Client, to string) {
+	t.Helper()
+	ctx := t.Context()
+	if _, err := someone(t, cp, to).CreateLease(ctx, "source"); err != nil {
+		t.Fatal(err)
+	}
+	condition := konductorv1.GateCondition{Type: konductorv1.GateOnLease, Name: "source", Namespace: to}
+	if _, err := from.CreateGate(ctx, "across", []konductorv1.GateCondition{condition}); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "the gate has looked", func() bool {
+		gate, err := from.GetGate(ctx, "across")
+		return err == nil && len(gate.Status.ConditionStatuses) == 1 && strings.Contains(gate.Status.ConditionStatuses[0].Message, "doesn't allow it")
+	})
+	_, err := kubernetes.NewForConfigOrDie(cp.Config()).CoreV1().Namespaces().Patch(ctx, to, "application/merge-patch+json",
+		[]byte(`{"metadata":{"annotations":{"`+konductorv1.AllowGatesAnnotation+`":"*"}}}`), metav1.PatchOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := from.WaitGate(ctx, "across"); err != nil {
+		t.Errorf("the gate doesn't notice that namespace %s allows it now: %v", to, err)
+	}
+}
+
+// teamKubeconfig is that of somebody who may do everything in some namespaces, and nothing elsewhere.
+func teamKubeconfig(t *testing.T, cp *cluster.ControlPlane, namespaces ...string) string {
+	t.Helper()
+	ctx := t.Context()
+	kube := kubernetes.NewForConfigOrDie(cp.Config())
+	if _, err := kube.CoreV1().ServiceAccounts(namespace).Create(ctx, &corev1.ServiceAccount{ObjectMeta: metav1.ObjectMeta{Name: "team"}}, metav1.CreateOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range namespaces {
+		_, err := kube.RbacV1().RoleBindings(name).Create(ctx, &rbacv1.RoleBinding{
+			ObjectMeta: metav1.ObjectMeta{Name: "team"},
+			RoleRef:    rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "ClusterRole", Name: "cluster-admin"},
+			Subjects:   []rbacv1.Subject{{Kind: rbacv1.ServiceAccountKind, Name: "team", Namespace: namespace}},
+		}, metav1.CreateOptions{})
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	return accountKubeconfig(ctx, t, cp, "team")
+}
+
+func accountKubeconfig(ctx context.Context, t *testing.T, cp *cluster.ControlPlane, account string) string {
+	t.Helper()
+	token, err := kubernetes.NewForConfigOrDie(cp.Config()).CoreV1().ServiceAccounts(namespace).CreateToken(ctx, account, dayToken(), metav1.CreateOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	file := filepath.Join(t.TempDir(), account+".yaml")
+	if err := install.WriteKubeconfig(cp.Config(), token.Status.Token, namespace, file); err != nil {
+		t.Fatal(err)
+	}
+	return file
+}

@@ -1,0 +1,238 @@
+package chart
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/client-go/discovery"
+	"k8s.io/client-go/discovery/cached/memory"
+	"k8s.io/client-go/dynamic"
+	"k8s.io/client-go/kubernetes"
+	"k8s.io/client-go/rest"
+	"k8s.io/client-go/restmapper"
+
+	"github.com/LogicIQ/konductor/e2e/cluster"
+	"github.com/LogicIQ/konductor/e2e/install"
+	"github.com/LogicIQ/konductor/e2e/manifest"
+	konductor "github.com/LogicIQ/konductor/sdk/go"
+)
+
+func TestMain(m *testing.M) {
+	code := m.Run()
+	if err := errors.Join(removePrograms()...); err != nil {
+		fmt.Fprintln(os.Stderr, "chart:", err)
+		code = 1
+	}
+	os.Exit(code)
+}
+
+// programs are the plugins that were built, by their version.
+var programs struct {
+	sync.Mutex
+	built map[string]string
+}
+
+// plugin returns a plugin that was released as that version, under the name that kubectl calls it by.
+func plugin(t *testing.T, version string) string {
+	t.Helper()
+	programs.Lock()
+	defer programs.Unlock()
+	if path, ok := programs.built[version]; ok {
+		return path
+	}
+	root, err := manifest.Root()
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir, err := os.MkdirTemp("", "konductor-chart-")
+	if err != nil {
+		t.Fatal(err)
+	}
+	path := filepath.Join(dir, "kubectl-konductor")
+	if programs.built == nil {
+		programs.built = map[string]string{}
+	}
+	programs.built[version] = path
+	// As "make build" does, so that little is left to compile.
+	build := exec.CommandContext(t.Context(), "go", "build", "-trimpath", "-ldflags", "-X github.com/LogicIQ/konductor/plugins/konductor/cli.released="+version, "-o", path, "./plugins/konductor")
+	build.Dir = root
+	build.Env = append(os.Environ(), "CGO_ENABLED=0")
+	if out, err := build.CombinedOutput(); err != nil {
+		t.Fatalf("building the plugin: %v\n%s", err, out)
+	}
+	return path
+}
+
+func removePrograms() (failed []error) {
+	for _, path := range programs.built {
+		failed = append(failed, os.RemoveAll(filepath.Dir(path)))
+	}
+	return failed
+}
+
+// answer is what a command line came to.
+type answer struct {
+	stdout, stderr string
+	code           int
+}
+
+// call runs a program, whatever it comes to.
+func call(t *testing.T, path string, args ...string) answer {
+	t.Helper()
+	cmd := exec.CommandContext(t.Context(), path, args...)
+	var out, errOut bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &out, &errOut
+	home := t.TempDir()
+	cmd.Env = append(os.Environ(), "HOME="+home, "TMPDIR="+home)
+	err := cmd.Run()
+	var exit *exec.ExitError
+	if err != nil && !errors.As(err, &exit) {
+		t.Fatal(err)
+	}
+	return answer{out.String(), errOut.String(), cmd.ProcessState.ExitCode()}
+}
+
+// controlPlane starts an API server with its controllers, and a namespace for the operator that lets only restricted Pods in.
+func controlPlane(t *testing.T) *cluster.ControlPlane {
+	t.Helper()
+	cp, err := cluster.StartControlPlane(t.Context(), cluster.ControlPlaneOptions{ControllerManager: true, Log: t.Logf})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := cp.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	return cp
+}
+
+// restricted makes a namespace that lets in only Pods of the Pod Security level "restricted".
+func restricted(t *testing.T, cp *cluster.ControlPlane, name string) {
+	t.Helper()
+	kube := kubernetes.NewForConfigOrDie(cp.Config())
+	_, err := kube.CoreV1().Namespaces().Create(t.Context(), &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{
+		Name: name, Labels: map[string]string{"pod-security.kubernetes.io/enforce": "restricted", "pod-security.kubernetes.io/enforce-version": "latest"},
+	}}, metav1.CreateOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// applier applies objects as they are.
+type applier struct {
+	objects dynamic.Interface
+	mapper  *restmapper.DeferredDiscoveryRESTMapper
+}
+
+func newApplier(t *testing.T, config *rest.Config) *applier {
+	t.Helper()
+	found, err := discovery.NewDiscoveryClientForConfig(config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	objects, err := dynamic.NewForConfig(config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return &applier{objects, restmapper.NewDeferredDiscoveryRESTMapper(memory.NewMemCacheClient(found))}
+}
+
+// apply applies an object; with dryRun the API server only checks it.
+func (a *applier) apply(ctx context.Context, obj *unstructured.Unstructured, dryRun bool) error {
+	kind := obj.GroupVersionKind()
+	mapping, err := a.mapper.RESTMapping(kind.GroupKind(), kind.Version)
+	if err != nil {
+		return err
+	}
+	options := metav1.ApplyOptions{FieldManager: "test", Force: true}
+	if dryRun {
+		options.DryRun = []string{metav1.DryRunAll}
+	}
+	_, err = a.objects.Resource(mapping.Resource).Namespace(obj.GetNamespace()).Apply(ctx, obj.GetName(), obj, options)
+	return err
+}
+
+// startOperator starts an operator beside the control plane, as the account that is installed and with its Deployment's
+// arguments, but for where it listens. It is stopped when the test ends, or by the function it returns.
+func startOperator(t *testing.T, cp *cluster.ControlPlane) (stop func()) {
+	t.Helper()
+	ctx := t.Context()
+	deployment, err := kubernetes.NewForConfigOrDie(cp.Config()).AppsV1().Deployments(install.Namespace).Get(ctx, install.Deployment, metav1.GetOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir := t.TempDir()
+	file := filepath.Join(dir, "operator.yaml")
+	if err := install.OperatorKubeconfig(ctx, cp.Config(), file); err != nil {
+		t.Fatal(err)
+	}
+	args := append(deployment.Spec.Template.Spec.Containers[0].Args, "--kubeconfig="+file, "--metrics-bind-address=0", "--health-probe-bind-address=0")
+	program, err := cp.StartProgram("operator", plugin(t, "v1.2.0"), args, []string{"HOME=" + dir, "TMPDIR=" + dir})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var once sync.Once
+	stop = func() {
+		once.Do(func() {
+			const grace = 20 * time.Second
+			if err := program.Stop(context.WithoutCancel(ctx), syscall.SIGTERM, grace); err != nil {
+				t.Error(err)
+			}
+			if t.Failed() {
+				t.Logf("the operator's log:\n%s", program.Log())
+			}
+		})
+	}
+	t.Cleanup(stop)
+	return stop
+}
+
+// someone returns a client of the SDK's for an administrator who calls himself holder.
+func someone(t *testing.T, cp *cluster.ControlPlane, namespace string) *konductor.Client {
+	t.Helper()
+	client, err := konductor.New(cp.Config(), konductor.InNamespace(namespace), konductor.NotifyFunc(func(s string) { t.Log(s) }))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return client
+}
+
+// key names an object for people and for comparisons.
+func key(obj *unstructured.Unstructured) string {
+	return fmt.Sprintf("%s %s/%s", obj.GetKind(), obj.GetNamespace(), obj.GetName())
+}
+
+// byKey returns objects by their key, as they are when they have been through JSON.
+func byKey(t *testing.T, objects []*unstructured.Unstructured) map[string]any {
+	t.Helper()
+	out := map[string]any{}
+	for _, obj := range objects {
+		text, err := json.Marshal(obj.Object)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var plain any
+		if err := json.Unmarshal(text, &plain); err != nil {
+			t.Fatal(err)
+		}
+		if _, twice := out[key(obj)]; twice {
+			t.Errorf("%s is there twice", key(obj))
+		}
+		out[key(obj)] = plain
+	}
+	return out
+}

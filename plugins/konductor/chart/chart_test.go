@@ -1,0 +1,102 @@
+package chart
+
+import (
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+func release() Release {
+	return Release{Namespace: "konductor-system", KubeVersion: "v1.36.3", Service: "test", Version: "v1.2.3"}
+}
+
+func TestTheChartRendersWithItsOwnValues(t *testing.T) {
+	rendered, err := Render(release(), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	kinds := map[string]int{}
+	for _, obj := range rendered.Objects {
+		kinds[obj.GetKind()]++
+		if obj.GetKind() == "Deployment" && obj.GetLabels()["app.kubernetes.io/version"] != "v1.2.3" {
+			t.Errorf("the Deployment's labels are %v", obj.GetLabels())
+		}
+	}
+	if kinds["CustomResourceDefinition"] != 6 || kinds["Deployment"] != 1 || kinds["ServiceAccount"] != 1 {
+		t.Errorf("the chart has %v", kinds)
+	}
+	if n := strings.Count(rendered.Notes, "\n  kubectl "); n != 3 {
+		t.Errorf("the notes have %d commands, want 3:\n%s", n, rendered.Notes)
+	}
+	if rendered.Version != "v1.2.3" {
+		t.Errorf("the version is %s", rendered.Version)
+	}
+}
+
+func TestAWrongValueIsRefusedInPlainWords(t *testing.T) {
+	for assignment, want := range map[string]string{
+		"replica=3":               `value "replica" is not known to the chart`,
+		"metrics.prot=1":          `value "metrics.prot" is not known to the chart`,
+		"replicas=many":           "value replicas must be of type integer",
+		"replicas=-1":             "value replicas should be greater than or equal to 0",
+		"replicas=1.5":            "value replicas must be of type integer",
+		"log.level=loud":          "value log.level should be one of [debug info warn error]",
+		"watchNamespaces=etl":     "value watchNamespaces must be of type array",
+		"watchNamespaces=[A_b]":   "value watchNamespaces[0] should match",
+		"watchNamespaces=[a, a]":  "value watchNamespaces shouldn't contain duplicates",
+		"image.digest=sha256:abc": "value image.digest should match",
+		"metrics.port=80":         "value metrics.port should be greater than or equal to 1024",
+		"extraArgs=[log]":         "value extraArgs[0] should match",
+	} {
+		values, err := Set(assignment)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := Render(release(), values); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%s: the error is %v, want %q in it", assignment, err, want)
+		}
+	}
+}
+
+func TestSet(t *testing.T) {
+	for assignment, want := range map[string]map[string]any{
+		"replicas=3":             {"replicas": 3.0},
+		"image.tag=":             {"image": map[string]any{"tag": nil}},
+		`image.tag=""`:           {"image": map[string]any{"tag": ""}},
+		"watchNamespaces=[a, b]": {"watchNamespaces": []any{"a", "b"}},
+		"extraEnv=[{name: A, value: b=c}]": {"extraEnv": []any{
+			map[string]any{"name": "A", "value": "b=c"},
+		}},
+	} {
+		got, err := Set(assignment)
+		if err != nil {
+			t.Errorf("%s: %v", assignment, err)
+		}
+		if diff := cmp.Diff(want, got); diff != "" {
+			t.Errorf("%s (-want +got):\n%s", assignment, diff)
+		}
+	}
+	for assignment, want := range map[string]string{
+		"replicas":    "write NAME=VALUE",
+		"=3":          "write NAME=VALUE",
+		"image..tag=": "empty name",
+		"a=[":         "not YAML",
+	} {
+		if _, err := Set(assignment); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%s: the error is %v, want %q in it", assignment, err, want)
+		}
+	}
+}
+
+func TestNullTakesAway(t *testing.T) {
+	base := map[string]any{"a": map[string]any{"x": 1, "y": 2}, "b": []any{1}, "c": 3}
+	over := map[string]any{"a": map[string]any{"y": 5}, "b": []any{}, "c": nil}
+	want := map[string]any{"a": map[string]any{"x": 1, "y": 5}, "b": []any{}}
+	if diff := cmp.Diff(want, withoutNulls(Layer(base, over))); diff != "" {
+		t.Errorf("-want +got:\n%s", diff)
+	}
+	if base["c"] != 3 {
+		t.Error("what was merged into has changed")
+	}
+}

@@ -1,0 +1,108 @@
+package chart
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+
+	openapierrors "k8s.io/kube-openapi/pkg/validation/errors"
+	"k8s.io/kube-openapi/pkg/validation/spec"
+	"k8s.io/kube-openapi/pkg/validation/strfmt"
+	"k8s.io/kube-openapi/pkg/validation/validate"
+	sigsyaml "sigs.k8s.io/yaml"
+)
+
+// Parse returns the values of a YAML file.
+func Parse(text []byte) (map[string]any, error) {
+	values := map[string]any{}
+	if err := sigsyaml.Unmarshal(text, &values); err != nil {
+		return nil, fmt.Errorf("not a map of values in YAML: %w", err)
+	}
+	return values, nil
+}
+
+// Set returns the value that an assignment such as image.tag=v1 makes. What is right of the equals sign is YAML, so that
+// watchNamespaces=[a, b] is a list.
+func Set(assignment string) (map[string]any, error) {
+	name, text, ok := strings.Cut(assignment, "=")
+	if !ok || name == "" {
+		return nil, fmt.Errorf("%q sets nothing: write NAME=VALUE, for example replicas=3 or image.tag=v1.2.3", assignment)
+	}
+	var value any
+	if err := sigsyaml.Unmarshal([]byte(text), &value); err != nil {
+		return nil, fmt.Errorf("the value of %s is not YAML: %w", name, err)
+	}
+	keys := strings.Split(name, ".")
+	for _, key := range slices.Backward(keys) {
+		if key == "" {
+			return nil, fmt.Errorf("%q has an empty name between its dots: write, for example, image.tag=v1.2.3", assignment)
+		}
+		value = map[string]any{key: value}
+	}
+	values, _ := value.(map[string]any)
+	return values, nil
+}
+
+// Layer returns values with others on top, key by key. A null stays: it takes away what the chart has.
+func Layer(base, over map[string]any) map[string]any {
+	out := maps.Clone(base)
+	if out == nil {
+		out = map[string]any{}
+	}
+	for key, value := range over {
+		inner, isMap := value.(map[string]any)
+		before, wasMap := out[key].(map[string]any)
+		if isMap && wasMap {
+			value = Layer(before, inner)
+		}
+		out[key] = value
+	}
+	return out
+}
+
+// withoutNulls returns values without those that are null.
+func withoutNulls(values map[string]any) map[string]any {
+	out := map[string]any{}
+	for key, value := range values {
+		if inner, ok := value.(map[string]any); ok {
+			value = withoutNulls(inner)
+		}
+		if value != nil {
+			out[key] = value
+		}
+	}
+	return out
+}
+
+// withDefaults returns the chart's own values with others on top, after it has checked them.
+func withDefaults(all files, values map[string]any) (map[string]any, error) {
+	defaults, err := Parse(all["values.yaml"])
+	if err != nil {
+		return nil, fmt.Errorf("reading values.yaml of the chart: %w", err)
+	}
+	merged := withoutNulls(Layer(defaults, values))
+	schema := &spec.Schema{}
+	if err := json.Unmarshal(all["values.schema.json"], schema); err != nil {
+		return nil, fmt.Errorf("reading values.schema.json of the chart: %w", err)
+	}
+	result := validate.NewSchemaValidator(schema, nil, "", strfmt.Default).Validate(merged)
+	var wrong []error
+	for _, err := range result.Errors {
+		wrong = append(wrong, fmt.Errorf("value %s", plain(err)))
+	}
+	return merged, errors.Join(wrong...)
+}
+
+// plain says what is wrong with a value without the words that are about a web request.
+func plain(err error) string {
+	message := strings.TrimPrefix(strings.ReplaceAll(err.Error(), " in body ", " "), ".")
+	var coded *openapierrors.Validation
+	if errors.As(err, &coded) && coded.Code() == openapierrors.UnallowedPropertyCode || strings.HasSuffix(message, "is a forbidden property") {
+		name, _, _ := strings.Cut(message, " ")
+		return fmt.Sprintf("%q is not known to the chart: charts/konductor/README.md lists those that are", name)
+	}
+	return message
+}
