@@ -10,7 +10,7 @@ import (
 )
 
 // RenewLease prolongs the hold that an earlier, Detached acquire of the same identity left. It returns a *LostError when
-// there is none any more. Options: WithHolder.
+// there is none any more. Options: WithHolder, DryRun.
 func (c *Client) RenewLease(ctx context.Context, name string, opts ...Option) error {
 	return c.renew(ctx, konductorv1.KindLease, name, opts)
 }
@@ -32,13 +32,20 @@ func (c *Client) renew(ctx context.Context, kind, name string, opts []Option) er
 	if claim.Status.Phase == konductorv1.ClaimPending {
 		return fmt.Errorf("%s waits for %s and doesn't hold it yet: there is nothing to renew", claim.Spec.Holder, t.ref())
 	}
+	if o := collect(opts); o.dryRun != nil {
+		_, err := c.renewClaim(ctx, claim.Name, claim.UID, claim.Spec.Renewals+1, o.dryRun...)
+		if over := endOfClaim(err); over != "" {
+			return &LostError{Object: t.ref(), Reason: over}
+		}
+		return c.explain(err, "patch", plural(konductorv1.KindClaim), claim.Name)
+	}
 	hold := c.newHold(ctx, t, claim, time.Now(), options{})
 	defer hold.end(nil)
 	return hold.Renew(ctx)
 }
 
 // ReleaseLease gives back what an earlier, Detached acquire of the same identity left. It returns a *NotFoundError when
-// there is nothing, and a *LostError when the hold had expired. Options: WithHolder.
+// there is nothing, and a *LostError when the hold had expired. Options: WithHolder, DryRun.
 func (c *Client) ReleaseLease(ctx context.Context, name string, opts ...Option) error {
 	return c.release(ctx, konductorv1.KindLease, name, opts)
 }
@@ -56,6 +63,9 @@ func (c *Client) release(ctx context.Context, kind, name string, opts []Option) 
 	}
 	if err != nil {
 		return err
+	}
+	if o := collect(opts); o.dryRun != nil {
+		return c.explain(c.deleteClaim(ctx, claim.Name, claim.UID, o.dryRun...), "delete", plural(konductorv1.KindClaim), claim.Name)
 	}
 	over, err := c.releaseClaim(ctx, claim.Name, claim.UID, claim.ResourceVersion)
 	if err != nil {
