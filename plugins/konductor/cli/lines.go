@@ -30,9 +30,9 @@ func (a *app) watchLines(ctx context.Context, format string, l *drawing) error {
 	if err != nil {
 		return err
 	}
-	config, err := a.config.ToRESTConfig()
+	config, err := a.restConfig()
 	if err != nil {
-		return fmt.Errorf("finding the cluster: %w", err)
+		return err
 	}
 	feed, err := live.Start(config, o)
 	if err != nil {

@@ -94,7 +94,7 @@ the command can't be executed or found.`,
 		},
 	}
 	cmd.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
-		return ownFailure(fmt.Errorf("%w (see '%s --help')", err, cmd.CommandPath()))
+		return ownFailure(flagError(cmd, err))
 	})
 	// What comes after the command are its own flags.
 	cmd.Flags().SetInterspersed(false)

@@ -7,9 +7,7 @@ import (
 	"os"
 	"time"
 
-	"github.com/go-logr/logr"
 	"github.com/spf13/cobra"
-	"k8s.io/klog/v2"
 
 	"github.com/LogicIQ/konductor/plugins/konductor/frame"
 	"github.com/LogicIQ/konductor/plugins/konductor/live"
@@ -104,8 +102,6 @@ func (a *app) following(l *drawing, kinds ...string) (live.Options, error) {
 
 // dashboard shows the live dashboard on the terminal.
 func (a *app) dashboard(cmd *cobra.Command, w *watching) error {
-	// Whatever a library has to say would go across the picture.
-	klog.SetLogger(logr.Discard())
 	ctx := cmd.Context()
 	o, err := a.following(&w.drawing)
 	if err != nil {
@@ -179,9 +175,9 @@ func (a *app) watchOnce(ctx context.Context, w *watching) error {
 	if err != nil {
 		return err
 	}
-	config, err := a.config.ToRESTConfig()
+	config, err := a.restConfig()
 	if err != nil {
-		return fmt.Errorf("finding the cluster: %w", err)
+		return err
 	}
 	news, err := live.Look(ctx, config, o)
 	if err != nil {

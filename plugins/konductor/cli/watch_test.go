@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"io"
 	"slices"
 	"strings"
 	"testing"
@@ -26,7 +27,7 @@ func TestMistakesWithWatchGetOneSentence(t *testing.T) {
 }
 
 func TestActionsAreRunWithTheFlagsOfTheDashboardAndShowNoSecret(t *testing.T) {
-	a := &app{config: newConfigFlags(), name: "koncli"}
+	a := &app{config: newConfigFlags(io.Discard), name: "koncli"}
 	root := a.root()
 	var args, shown []string
 	watch, _, err := root.Find([]string{"watch"})
