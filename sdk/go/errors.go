@@ -265,6 +265,8 @@ func explain(err error, verb, resource, namespace, name string) error {
 		return e
 	case noSuchResource(err):
 		return &UninstalledError{err: err}
+	case noSuchNamespace(err):
+		return &NotFoundError{Kind: "Namespace", Name: namespace, Message: fmt.Sprintf("there is no namespace %s: check -n, or create it first", namespace)}
 	case apierrors.IsNotFound(err):
 		return &NotFoundError{Kind: kindOf(resource), Name: name, Namespace: namespace}
 	default:
@@ -302,6 +304,12 @@ func noSuchResource(err error) bool {
 	}
 	details := status.Status().Details
 	return details == nil || details.Name == "" || len(details.Causes) > 0 && details.Causes[0].Type == metav1.CauseTypeUnexpectedServerResponse
+}
+
+// noSuchNamespace reports whether it is the namespace that isn't there.
+func noSuchNamespace(err error) bool {
+	var status apierrors.APIStatus
+	return apierrors.IsNotFound(err) && errors.As(err, &status) && status.Status().Details != nil && status.Status().Details.Kind == "namespaces"
 }
 
 // passing reports whether the same request may succeed later: the API server is starting, stopping, overloaded or out

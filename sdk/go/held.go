@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	konductorv1 "github.com/LogicIQ/konductor/apis/v1"
@@ -59,7 +60,7 @@ func (c *Client) release(ctx context.Context, kind, name string, opts []Option) 
 	t, claim, err := c.ownClaim(ctx, kind, name, opts)
 	var none *NotFoundError
 	if errors.As(err, &none) && none.Kind == konductorv1.KindClaim {
-		none.Message = fmt.Sprintf("%s neither holds %s nor waits for it", c.Holder(opts...), t.ref())
+		none.Message = fmt.Sprintf("%s neither holds %s nor waits for it%s", c.Holder(opts...), t.ref(), c.heldBy(ctx, kind, name))
 	}
 	if err != nil {
 		return err
@@ -78,6 +79,28 @@ func (c *Client) release(ctx context.Context, kind, name string, opts []Option) 
 		return &LostError{Object: t.ref(), Reason: over}
 	}
 	return nil
+}
+
+// heldBy says who holds an object, for one who doesn't; nothing when that can't be told.
+func (c *Client) heldBy(ctx context.Context, kind, name string) string {
+	var holders []string
+	if kind == konductorv1.KindLease {
+		if l, err := c.GetLease(ctx, name); err == nil && l.Status.Holder != "" {
+			holders = append(holders, l.Status.Holder)
+		}
+	} else if s, err := c.GetSemaphore(ctx, name); err == nil {
+		for i := range s.Status.Holders {
+			holders = append(holders, s.Status.Holders[i].Holder)
+		}
+	}
+	const named = 3
+	switch {
+	case len(holders) == 0:
+		return ""
+	case len(holders) > named:
+		holders = append(holders[:named], fmt.Sprintf("%d more", len(holders)-named))
+	}
+	return fmt.Sprintf("; it is held by %s, and only a break takes it away from others", strings.Join(holders, ", "))
 }
 
 // ownClaim returns the claim of this identity on an object that must exist.

@@ -23,17 +23,20 @@ import (
 	"k8s.io/cli-runtime/pkg/genericiooptions"
 	_ "k8s.io/client-go/plugin/pkg/client/auth" // as kubectl logs in
 	"k8s.io/client-go/rest"
+	"k8s.io/client-go/tools/clientcmd"
 	"k8s.io/client-go/util/homedir"
 	"k8s.io/klog/v2"
 	"k8s.io/utils/ptr"
 
+	"github.com/LogicIQ/konductor/plugins/konductor/frame"
+	"github.com/LogicIQ/konductor/plugins/konductor/terminal"
 	konductor "github.com/LogicIQ/konductor/sdk/go"
 )
 
 // Run runs the command line args, of which the first is the name the program was called by, and returns the exit code.
 func Run(ctx context.Context, args []string, streams genericiooptions.IOStreams) int {
 	name, rest := calledAs(args)
-	a := &app{streams: streams, config: newConfigFlags(streams.ErrOut), name: name, file: "koncli"}
+	a := &app{streams: streams, config: newConfigFlags(streams.ErrOut), name: name, file: "koncli", color: "auto"}
 	if name != a.file {
 		a.file = program
 	}
@@ -46,7 +49,7 @@ func Run(ctx context.Context, args []string, streams genericiooptions.IOStreams)
 	klog.SetLogger(logr.Discard())
 	cmd, err := root.ExecuteContextC(ctx)
 	if err != nil && !errors.Is(err, errBrokenPipe) && err.Error() != "" {
-		fmt.Fprintln(streams.ErrOut, "error: "+a.describe(ctx, cmd, err))
+		fmt.Fprintln(streams.ErrOut, a.alarm("error:")+" "+a.describe(ctx, cmd, err))
 	}
 	return exitCode(err)
 }
@@ -74,6 +77,7 @@ type app struct {
 	config  *genericclioptions.ConfigFlags
 	name    string // how people call the program
 	file    string // what its file is called
+	color   string // auto, always or never
 }
 
 // newConfigFlags returns kubectl's flags for the cluster and the user. What the API server warns of goes to errOut, each
@@ -117,6 +121,12 @@ func (a *app) restConfig() (*rest.Config, error) {
 	if err != nil {
 		return nil, a.noCluster(err)
 	}
+	// What kubectl falls back on without a kubeconfig is hardly ever there.
+	if config.Host == "http://localhost:8080" && ptr.Deref(a.config.APIServer, "") == "" && os.Getenv("KUBERNETES_MASTER") == "" {
+		if raw, err := a.config.ToRawKubeConfigLoader().RawConfig(); err == nil && len(raw.Clusters) == 0 {
+			return nil, a.noCluster(clientcmd.ErrEmptyConfig)
+		}
+	}
 	return config, nil
 }
 
@@ -130,6 +140,16 @@ func (a *app) namespace() (string, error) {
 
 // say tells people something. Results go to stdout instead.
 func (a *app) say(message string) { fmt.Fprintln(a.streams.ErrOut, message) }
+
+// alarm returns a word in the colour of bad news, where stderr shows colours.
+func (a *app) alarm(word string) string {
+	r, err := terminal.Renderer(a.streams.ErrOut, a.color, true, os.Getenv)
+	if err != nil {
+		return word
+	}
+	theme := frame.NewTheme(r, true)
+	return theme.Bad.On(word)
+}
 
 // errDeclined is the answer no.
 var errDeclined = errors.New("nothing was done")

@@ -169,7 +169,7 @@ func TestKubectlCanComplete(t *testing.T) {
 }
 
 func TestEveryCommandHasTwoExamples(t *testing.T) {
-	a := &app{config: newConfigFlags(io.Discard), name: "koncli"}
+	a := &app{config: newConfigFlags(io.Discard), name: "koncli", color: "auto"}
 	seen := 0
 	var check func(cmd *cobra.Command)
 	check = func(cmd *cobra.Command) {

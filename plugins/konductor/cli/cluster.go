@@ -66,7 +66,7 @@ func globalFlags(flags *pflag.FlagSet) (args, shown []string) {
 		for _, value := range values {
 			arg := "--" + f.Name + "=" + value
 			switch f.Name {
-			case "namespace":
+			case "namespace", "color":
 				continue
 			case "token", "password":
 				shown = append(shown, "--"+f.Name+"=REDACTED")

@@ -5,10 +5,12 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 	"k8s.io/apimachinery/pkg/runtime"
 
+	konductorv1 "github.com/LogicIQ/konductor/apis/v1"
 	konductor "github.com/LogicIQ/konductor/sdk/go"
 )
 
@@ -73,9 +75,11 @@ lost. On a terminal it asks first; elsewhere --yes is needed.`, lower),
 			if err != nil {
 				return err
 			}
-			question := fmt.Sprintf("delete %s %s in namespace %s", lower, strings.Join(args, ", "), client.Namespace())
-			if err := a.confirm(yes || out.pretends(), question); err != nil {
-				return err
+			if !yes && !out.pretends() {
+				question := fmt.Sprintf("delete %s %s in namespace %s%s", lower, strings.Join(args, ", "), client.Namespace(), heldNow(cmd.Context(), client, kind, args))
+				if err := a.confirm(false, question); err != nil {
+					return err
+				}
 			}
 			var failed error
 			for _, name := range args {
@@ -100,6 +104,46 @@ lost. On a terminal it asks first; elsewhere --yes is needed.`, lower),
 	cmd.Flags().BoolVar(&ignoreNotFound, "ignore-not-found", false, "don't complain when there is none")
 	out.addFlags(cmd)
 	return cmd
+}
+
+// heldNow says which of the objects are held, and by whom, as far as that can be found out.
+func heldNow(ctx context.Context, client *konductor.Client, kind string, names []string) string {
+	if kind != konductorv1.KindLease && kind != konductorv1.KindSemaphore {
+		return ""
+	}
+	// The question is asked all the same.
+	const moment = 2 * time.Second
+	ctx, cancel := context.WithTimeout(ctx, moment)
+	defer cancel()
+	var held []string
+	for _, name := range names {
+		obj, err := object(ctx, client, kind, name)
+		if err != nil {
+			continue
+		}
+		var by []string
+		switch o := obj.(type) {
+		case *konductorv1.Lease:
+			if o.Status.Holder != "" {
+				by = append(by, o.Status.Holder)
+			}
+		case *konductorv1.Semaphore:
+			for i := range o.Status.Holders {
+				by = append(by, o.Status.Holders[i].Holder)
+			}
+		}
+		const named = 3
+		if len(by) > named {
+			by = append(by[:named], fmt.Sprintf("%d more", len(by)-named))
+		}
+		if len(by) > 0 {
+			held = append(held, fmt.Sprintf("%s is held by %s", name, strings.Join(by, ", ")))
+		}
+	}
+	if len(held) == 0 {
+		return ""
+	}
+	return ", although " + strings.Join(held, " and ")
 }
 
 // addYes adds the flag that takes the place of an answer.

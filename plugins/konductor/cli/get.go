@@ -10,11 +10,11 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/runtime"
 	utilerrors "k8s.io/apimachinery/pkg/util/errors"
 	"k8s.io/apimachinery/pkg/watch"
 	"k8s.io/cli-runtime/pkg/genericclioptions"
-	"k8s.io/cli-runtime/pkg/genericiooptions"
 	"k8s.io/cli-runtime/pkg/printers"
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/cache"
@@ -31,12 +31,11 @@ import (
 // getting shows objects as kubectl get does, with its flags and by its code: the server's columns, and every -o.
 type getting struct {
 	*get.GetOptions
-	config  genericclioptions.RESTClientGetter
-	streams genericiooptions.IOStreams
+	app *app
 }
 
 func (a *app) newGetting() *getting {
-	return &getting{GetOptions: get.NewGetOptions(a.name, a.streams), config: a.config, streams: a.streams}
+	return &getting{GetOptions: get.NewGetOptions(a.name, a.streams), app: a}
 }
 
 // format is the value of -o.
@@ -62,6 +61,9 @@ func (g *getting) formats() []string {
 
 // check checks -o before anybody is asked anything.
 func (g *getting) check() error {
+	if _, err := labels.Parse(g.LabelSelector); err != nil {
+		return fmt.Errorf("-l can't be %q (%w): write for example app=etl, app!=etl or 'app in (etl,ops)'", g.LabelSelector, err)
+	}
 	_, err := g.PrintFlags.ToPrinter()
 	if genericclioptions.IsNoCompatiblePrinterError(err) {
 		return fmt.Errorf("-o must be %s, not %q", oneOfThese(g.formats()), g.format())
@@ -75,7 +77,10 @@ func (g *getting) run(cmd *cobra.Command, kind string, names ...string) error {
 	if err := g.check(); err != nil {
 		return err
 	}
-	factory := cmdutil.NewFactory(g.config)
+	if _, err := g.app.restConfig(); err != nil {
+		return err
+	}
+	factory := cmdutil.NewFactory(g.app.config)
 	args := append([]string{view.Resource(kind)}, names...)
 	if err := g.Complete(factory, cmd, args); err != nil {
 		return err
@@ -115,8 +120,13 @@ func (g *getting) explain(err error, kind string, names []string) error {
 	if meta.IsNoMatchError(err) {
 		return &konductor.UninstalledError{}
 	}
-	if all, ok := err.(utilerrors.Aggregate); ok && len(all.Errors()) == 1 {
-		err = all.Errors()[0]
+	if all, ok := err.(utilerrors.Aggregate); ok {
+		err = utilerrors.Reduce(utilerrors.Flatten(all))
+	}
+	if err != nil {
+		if _, field, found := strings.Cut(err.Error(), "field label not supported: "); found {
+			return fmt.Errorf("--field-selector can't have %s: use metadata.name, metadata.namespace or status.phase", field)
+		}
 	}
 	verb, namespace := "list", g.Namespace
 	if g.Watch {
@@ -139,7 +149,7 @@ func (g *getting) explain(err error, kind string, names []string) error {
 // follow shows what there is and then each change, until ctx ends or nobody reads any more. kubectl's own way of doing that
 // ends the process at an interrupt, and when the API server ends the watch, which it does every hour.
 func (g *getting) follow(ctx context.Context, factory cmdutil.Factory, args []string) error {
-	ctx, leave := terminal.ReaderGone(ctx, g.streams.Out)
+	ctx, leave := terminal.ReaderGone(ctx, g.app.streams.Out)
 	defer leave()
 	found := factory.NewBuilder().
 		Unstructured().
@@ -211,7 +221,7 @@ func (g *getting) print(printer printers.ResourcePrinterFunc, obj runtime.Object
 			return err
 		}
 	}
-	tabbed := printers.GetNewTabWriter(g.streams.Out)
+	tabbed := printers.GetNewTabWriter(g.app.streams.Out)
 	for _, one := range objects {
 		if err := printer(one, tabbed); err != nil {
 			return err

@@ -46,7 +46,7 @@ func (a *app) watchLines(ctx context.Context, format string, l *drawing) error {
 	if err != nil {
 		return err
 	}
-	world, theme := view.NewWorld(), frame.Plain(l.ascii)
+	world, theme := view.NewWorld(), frame.Plain(l.onlyASCII())
 	down := false
 	for {
 		for _, change := range world.Apply(news) {

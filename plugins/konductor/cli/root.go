@@ -29,6 +29,7 @@ Exit codes: 0 done, 1 error, 2 not found, 3 timed out, 4 forbidden, 5 busy,
 	}
 	root.CompletionOptions.DisableDefaultCmd = true
 	a.config.AddFlags(root.PersistentFlags())
+	root.PersistentFlags().Var(&colorValue{&a.color}, "color", "auto (on a terminal, unless NO_COLOR is set), always or never")
 	groups := templates.CommandGroups{
 		{Message: "Coordinate:", Commands: []*cobra.Command{a.barrier(), a.gate(), a.lease(), a.semaphore(), a.runCommand(), a.holdCommand()}},
 		{Message: "Look:", Commands: []*cobra.Command{a.statusCommand(), a.why(), a.graph(), a.watchCommand()}},
@@ -59,6 +60,19 @@ func (a *app) nameInUsage(root *cobra.Command) {
 		_, err = io.WriteString(out, strings.ReplaceAll(text.String(), `Use "`+root.Name()+" ", `Use "`+a.name+" "))
 		return err
 	})
+}
+
+// colorValue is the value of --color.
+type colorValue struct{ when *string }
+
+func (c *colorValue) String() string { return *c.when }
+func (c *colorValue) Type() string   { return "string" }
+func (c *colorValue) Set(s string) error {
+	if s != "auto" && s != "always" && s != "never" {
+		return fmt.Errorf("write auto, always or never, not %q", s)
+	}
+	*c.when = s
+	return nil
 }
 
 // options returns the command that shows the flags that all commands have, which would fill each help otherwise.

@@ -239,7 +239,7 @@ func (r *run) supervise(holds *konductor.Holds, moved <-chan struct{}, signals <
 		if reason := holds.Reason(); reason != nil {
 			why = reason.Error()
 		}
-		r.app.say(fmt.Sprintf("stopping %s: %s", r.command.Args[0], why))
+		r.app.say(fmt.Sprintf("%s %s: %s", r.app.alarm("stopping"), r.command.Args[0], why))
 	})
 	if err != nil {
 		return child.Result{}, err

@@ -139,5 +139,5 @@ func (g *getting) printDocument(document any) error {
 	if err != nil {
 		return err
 	}
-	return p.PrintObj(obj, g.streams.Out)
+	return p.PrintObj(obj, g.app.streams.Out)
 }

@@ -41,6 +41,12 @@ func (a *app) describe(ctx context.Context, cmd *cobra.Command, err error) strin
 		return err.Error() + a.hint(ctx, cmd, missing)
 	case errors.As(err, &unreachable):
 		return a.noAnswer(unreachable)
+	case errors.Is(err, context.DeadlineExceeded):
+		server := "the API server"
+		if config, err := a.restConfig(); err == nil {
+			server = config.Host
+		}
+		return a.noAnswer(&url.Error{URL: server, Err: err})
 	case apierrors.IsAlreadyExists(err):
 		return a.taken(err)
 	case apierrors.IsTooManyRequests(err), apierrors.IsServerTimeout(err), apierrors.IsInternalError(err), apierrors.IsServiceUnavailable(err):
@@ -53,7 +59,7 @@ func (a *app) describe(ctx context.Context, cmd *cobra.Command, err error) strin
 // noAnswer says why the API server didn't answer, and where to look.
 func (a *app) noAnswer(err *url.Error) string {
 	server := err.URL
-	if u, parseErr := url.Parse(err.URL); parseErr == nil {
+	if u, parseErr := url.Parse(err.URL); parseErr == nil && u.Host != "" {
 		server = u.Scheme + "://" + u.Host
 	}
 	where := "--server"
@@ -118,7 +124,7 @@ func (a *app) noCluster(err error) error {
 		return errors.New("there is no kubeconfig that names a cluster: set KUBECONFIG, or give --kubeconfig or --server")
 	case errors.Is(err, os.ErrNotExist) && file != "":
 		return fmt.Errorf("there is no kubeconfig %s: check --kubeconfig", file)
-	case clientcmd.IsContextNotFound(err) && wanted != "":
+	case wanted != "" && strings.Contains(err.Error(), fmt.Sprintf("context %q does not exist", wanted)):
 		return fmt.Errorf("the kubeconfig has no context %s: see 'kubectl config get-contexts'", wanted)
 	default:
 		return fmt.Errorf("finding the cluster: %w", err)

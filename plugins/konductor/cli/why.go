@@ -16,6 +16,7 @@ import (
 
 func (a *app) why() *cobra.Command {
 	var format string
+	drawn := &drawing{}
 	cmd := &cobra.Command{
 		Use: "why KIND/NAME", Short: "Say why something doesn't go on",
 		Long: `Say why a barrier, gate, lease, semaphore, Job or Pod doesn't go on: the root
@@ -67,11 +68,16 @@ The reasons, which -o json has as words that don't change, are in docs/why.md.`,
 			if format != "" {
 				return encode(a.streams.Out, format, d)
 			}
-			_, err = io.WriteString(a.streams.Out, whyText(d, s.Now, a.glyphs()))
+			signs, err := a.glyphs(drawn)
+			if err != nil {
+				return err
+			}
+			_, err = io.WriteString(a.streams.Out, whyText(d, s.Now, signs))
 			return err
 		},
 	}
 	cmd.Flags().StringVarP(&format, "output", "o", "", "json or yaml")
+	drawn.addFlags(cmd)
 	return cmd
 }
 
