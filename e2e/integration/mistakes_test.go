@@ -94,6 +94,7 @@ func TestMistakesThatOnlyAClusterTellsGetOneSentence(t *testing.T) {
 	w.gate("dependencies-ready", onJob("load"))
 	w.lease("db-migration")
 	w.lease("free")
+	w.lease("ledger-close")
 	w.semaphore("db-connections", 1)
 	w.someone("build-17").acquire(konductorv1.KindLease, "db-migration")
 	w.someone("build-17").acquire(konductorv1.KindSemaphore, "db-connections")
@@ -140,13 +141,13 @@ func TestMistakesThatOnlyAClusterTellsGetOneSentence(t *testing.T) {
 		"a typo in a name":                   {"", "status lease/db-migratoin", 2, "lease/db-migratoin not found in namespace NS: did you mean db-migration?"},
 		"a typo in a name, with -o":          {"", "status lease db-migratoin -o yaml", 2, "lease/db-migratoin not found in namespace NS: did you mean db-migration?"},
 		"a name like no other":               {"", "status barrier/nightly", 2, "barrier/nightly not found in namespace NS: see 'koncli barrier list'"},
-		"the wrong namespace":                {"", "-n " + elsewhere + " lease status db-migration", 2, "lease/db-migration not found in namespace " + elsewhere + ": there is one in namespace NS, so add -n NS"},
+		"the wrong namespace":                {"", "-n " + elsewhere + " lease status ledger-close", 2, "lease/ledger-close not found in namespace " + elsewhere + ": there is one in namespace NS, so add -n NS"},
 		"why of what is not there":           {"", "why barrier/extract-done", 2, "barrier/extract-done not found in namespace NS: did you mean extracts-done?"},
 		"why of a job that is not there":     {"", "why job/deploy", 2, "job/deploy not found in namespace NS"},
 		"deleting what is not there":         {"", "gate delete dependencies-redy --yes", 2, "gate/dependencies-redy not found in namespace NS: did you mean dependencies-ready?"},
 		"resizing what is not there":         {"", "semaphore resize db-conections --permits 3", 2, "semaphore/db-conections not found in namespace NS: did you mean db-connections?"},
-		"breaking what is not there":         {"", "lease break db --yes", 2, "lease/db not found in namespace NS: did you mean db-migration?"},
-		"releasing what is not there":        {"", "lease release db", 2, "lease/db not found in namespace NS: did you mean db-migration?"},
+		"breaking what is not there":         {"", "lease break ledger --yes", 2, "lease/ledger not found in namespace NS: did you mean ledger-close?"},
+		"releasing what is not there":        {"", "lease release ledger-clos", 2, "lease/ledger-clos not found in namespace NS: did you mean ledger-close?"},
 		"waiting once for what is not there": {"", "barrier wait x --timeout 0", 2, "barrier/x not found in namespace NS"},
 		"waiting for what must be there":     {"", "gate wait x --fail-if-missing", 2, "gate/x not found in namespace NS"},
 		"holding what must be there":         {"", "run --lease x --fail-if-missing -- true", 66, "lease/x not found in namespace NS"},

@@ -95,6 +95,10 @@ func (g *getting) run(cmd *cobra.Command, kind string, names ...string) error {
 	case err := <-done:
 		return g.explain(err, kind, names)
 	case <-ctx.Done():
+		if g.Watch {
+			// It goes on until it is interrupted: that is no failure.
+			return nil
+		}
 		return context.Cause(ctx)
 	}
 }

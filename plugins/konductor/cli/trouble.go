@@ -91,7 +91,7 @@ func (a *app) noAnswer(err *url.Error) string {
 		return fmt.Sprintf("can't reach the API server, nobody listens at %s: see whether the cluster runs, and check %s", server, where)
 	case err.Timeout():
 		return fmt.Sprintf("can't reach the API server, %s doesn't answer in time: check the network, %s and --request-timeout", server, where)
-	case errors.Is(err, io.EOF):
+	case errors.Is(err, io.EOF), errors.Is(err, syscall.ECONNRESET), strings.Contains(err.Error(), "server closed idle connection"):
 		return fmt.Sprintf("%s has hung up without an answer: check that %s is an API server", server, where)
 	default:
 		return fmt.Sprintf("can't reach the API server (%v): check %s, or --server and --context", err.Err, where)
@@ -160,14 +160,21 @@ func (a *app) hint(ctx context.Context, cmd *cobra.Command, missing *konductor.N
 	if err != nil {
 		return ""
 	}
-	var here []string
+	var here, elsewhere []string
 	for i := range all.Items {
 		switch o := &all.Items[i]; {
 		case o.Namespace == missing.Namespace:
 			here = append(here, o.Name)
 		case o.Name == missing.Name:
-			return fmt.Sprintf(": there is one in namespace %[1]s, so add -n %[1]s", o.Namespace)
+			elsewhere = append(elsewhere, o.Namespace)
 		}
+	}
+	const named = 3
+	switch {
+	case len(elsewhere) == 1:
+		return fmt.Sprintf(": there is one in namespace %[1]s, so add -n %[1]s", elsewhere[0])
+	case len(elsewhere) > 1:
+		return fmt.Sprintf(": there is one in each of the namespaces %s, so add -n", strings.Join(elsewhere[:min(len(elsewhere), named)], ", "))
 	}
 	if meant := nearest(missing.Name, here); meant != "" {
 		return fmt.Sprintf(": did you mean %s?", meant)
