@@ -60,7 +60,7 @@ type backoff struct {
 	since   time.Time
 	refused time.Time // since when we are refused; zero: we are not
 	ready   bool      // the API server was ready after it had refused us
-	told    string        // the trouble that people have been told of
+	told    string    // the trouble that people have been told of
 }
 
 // passes reports whether the same request may succeed later. An API server that has just started refuses everybody
