@@ -50,7 +50,7 @@ func (c *Client) DeleteBarrier(ctx context.Context, name string, opts ...Option)
 
 // ArriveBarrier arrives at a barrier. A participant counts once, so it does no harm to arrive again, and one may arrive
 // at a barrier that is open already. Options: WithHolder, AsFailed, WithTimeout, FailIfMissing (a barrier that doesn't
-// exist yet is waited for).
+// exist yet is waited for), DryRun.
 //
 // It returns a *TermsError when the participant has arrived before with another outcome: failed, and now well, or the
 // other way round.
@@ -85,7 +85,7 @@ func (c *Client) arrive(ctx context.Context, name string, o options, opts []Opti
 		Spec: konductorv1.ArrivalSpec{Barrier: name, Participant: participant, Failed: o.failed, Reason: o.reason, BoundTo: c.identity.bound()},
 	}
 	err = c.retry(ctx, func() error {
-		_, err := c.objects.arrivals.Create(ctx, arrival, metav1.CreateOptions{})
+		_, err := c.objects.arrivals.Create(ctx, arrival, metav1.CreateOptions{DryRun: o.dryRun})
 		return err
 	})
 	if apierrors.IsAlreadyExists(err) {

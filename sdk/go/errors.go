@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/http"
 	"regexp"
+	"slices"
 	"strings"
 	"time"
 
@@ -73,30 +74,74 @@ type ForbiddenError struct {
 
 func (e *ForbiddenError) Error() string {
 	if e.Reason != "" {
-		return fmt.Sprintf("not allowed to %s %s in namespace %s: %s", e.Verb, e.Resource, e.Namespace, e.Reason)
+		return fmt.Sprintf("not allowed to %s %s in %s: %s", e.Verb, e.Resource, where(e.Namespace), e.Reason)
 	}
 	if e.Unauthorized {
-		return fmt.Sprintf("the API server doesn't accept these credentials (%s %s in namespace %s): log in again, or check the kubeconfig's user", e.Verb, e.Resource, e.Namespace)
+		return fmt.Sprintf("the API server doesn't accept these credentials (%s %s in %s): log in again, or check the kubeconfig's user", e.Verb, e.Resource, where(e.Namespace))
 	}
 	who := "you may"
 	if e.User != "" {
 		who = e.User + " may"
 	}
-	return fmt.Sprintf("%s not %s %s in namespace %s; to allow it: %s", who, e.Verb, e.Resource, e.Namespace, e.Grant())
+	return fmt.Sprintf("%s not %s %s in %s; to allow it: %s", who, e.Verb, e.Resource, where(e.Namespace), e.Grant())
 }
 
-// Grant returns the command that gives the missing right.
+// where names a namespace; all when it is empty.
+func where(namespace string) string {
+	if namespace == "" {
+		return "all namespaces"
+	}
+	return "namespace " + namespace
+}
+
+// Grant returns the command that gives the missing right: to a workload that takes part the participant's role, which has
+// all that it will need; to all others exactly what is missing.
 func (e *ForbiddenError) Grant() string {
-	binding, subject := "konductor-participant", "--user="+e.User
-	if account, ok := strings.CutPrefix(e.User, "system:serviceaccount:"); ok {
+	subject, who := "--user="+shellWord(e.User), regexp.MustCompile(`[^A-Za-z0-9.-]+`).ReplaceAllString(e.User, "-")
+	account, isAccount := strings.CutPrefix(e.User, "system:serviceaccount:")
+	if isAccount {
 		subject = "--serviceaccount=" + account
 		// A name of its own, so that the command also works where another account has been granted the right before.
-		_, name, _ := strings.Cut(account, ":")
-		binding += "-" + name
+		_, who, _ = strings.Cut(account, ":")
 	} else if e.User == "" {
-		subject = "--user=USER"
+		subject, who = "--user=USER", "user"
 	}
-	return fmt.Sprintf("kubectl create rolebinding %s --clusterrole=konductor-participant %s --namespace=%s", binding, subject, e.Namespace)
+	if isAccount && e.Namespace != "" && participantMay(e.Verb, e.Resource) {
+		return fmt.Sprintf("kubectl create rolebinding konductor-participant-%s --clusterrole=konductor-participant %s --namespace=%s", who, subject, e.Namespace)
+	}
+	resource, _, _ := strings.Cut(e.Resource, ".")
+	name := strings.Join([]string{"konductor", strings.ReplaceAll(e.Verb, ",", "-"), resource, who}, "-")
+	if e.Namespace == "" {
+		return fmt.Sprintf("kubectl create clusterrole %[1]s --verb=%[2]s --resource=%[3]s && kubectl create clusterrolebinding %[1]s --clusterrole=%[1]s %[4]s",
+			name, e.Verb, e.Resource, subject)
+	}
+	return fmt.Sprintf("kubectl create role %[1]s --verb=%[2]s --resource=%[3]s --namespace=%[5]s && kubectl create rolebinding %[1]s --role=%[1]s %[4]s --namespace=%[5]s",
+		name, e.Verb, e.Resource, subject, e.Namespace)
+}
+
+// participantMay reports whether the role konductor-participant, as the chart has it, allows all of these verbs.
+func participantMay(verbs, resource string) bool {
+	allowed := map[string][]string{
+		"barriers.konductor.io": {"get", "list", "watch"}, "gates.konductor.io": {"get", "list", "watch"},
+		"leases.konductor.io": {"get", "list", "watch"}, "semaphores.konductor.io": {"get", "list", "watch"},
+		"arrivals.konductor.io": {"create", "get"},
+		"claims.konductor.io":   {"create", "get", "list", "watch", "patch", "delete"},
+		"pods":                  {"get"},
+	}[resource]
+	for verb := range strings.SplitSeq(verbs, ",") {
+		if !slices.Contains(allowed, verb) {
+			return false
+		}
+	}
+	return true
+}
+
+// shellWord quotes a word for a shell where it needs it.
+func shellWord(word string) string {
+	if regexp.MustCompile(`^[A-Za-z0-9_./:=@%+,-]*$`).MatchString(word) {
+		return word
+	}
+	return "'" + strings.ReplaceAll(word, "'", `'\''`) + "'"
 }
 
 func (e *ForbiddenError) Unwrap() error { return e.err }
@@ -178,10 +223,17 @@ func (e *TTLError) Error() string {
 }
 
 // UninstalledError says that the cluster doesn't have konductor's resource types.
-type UninstalledError struct{ err error }
+type UninstalledError struct {
+	// Context is that of the kubeconfig, if it is known.
+	Context string
+	err     error
+}
 
 func (e *UninstalledError) Error() string {
-	return "this cluster doesn't know konductor's resources (group konductor.io): install konductor with its Helm chart first"
+	if e.Context == "" {
+		return "this cluster doesn't have konductor's resource types (group konductor.io): install konductor first, for example with 'kubectl konductor install'"
+	}
+	return fmt.Sprintf("the cluster of context %[1]s doesn't have konductor's resource types (group konductor.io): install konductor first, for example with 'kubectl konductor install --context=%[1]s'", shellWord(e.Context))
 }
 
 func (e *UninstalledError) Unwrap() error { return e.err }
@@ -212,7 +264,9 @@ func explain(err error, verb, resource, namespace, name string) error {
 		}
 		return e
 	case noSuchResource(err):
-		return &UninstalledError{err}
+		return &UninstalledError{err: err}
+	case noSuchNamespace(err):
+		return &NotFoundError{Kind: "Namespace", Name: namespace, Message: fmt.Sprintf("there is no namespace %s: check -n, or create it first", namespace)}
 	case apierrors.IsNotFound(err):
 		return &NotFoundError{Kind: kindOf(resource), Name: name, Namespace: namespace}
 	default:
@@ -250,6 +304,12 @@ func noSuchResource(err error) bool {
 	}
 	details := status.Status().Details
 	return details == nil || details.Name == "" || len(details.Causes) > 0 && details.Causes[0].Type == metav1.CauseTypeUnexpectedServerResponse
+}
+
+// noSuchNamespace reports whether it is the namespace that isn't there.
+func noSuchNamespace(err error) bool {
+	var status apierrors.APIStatus
+	return apierrors.IsNotFound(err) && errors.As(err, &status) && status.Status().Details != nil && status.Status().Details.Kind == "namespaces"
 }
 
 // passing reports whether the same request may succeed later: the API server is starting, stopping, overloaded or out

@@ -6,15 +6,18 @@ import (
 	"fmt"
 	"io"
 	"net/url"
+	"os"
 	"strings"
 	"syscall"
 	"testing"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	rbacv1 "k8s.io/api/rbac/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime/schema"
+	"sigs.k8s.io/yaml"
 )
 
 func TestErrorsSayWhatHappenedAndWhatToDo(t *testing.T) {
@@ -30,9 +33,10 @@ func TestErrorsSayWhatHappenedAndWhatToDo(t *testing.T) {
 		"barrier/b timed out: 1 of 2":                          &FailedError{Object: "barrier/b", Phase: "Timeout", Message: "1 of 2"},
 		"the hold on lease/db was lost: its claim was deleted": &LostError{Object: "lease/db", Reason: "its claim was deleted"},
 		"semaphore/api refused the claim: too many":            &RefusedError{Object: "semaphore/api", Reason: "too many"},
-		"a has taken part in lease/db already on other terms (ttl: 1s before, 2s now): release that first, or use another holder":   &TermsError{Object: "lease/db", Holder: "a", Difference: "ttl: 1s before, 2s now"},
-		"the API server doesn't accept these credentials (get pods in namespace etl): log in again, or check the kubeconfig's user": &ForbiddenError{Verb: "get", Resource: "pods", Namespace: "etl", Unauthorized: true},
-		"this cluster doesn't know konductor's resources (group konductor.io): install konductor with its Helm chart first":         &UninstalledError{},
+		"a has taken part in lease/db already on other terms (ttl: 1s before, 2s now): release that first, or use another holder":                                                        &TermsError{Object: "lease/db", Holder: "a", Difference: "ttl: 1s before, 2s now"},
+		"the API server doesn't accept these credentials (get pods in namespace etl): log in again, or check the kubeconfig's user":                                                      &ForbiddenError{Verb: "get", Resource: "pods", Namespace: "etl", Unauthorized: true},
+		"this cluster doesn't have konductor's resource types (group konductor.io): install konductor first, for example with 'kubectl konductor install'":                               &UninstalledError{},
+		"the cluster of context prod doesn't have konductor's resource types (group konductor.io): install konductor first, for example with 'kubectl konductor install --context=prod'": &UninstalledError{Context: "prod"},
 	} {
 		if diff := cmp.Diff(want, err.Error()); diff != "" {
 			t.Errorf("%T (-want +got):\n%s", err, diff)
@@ -41,19 +45,83 @@ func TestErrorsSayWhatHappenedAndWhatToDo(t *testing.T) {
 }
 
 func TestAForbiddenErrorNamesTheCommandForWhoeverItIs(t *testing.T) {
-	for user, want := range map[string]string{
-		"":                                 "--user=USER",
-		"jane":                             "--user=jane",
-		"system:serviceaccount:etl:worker": "--serviceaccount=etl:worker",
+	claims, worker := "claims.konductor.io", "system:serviceaccount:etl:worker"
+	for what, c := range map[string]struct {
+		err  ForbiddenError
+		want string
+	}{
+		"a workload gets the participant's role": {
+			ForbiddenError{Verb: "create", Resource: claims, Namespace: "etl", User: worker},
+			"kubectl create rolebinding konductor-participant-worker --clusterrole=konductor-participant --serviceaccount=etl:worker --namespace=etl",
+		},
+		"a workload that wants more than a participant gets just that": {
+			ForbiddenError{Verb: "delete", Resource: "leases.konductor.io", Namespace: "etl", User: worker},
+			"kubectl create role konductor-delete-leases-worker --verb=delete --resource=leases.konductor.io --namespace=etl && " +
+				"kubectl create rolebinding konductor-delete-leases-worker --role=konductor-delete-leases-worker --serviceaccount=etl:worker --namespace=etl",
+		},
+		"a person gets just what is missing": {
+			ForbiddenError{Verb: "get,list,watch", Resource: claims, Namespace: "etl", User: "jane@example.com"},
+			"kubectl create role konductor-get-list-watch-claims-jane-example.com --verb=get,list,watch --resource=claims.konductor.io --namespace=etl && " +
+				"kubectl create rolebinding konductor-get-list-watch-claims-jane-example.com --role=konductor-get-list-watch-claims-jane-example.com --user=jane@example.com --namespace=etl",
+		},
+		"nobody in particular": {
+			ForbiddenError{Verb: "list", Resource: "pods", Namespace: "etl"},
+			"kubectl create role konductor-list-pods-user --verb=list --resource=pods --namespace=etl && " +
+				"kubectl create rolebinding konductor-list-pods-user --role=konductor-list-pods-user --user=USER --namespace=etl",
+		},
+		"in all namespaces, with a name that a shell would take apart": {
+			ForbiddenError{Verb: "list", Resource: "gates.konductor.io", User: "o'brian jr"},
+			"kubectl create clusterrole konductor-list-gates-o-brian-jr --verb=list --resource=gates.konductor.io && " +
+				`kubectl create clusterrolebinding konductor-list-gates-o-brian-jr --clusterrole=konductor-list-gates-o-brian-jr --user='o'\''brian jr'`,
+		},
 	} {
-		err := &ForbiddenError{Verb: "create", Resource: "claims.konductor.io", Namespace: "etl", User: user}
-		if !strings.Contains(err.Error(), err.Grant()) {
-			t.Errorf("%q does not contain %q", err, err.Grant())
+		t.Run(what, func(t *testing.T) {
+			if diff := cmp.Diff(c.want, c.err.Grant()); diff != "" {
+				t.Errorf("(-want +got):\n%s", diff)
+			}
+			if !strings.HasSuffix(c.err.Error(), "; to allow it: "+c.want) {
+				t.Errorf("the error is %q", c.err.Error())
+			}
+		})
+	}
+}
+
+// TestTheParticipantsRoleIsTheChartsOne compares what Grant believes of that role with the chart.
+func TestTheParticipantsRoleIsTheChartsOne(t *testing.T) {
+	template, err := os.ReadFile("../../charts/konductor/templates/rbac.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, role, found := strings.Cut(string(template), "name: konductor-participant\n")
+	_, rules, cut := strings.Cut(role, "rules:\n")
+	if !found || !cut {
+		t.Fatal("the chart has no role konductor-participant")
+	}
+	rules, _, _ = strings.Cut(rules, "{{")
+	var parsed []rbacv1.PolicyRule
+	if err := yaml.Unmarshal([]byte(rules), &parsed); err != nil || len(parsed) == 0 {
+		t.Fatalf("reading the rules: %v, %v", err, parsed)
+	}
+	allowed := map[string]bool{}
+	for _, rule := range parsed {
+		for _, resource := range rule.Resources {
+			for _, verb := range rule.Verbs {
+				allowed[verb+" "+schema.GroupResource{Group: rule.APIGroups[0], Resource: resource}.String()] = true
+			}
 		}
-		words := strings.Fields(err.Grant())
-		if !cmp.Equal(words[:3], []string{"kubectl", "create", "rolebinding"}) || words[5] != want || words[6] != "--namespace=etl" {
-			t.Errorf("for %q it is %q", user, err.Grant())
+	}
+	for _, resource := range []string{
+		"barriers.konductor.io", "gates.konductor.io", "leases.konductor.io", "semaphores.konductor.io",
+		"arrivals.konductor.io", "claims.konductor.io", "pods", "jobs.batch",
+	} {
+		for _, verb := range []string{"get", "list", "watch", "create", "update", "patch", "delete", "deletecollection"} {
+			if got, want := participantMay(verb, resource), allowed[verb+" "+resource]; got != want {
+				t.Errorf("a participant may %s %s: %t, want %t", verb, resource, got, want)
+			}
 		}
+	}
+	if participantMay("get,delete", "leases.konductor.io") {
+		t.Error("a participant may not delete leases")
 	}
 }
 

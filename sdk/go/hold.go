@@ -265,10 +265,10 @@ func (h *Hold) renewInTime(ctx context.Context) {
 }
 
 // deleteClaim deletes the claim with that UID. Passing trouble of the API server is waited out.
-func (c *Client) deleteClaim(ctx context.Context, name string, uid types.UID) error {
+func (c *Client) deleteClaim(ctx context.Context, name string, uid types.UID, dryRun ...string) error {
 	uncertain := false
 	return c.retry(ctx, func() error {
-		err := c.objects.claims.Delete(ctx, name, metav1.DeleteOptions{Preconditions: &metav1.Preconditions{UID: &uid}})
+		err := c.objects.claims.Delete(ctx, name, metav1.DeleteOptions{DryRun: dryRun, Preconditions: &metav1.Preconditions{UID: &uid}})
 		if uncertain && (apierrors.IsNotFound(err) || apierrors.IsConflict(err)) {
 			// An earlier try has done it, as it seems, and only the answer was lost.
 			return nil
@@ -320,12 +320,12 @@ func (c *Client) releaseClaim(ctx context.Context, name string, uid types.UID, v
 }
 
 // renewClaim raises the claim's renewals to n, or higher when another process of the same identity has renewed it too.
-func (c *Client) renewClaim(ctx context.Context, name string, uid types.UID, n int64) (*konductorv1.Claim, error) {
+func (c *Client) renewClaim(ctx context.Context, name string, uid types.UID, n int64, dryRun ...string) (*konductorv1.Claim, error) {
 	for {
 		patch := fmt.Appendf(nil, `{"metadata":{"uid":%q},"spec":{"renewals":%d}}`, uid, n)
 		var claim *konductorv1.Claim
 		err := c.retry(ctx, func() (err error) {
-			claim, err = c.objects.claims.Patch(ctx, name, types.MergePatchType, patch, metav1.PatchOptions{})
+			claim, err = c.objects.claims.Patch(ctx, name, types.MergePatchType, patch, metav1.PatchOptions{DryRun: dryRun})
 			return err
 		})
 		if !apierrors.IsInvalid(err) {

@@ -46,8 +46,8 @@ func (c *Client) DeleteLease(ctx context.Context, name string, opts ...Option) e
 }
 
 // BreakLease takes the lease away from whoever holds it, and returns who that was. The holder learns of it, but may act
-// on its hold until then. It returns a *NotFoundError when nobody holds the lease.
-func (c *Client) BreakLease(ctx context.Context, name string) (holder string, err error) {
+// on its hold until then. It returns a *NotFoundError when nobody holds the lease. Options: DryRun.
+func (c *Client) BreakLease(ctx context.Context, name string, opts ...Option) (holder string, err error) {
 	l, err := c.GetLease(ctx, name)
 	if err != nil {
 		return "", err
@@ -55,12 +55,12 @@ func (c *Client) BreakLease(ctx context.Context, name string) (holder string, er
 	if l.Status.ClaimUID == "" {
 		return "", &NotFoundError{Kind: konductorv1.KindLease, Name: name, Namespace: c.namespace, Message: fmt.Sprintf("nobody holds %s in namespace %s", ref(konductorv1.KindLease, name), c.namespace)}
 	}
-	return l.Status.Holder, c.breakHold(ctx, konductorv1.KindLease, name, l.Status.Claim, l.Status.ClaimUID)
+	return l.Status.Holder, c.breakHold(ctx, konductorv1.KindLease, name, l.Status.Claim, l.Status.ClaimUID, collect(opts))
 }
 
 // breakHold deletes somebody else's claim.
-func (c *Client) breakHold(ctx context.Context, kind, name, claim string, uid types.UID) error {
-	err := c.deleteClaim(ctx, claim, uid)
+func (c *Client) breakHold(ctx context.Context, kind, name, claim string, uid types.UID, o options) error {
+	err := c.deleteClaim(ctx, claim, uid, o.dryRun...)
 	if apierrors.IsNotFound(err) || apierrors.IsConflict(err) {
 		return nil
 	}

@@ -53,6 +53,41 @@ func (c *Client) ResizeSemaphore(ctx context.Context, name string, permits int32
 	return s, c.explain(err, "patch", plural(konductorv1.KindSemaphore), name)
 }
 
+// BreakSemaphore takes the permits of a semaphore away from the holder that WithHolder names, in whichever Pods it holds
+// some, or without it from all holders, and returns who that was, in the order in which they were granted. The holders
+// learn of it, but may act on their holds until then. It returns a *NotFoundError when there is no such holder. Options:
+// WithHolder, DryRun.
+func (c *Client) BreakSemaphore(ctx context.Context, name string, opts ...Option) (holders []string, err error) {
+	o := collect(opts)
+	s, err := c.GetSemaphore(ctx, name)
+	if err != nil {
+		return nil, err
+	}
+	for i := range s.Status.Holders {
+		h := &s.Status.Holders[i]
+		if o.holder != "" && h.Holder != o.holder {
+			continue
+		}
+		if err := c.breakHold(ctx, konductorv1.KindSemaphore, name, h.Claim, h.ClaimUID, o); err != nil {
+			return holders, err
+		}
+		holders = append(holders, h.Holder)
+	}
+	if len(holders) == 0 {
+		who := "nobody"
+		if o.holder != "" {
+			who = o.holder + " doesn't hold any permit of"
+		} else {
+			who += " holds any permit of"
+		}
+		return nil, &NotFoundError{
+			Kind: konductorv1.KindSemaphore, Name: name, Namespace: c.namespace,
+			Message: fmt.Sprintf("%s %s in namespace %s", who, ref(konductorv1.KindSemaphore, name), c.namespace),
+		}
+	}
+	return holders, nil
+}
+
 // DeleteSemaphore deletes a semaphore. Holds on it are lost, and those who wait for it end with a *NotFoundError.
 func (c *Client) DeleteSemaphore(ctx context.Context, name string, opts ...Option) error {
 	return remove(ctx, c, c.objects.semaphores, konductorv1.KindSemaphore, name, opts)

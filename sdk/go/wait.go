@@ -60,6 +60,7 @@ type backoff struct {
 	since   time.Time
 	refused time.Time // since when we are refused; zero: we are not
 	ready   bool      // the API server was ready after it had refused us
+	told    string    // the trouble that people have been told of
 }
 
 // passes reports whether the same request may succeed later. An API server that has just started refuses everybody
@@ -99,8 +100,13 @@ func (b *backoff) wait(ctx context.Context, c *Client, err error) error {
 	if !c.contacted.Load() && time.Since(b.since) > firstContact {
 		return fmt.Errorf("can't reach the API server: %w", err)
 	}
-	if b.pause >= longestPause {
-		c.notify(fmt.Sprintf("the API server can't be reached, trying again: %v", err))
+	if b.pause >= longestPause && b.told != err.Error() {
+		b.told = err.Error()
+		trouble := "can't be reached"
+		if refused(err) {
+			trouble = "refuses it and may only be starting"
+		}
+		c.notify(fmt.Sprintf("the API server %s, trying again: %v", trouble, err))
 	}
 	longest := longestPause
 	if apierrors.IsTooManyRequests(err) {

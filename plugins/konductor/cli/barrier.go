@@ -52,8 +52,7 @@ func (a *app) barrierCreate() *cobra.Command {
 	cmd.Flags().Int32Var(&quorum, "quorum", 0, "how many must arrive, from 1 to --expected (default all)")
 	durationFlag(cmd, &timeout, "timeout", 0, "how long after its creation the barrier stops waiting (default never)")
 	durationFlag(cmd, &ttl, "ttl", 0, "how long after it opened, failed or timed out the barrier is deleted (default never)")
-	out.addTo(cmd)
-	out.addDryRun(cmd)
+	out.addFlags(cmd)
 	return cmd
 }
 
@@ -61,6 +60,7 @@ func (a *app) barrierArrive() *cobra.Command {
 	var w waiting
 	var wait, failed bool
 	var holder, reason string
+	out := newDone()
 	cmd := &cobra.Command{
 		Use: "arrive NAME", Short: "Arrive at a barrier", Args: oneName("barrier"),
 		Long: `Arrive at a barrier. A participant counts once, however often it arrives, so this
@@ -85,31 +85,34 @@ Job), else the Pod, else this host; --holder says otherwise.`,
 			if err != nil {
 				return err
 			}
+			if err := out.complete(); err != nil {
+				return err
+			}
 			client, err := a.client()
 			if err != nil {
 				return err
 			}
-			opts = append(opts, w.options()...)
+			what := "arrived"
+			opts = append(append(opts, w.options()...), out.options()...)
 			if failed {
-				opts = append(opts, konductor.AsFailed(reason))
+				what, opts = "arrived failed", append(opts, konductor.AsFailed(reason))
 			}
 			begin := time.Now()
-			if err := client.ArriveBarrier(cmd.Context(), args[0], opts...); err != nil {
+			if !out.clientOnly() {
+				if err := client.ArriveBarrier(cmd.Context(), args[0], opts...); err != nil {
+					return err
+				}
+			}
+			if err := out.done(konductorv1.KindBarrier, args[0], what, a.streams.Out); err != nil {
 				return err
 			}
-			what := "arrived"
-			if failed {
-				what = "arrived failed"
-			}
-			a.did(konductorv1.KindBarrier, args[0], what)
-			if !wait {
+			if !wait || out.pretends() {
 				return nil
 			}
 			if err := client.WaitBarrier(cmd.Context(), args[0], w.after(time.Since(begin))...); err != nil {
 				return err
 			}
-			a.did(konductorv1.KindBarrier, args[0], "open")
-			return nil
+			return out.done(konductorv1.KindBarrier, args[0], "open", a.streams.Out)
 		},
 	}
 	w.addFlags(cmd)
@@ -117,6 +120,7 @@ Job), else the Pod, else this host; --holder says otherwise.`,
 	cmd.Flags().BoolVar(&failed, "failed", false, "arrive as one that can't do its part")
 	cmd.Flags().StringVar(&reason, "reason", "", "why, for people; goes with --failed")
 	addHolder(cmd, &holder, "participant")
+	out.addFlags(cmd)
 	return cmd
 }
 
@@ -127,7 +131,7 @@ type waiting struct {
 }
 
 func (w *waiting) addFlags(cmd *cobra.Command) {
-	durationFlag(cmd, &w.timeout, "timeout", -1, "how long to wait, for the object to be created included; 0: look once and don't wait, negative: no limit (default no limit)")
+	durationFlag(cmd, &w.timeout, "timeout", -time.Second, "how long to wait, for the object to be created included; 0: look once and don't wait, negative: no limit")
 	cmd.Flags().BoolVar(&w.failIfMissing, "fail-if-missing", false, "end at once when the object does not exist, instead of waiting for it to be created")
 }
 

@@ -16,28 +16,40 @@ import (
 	"strings"
 	"time"
 
+	"github.com/go-logr/logr"
 	"github.com/spf13/cobra"
 	"golang.org/x/term"
 	"k8s.io/cli-runtime/pkg/genericclioptions"
 	"k8s.io/cli-runtime/pkg/genericiooptions"
+	_ "k8s.io/client-go/plugin/pkg/client/auth" // as kubectl logs in
 	"k8s.io/client-go/rest"
+	"k8s.io/client-go/tools/clientcmd"
+	"k8s.io/client-go/util/homedir"
+	"k8s.io/klog/v2"
 	"k8s.io/utils/ptr"
 
+	"github.com/LogicIQ/konductor/plugins/konductor/frame"
+	"github.com/LogicIQ/konductor/plugins/konductor/terminal"
 	konductor "github.com/LogicIQ/konductor/sdk/go"
 )
 
 // Run runs the command line args, of which the first is the name the program was called by, and returns the exit code.
 func Run(ctx context.Context, args []string, streams genericiooptions.IOStreams) int {
 	name, rest := calledAs(args)
-	a := &app{streams: streams, config: newConfigFlags(), name: name}
+	a := &app{streams: streams, config: newConfigFlags(streams.ErrOut), name: name, file: "koncli", color: "auto"}
+	if name != a.file {
+		a.file = program
+	}
 	root := a.root()
 	root.SetArgs(rest)
 	root.SetIn(streams.In)
 	root.SetOut(streams.Out)
 	root.SetErr(streams.ErrOut)
-	err := root.ExecuteContext(ctx)
+	// What libraries log of what goes wrong comes before our one sentence and says less.
+	klog.SetLogger(logr.Discard())
+	cmd, err := root.ExecuteContextC(ctx)
 	if err != nil && !errors.Is(err, errBrokenPipe) && err.Error() != "" {
-		fmt.Fprintln(streams.ErrOut, "error: "+describe(ctx, err))
+		fmt.Fprintln(streams.ErrOut, a.alarm("error:")+" "+a.describe(ctx, cmd, err))
 	}
 	return exitCode(err)
 }
@@ -50,7 +62,7 @@ func calledAs(args []string) (name string, rest []string) {
 	}
 	base := strings.TrimSuffix(filepath.Base(args[0]), ".exe")
 	switch {
-	case base == "kubectl_complete-konductor":
+	case base == completer:
 		return "kubectl konductor", append([]string{cobra.ShellCompRequestCmd}, args[1:]...)
 	case strings.HasPrefix(base, "kubectl-"):
 		return "kubectl konductor", args[1:]
@@ -63,27 +75,38 @@ func calledAs(args []string) (name string, rest []string) {
 type app struct {
 	streams genericiooptions.IOStreams
 	config  *genericclioptions.ConfigFlags
-	name    string
+	name    string // how people call the program
+	file    string // what its file is called
+	color   string // auto, always or never
 }
 
-func newConfigFlags() *genericclioptions.ConfigFlags {
+// newConfigFlags returns kubectl's flags for the cluster and the user. What the API server warns of goes to errOut, each
+// warning once.
+func newConfigFlags(errOut io.Writer) *genericclioptions.ConfigFlags {
 	f := genericclioptions.NewConfigFlags(true)
-	// The API server's own fairness limits us.
+	warnings := rest.NewWarningWriter(errOut, rest.WarningWriterOptions{Deduplicate: true})
 	f.WrapConfigFn = func(c *rest.Config) *rest.Config {
+		// The API server's own fairness limits us.
 		c.QPS = -1
-		c.UserAgent = "kubectl-konductor/" + version()
+		c.UserAgent = program + "/" + version()
+		c.WarningHandler = warnings
 		return c
 	}
-	// The cache of discovery goes to the home directory, which a container may not have.
-	f.CacheDir = ptr.To(filepath.Join(os.TempDir(), "konductor-cache"))
+	if homedir.HomeDir() == "" {
+		// A container may have no home directory to keep in it what the API server has.
+		f.CacheDir = ptr.To(filepath.Join(os.TempDir(), "konductor-cache"))
+	}
 	return f
 }
 
+// program is the name in the user agent. The API server also takes it for the field manager of what we write.
+const program = "kubectl-konductor"
+
 // client returns the SDK's client for the cluster and namespace that the flags name. What it has to say goes to stderr.
 func (a *app) client() (*konductor.Client, error) {
-	config, err := a.config.ToRESTConfig()
+	config, err := a.restConfig()
 	if err != nil {
-		return nil, fmt.Errorf("finding the cluster: %w", err)
+		return nil, err
 	}
 	namespace, err := a.namespace()
 	if err != nil {
@@ -92,16 +115,41 @@ func (a *app) client() (*konductor.Client, error) {
 	return konductor.New(config, konductor.InNamespace(namespace), konductor.NotifyFunc(a.say))
 }
 
+// restConfig returns how to reach the cluster that the flags name.
+func (a *app) restConfig() (*rest.Config, error) {
+	config, err := a.config.ToRESTConfig()
+	if err != nil {
+		return nil, a.noCluster(err)
+	}
+	// What kubectl falls back on without a kubeconfig is hardly ever there.
+	if config.Host == "http://localhost:8080" && ptr.Deref(a.config.APIServer, "") == "" && os.Getenv("KUBERNETES_MASTER") == "" {
+		if raw, err := a.config.ToRawKubeConfigLoader().RawConfig(); err == nil && len(raw.Clusters) == 0 {
+			return nil, a.noCluster(clientcmd.ErrEmptyConfig)
+		}
+	}
+	return config, nil
+}
+
 func (a *app) namespace() (string, error) {
 	namespace, _, err := a.config.ToRawKubeConfigLoader().Namespace()
 	if err != nil {
-		return "", fmt.Errorf("finding the namespace: %w", err)
+		return "", a.noCluster(err)
 	}
 	return namespace, nil
 }
 
 // say tells people something. Results go to stdout instead.
 func (a *app) say(message string) { fmt.Fprintln(a.streams.ErrOut, message) }
+
+// alarm returns a word in the colour of bad news, where stderr shows colours.
+func (a *app) alarm(word string) string {
+	r, err := terminal.Renderer(a.streams.ErrOut, a.color, true, os.Getenv)
+	if err != nil {
+		return word
+	}
+	theme := frame.NewTheme(r, true)
+	return theme.Bad.On(word)
+}
 
 // errDeclined is the answer no.
 var errDeclined = errors.New("nothing was done")
@@ -159,8 +207,9 @@ func (d *durationValue) Set(s string) error {
 func durationFlag(cmd *cobra.Command, p *time.Duration, name string, value time.Duration, usage string) {
 	*p = value
 	cmd.Flags().Var((*durationValue)(p), name, usage)
-	if value <= 0 {
-		cmd.Flags().Lookup(name).DefValue = ""
+	if value == 0 {
+		// So that help shows no default: there is none.
+		cmd.Flags().Lookup(name).DefValue = "0"
 	}
 }
 

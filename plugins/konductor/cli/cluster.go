@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	"errors"
-	"fmt"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -41,8 +40,8 @@ var _ tui.Cluster = (*cluster)(nil)
 func (a *app) newCluster(cmd *cobra.Command, o live.Options) (*cluster, error) {
 	c := &cluster{options: o, program: a.name}
 	var err error
-	if c.config, err = a.config.ToRESTConfig(); err != nil {
-		return nil, fmt.Errorf("finding the cluster: %w", err)
+	if c.config, err = a.restConfig(); err != nil {
+		return nil, err
 	}
 	client, err := a.client()
 	if err != nil {
@@ -67,7 +66,7 @@ func globalFlags(flags *pflag.FlagSet) (args, shown []string) {
 		for _, value := range values {
 			arg := "--" + f.Name + "=" + value
 			switch f.Name {
-			case "namespace":
+			case "namespace", "color":
 				continue
 			case "token", "password":
 				shown = append(shown, "--"+f.Name+"=REDACTED")

@@ -5,10 +5,12 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 	"k8s.io/apimachinery/pkg/runtime"
 
+	konductorv1 "github.com/LogicIQ/konductor/apis/v1"
 	konductor "github.com/LogicIQ/konductor/sdk/go"
 )
 
@@ -52,7 +54,7 @@ func acceptWait(cmd *cobra.Command) {
 // deleteCommand returns the verb delete of a kind.
 func (a *app) deleteCommand(kind string, remove func(*konductor.Client, context.Context, string, ...konductor.Option) error) *cobra.Command {
 	var yes, ignoreNotFound bool
-	out := newOutput("deleted")
+	out := newDone()
 	lower := strings.ToLower(kind)
 	cmd := &cobra.Command{
 		Use: "delete NAME…", Short: fmt.Sprintf("Delete a %s", lower),
@@ -66,41 +68,87 @@ lost. On a terminal it asks first; elsewhere --yes is needed.`, lower),
 			return nil
 		},
 		RunE: func(cmd *cobra.Command, args []string) error {
-			opts, err := out.options()
-			if err != nil {
+			if err := out.complete(); err != nil {
 				return err
 			}
 			client, err := a.client()
 			if err != nil {
 				return err
 			}
-			question := fmt.Sprintf("delete %s %s in namespace %s", lower, strings.Join(args, ", "), client.Namespace())
-			if err := a.confirm(yes || out.dryRun != "none", question); err != nil {
-				return err
+			if !yes && !out.pretends() {
+				question := fmt.Sprintf("delete %s %s in namespace %s%s", lower, strings.Join(args, ", "), client.Namespace(), heldNow(cmd.Context(), client, kind, args))
+				if err := a.confirm(false, question); err != nil {
+					return err
+				}
 			}
 			var failed error
 			for _, name := range args {
-				if !out.clientOnly() {
-					err = remove(client, cmd.Context(), name, opts...)
+				if out.clientOnly() {
+					_, err = object(cmd.Context(), client, kind, name)
+				} else {
+					err = remove(client, cmd.Context(), name, out.options()...)
 				}
 				var missing *konductor.NotFoundError
-				switch {
-				case err == nil && out.dryRun != "none":
-					a.did(kind, name, "deleted ("+out.dryRun+" dry run)")
-				case err == nil:
-					a.did(kind, name, "deleted")
-				case ignoreNotFound && errors.As(err, &missing):
-				default:
-					failed = errors.Join(failed, err)
+				if ignoreNotFound && errors.As(err, &missing) {
+					continue
 				}
+				if err == nil {
+					err = out.done(kind, name, "deleted", a.streams.Out)
+				}
+				failed = errors.Join(failed, err)
 			}
 			return failed
 		},
 	}
-	cmd.Flags().BoolVarP(&yes, "yes", "y", false, "don't ask")
+	addYes(cmd, &yes)
 	cmd.Flags().BoolVar(&ignoreNotFound, "ignore-not-found", false, "don't complain when there is none")
-	out.addDryRun(cmd)
+	out.addFlags(cmd)
 	return cmd
+}
+
+// heldNow says which of the objects are held, and by whom, as far as that can be found out.
+func heldNow(ctx context.Context, client *konductor.Client, kind string, names []string) string {
+	if kind != konductorv1.KindLease && kind != konductorv1.KindSemaphore {
+		return ""
+	}
+	// The question is asked all the same.
+	const moment = 2 * time.Second
+	ctx, cancel := context.WithTimeout(ctx, moment)
+	defer cancel()
+	var held []string
+	for _, name := range names {
+		obj, err := object(ctx, client, kind, name)
+		if err != nil {
+			continue
+		}
+		var by []string
+		switch o := obj.(type) {
+		case *konductorv1.Lease:
+			if o.Status.Holder != "" {
+				by = append(by, o.Status.Holder)
+			}
+		case *konductorv1.Semaphore:
+			for i := range o.Status.Holders {
+				by = append(by, o.Status.Holders[i].Holder)
+			}
+		}
+		const named = 3
+		if len(by) > named {
+			by = append(by[:named], fmt.Sprintf("%d more", len(by)-named))
+		}
+		if len(by) > 0 {
+			held = append(held, fmt.Sprintf("%s is held by %s", name, strings.Join(by, ", ")))
+		}
+	}
+	if len(held) == 0 {
+		return ""
+	}
+	return ", although " + strings.Join(held, " and ")
+}
+
+// addYes adds the flag that takes the place of an answer.
+func addYes(cmd *cobra.Command, yes *bool) {
+	cmd.Flags().BoolVarP(yes, "yes", "y", false, "don't ask")
 }
 
 // create does what all create verbs have in common: it prints the object that would be created, or creates it and prints
@@ -108,11 +156,10 @@ lost. On a terminal it asks first; elsewhere --yes is needed.`, lower),
 func create[T runtime.Object](ctx context.Context, a *app, out *output, opts []konductor.Option,
 	plan func(...konductor.Option) T, do func(context.Context, *konductor.Client, ...konductor.Option) (T, error),
 ) error {
-	dryRun, err := out.options()
-	if err != nil {
+	if err := out.complete(); err != nil {
 		return err
 	}
-	opts = append(opts, dryRun...)
+	opts = append(opts, out.options()...)
 	if out.clientOnly() {
 		return out.print(plan(opts...), a.streams.Out)
 	}

@@ -1,10 +1,7 @@
 package cli
 
 import (
-	"context"
 	"errors"
-	"fmt"
-	"net/url"
 	"syscall"
 
 	konductor "github.com/LogicIQ/konductor/sdk/go"
@@ -70,18 +67,5 @@ func exitCode(err error) int {
 		return exitLost
 	default:
 		return exitError
-	}
-}
-
-// describe returns err as one sentence that says what to do.
-func describe(ctx context.Context, err error) string {
-	var unreachable *url.Error
-	switch {
-	case ctx.Err() != nil && errors.Is(err, context.Canceled):
-		return "interrupted"
-	case errors.As(err, &unreachable):
-		return fmt.Sprintf("can't reach the API server (%v): check the kubeconfig's server, or --server and --context", unreachable.Err)
-	default:
-		return err.Error()
 	}
 }

@@ -79,8 +79,7 @@ elsewhere, if that namespace allows it.`,
 	f.StringArrayVar(wanted[konductorv1.GateOnSemaphore], "semaphore", nil, "wait for this semaphore to have a free permit")
 	durationFlag(cmd, &timeout, "timeout", 0, "how long after its creation the gate stops waiting (default never)")
 	durationFlag(cmd, &ttl, "ttl", 0, "how long after it opened, failed or timed out the gate is deleted (default never)")
-	out.addTo(cmd)
-	out.addDryRun(cmd)
+	out.addFlags(cmd)
 	return cmd
 }
 

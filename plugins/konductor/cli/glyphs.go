@@ -1,11 +1,8 @@
 package cli
 
 import (
-	"os"
-	"runtime"
-	"strings"
-
 	"github.com/LogicIQ/konductor/apis/waits"
+	"github.com/LogicIQ/konductor/plugins/konductor/frame"
 )
 
 // glyphs are the signs that trees are drawn with.
@@ -15,33 +12,41 @@ type glyphs struct {
 	circle                   string
 }
 
-// glyphs returns signs that the terminal can show: those of Unicode only where the locale says UTF-8.
-func (a *app) glyphs() glyphs {
-	if runtime.GOOS != "windows" && utf8Locale() {
-		return glyphs{
-			branch: "├─ ", last: "└─ ", bar: "│  ", blank: "   ", circle: "↻",
+// newGlyphs returns signs in the colours of a theme.
+func newGlyphs(t *frame.Theme, ascii bool) glyphs {
+	g := glyphs{
+		branch: "├─ ", last: "└─ ", bar: "│  ", blank: "   ", circle: "↻",
+		icons: map[waits.Standing]string{
+			waits.StandsDone: "✓", waits.StandsFree: "○", waits.StandsTaken: "●", waits.StandsRunning: "▶", waits.StandsWaiting: "…",
+			waits.StandsFailed: "✗", waits.StandsMissing: "?", waits.StandsDeadlocked: "↻",
+		},
+	}
+	if ascii {
+		g = glyphs{
+			branch: "|- ", last: "`- ", bar: "|  ", blank: "   ", circle: "@",
 			icons: map[waits.Standing]string{
-				waits.StandsDone: "✓", waits.StandsFree: "○", waits.StandsTaken: "●", waits.StandsRunning: "▶", waits.StandsWaiting: "…",
-				waits.StandsFailed: "✗", waits.StandsMissing: "?", waits.StandsDeadlocked: "↻",
+				waits.StandsDone: "+", waits.StandsFree: "o", waits.StandsTaken: "#", waits.StandsRunning: ">", waits.StandsWaiting: ".",
+				waits.StandsFailed: "x", waits.StandsMissing: "?", waits.StandsDeadlocked: "@",
 			},
 		}
 	}
-	return glyphs{
-		branch: "|- ", last: "`- ", bar: "|  ", blank: "   ", circle: "@",
-		icons: map[waits.Standing]string{
-			waits.StandsDone: "+", waits.StandsFree: "o", waits.StandsTaken: "#", waits.StandsRunning: ">", waits.StandsWaiting: ".",
-			waits.StandsFailed: "x", waits.StandsMissing: "?", waits.StandsDeadlocked: "@",
-		},
+	for standing, icon := range g.icons {
+		g.icons[standing] = paintOf(t, standing).On(icon)
 	}
+	g.circle = t.Bad.On(g.circle)
+	return g
 }
 
-// utf8Locale reports whether the locale's characters are UTF-8: the first of the variables that is set decides.
-func utf8Locale() bool {
-	for _, name := range []string{"LC_ALL", "LC_CTYPE", "LANG"} {
-		if v := os.Getenv(name); v != "" {
-			v = strings.ToUpper(v)
-			return strings.Contains(v, "UTF-8") || strings.Contains(v, "UTF8")
-		}
+// paintOf returns the colour in which it is shown how something stands.
+func paintOf(t *frame.Theme, s waits.Standing) frame.Paint {
+	switch s {
+	case waits.StandsDone, waits.StandsFree:
+		return t.Good
+	case waits.StandsRunning:
+		return t.Busy
+	case waits.StandsFailed, waits.StandsMissing, waits.StandsDeadlocked:
+		return t.Bad
+	default:
+		return t.Wait
 	}
-	return false
 }

@@ -11,6 +11,7 @@ import (
 func (a *app) graph() *cobra.Command {
 	var format string
 	var allNamespaces bool
+	d := &drawing{}
 	cmd := &cobra.Command{
 		Use: "graph", Short: "Show who waits for whom", Args: cobra.NoArgs,
 		Long: `Show who waits for whom: gates, barriers, leases and semaphores, and the Jobs and
@@ -59,12 +60,17 @@ it waits for; circles of waits are marked.
 					a.say(noneFound("barriers, gates, leases or semaphores", namespace))
 					return nil
 				}
-				_, err = io.WriteString(a.streams.Out, graphTree(&g, a.glyphs()))
+				signs, themeErr := a.glyphs(d)
+				if themeErr != nil {
+					return themeErr
+				}
+				_, err = io.WriteString(a.streams.Out, graphTree(&g, signs))
 			}
 			return err
 		},
 	}
 	cmd.Flags().StringVarP(&format, "output", "o", "", "dot, mermaid, json or yaml (default a tree)")
+	d.addFlags(cmd)
 	cmd.Flags().BoolVarP(&allNamespaces, "all-namespaces", "A", false, "of all namespaces")
 	return cmd
 }

@@ -30,9 +30,9 @@ func (a *app) watchLines(ctx context.Context, format string, l *drawing) error {
 	if err != nil {
 		return err
 	}
-	config, err := a.config.ToRESTConfig()
+	config, err := a.restConfig()
 	if err != nil {
-		return fmt.Errorf("finding the cluster: %w", err)
+		return err
 	}
 	feed, err := live.Start(config, o)
 	if err != nil {
@@ -46,7 +46,7 @@ func (a *app) watchLines(ctx context.Context, format string, l *drawing) error {
 	if err != nil {
 		return err
 	}
-	world, theme := view.NewWorld(), frame.Plain(l.ascii)
+	world, theme := view.NewWorld(), frame.Plain(l.onlyASCII())
 	down := false
 	for {
 		for _, change := range world.Apply(news) {

@@ -28,8 +28,8 @@ replicas agree on one that acts.`,
 			}
 			ctrl.SetLogger(logger)
 			klog.SetLogger(logger)
-			if o.Config, err = a.config.ToRESTConfig(); err != nil {
-				return fmt.Errorf("finding the cluster: %w", err)
+			if o.Config, err = a.restConfig(); err != nil {
+				return err
 			}
 			o.Logger = logger
 			if o.LeaderElection && o.LeaderElectionNamespace == "" {

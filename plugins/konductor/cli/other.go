@@ -62,9 +62,9 @@ func (a *app) versionCommand() *cobra.Command {
 }
 
 func (a *app) serverVersion() (string, error) {
-	config, err := a.config.ToRESTConfig()
+	config, err := a.restConfig()
 	if err != nil {
-		return "", fmt.Errorf("finding the cluster (--client asks only this program): %w", err)
+		return "", fmt.Errorf("%w; --client asks only this program", err)
 	}
 	client, err := discovery.NewDiscoveryClientForConfig(config)
 	if err != nil {

@@ -1,16 +1,13 @@
 package cli
 
 import (
+	"bytes"
 	"fmt"
+	"io"
 	"strings"
 
 	"github.com/spf13/cobra"
-)
-
-const (
-	groupKinds = "kinds"
-	groupView  = "view"
-	groupOther = "other"
+	"k8s.io/kubectl/pkg/util/templates"
 )
 
 // root returns the tree of commands.
@@ -30,27 +27,66 @@ Exit codes: 0 done, 1 error, 2 not found, 3 timed out, 4 forbidden, 5 busy,
 		Args:          unknownCommand,
 		RunE:          func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
-	root.AddGroup(
-		&cobra.Group{ID: groupKinds, Title: "Coordinate:"},
-		&cobra.Group{ID: groupView, Title: "Look:"},
-		&cobra.Group{ID: groupOther, Title: "Run and install:"},
-	)
+	root.CompletionOptions.DisableDefaultCmd = true
 	a.config.AddFlags(root.PersistentFlags())
-	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
-		return fmt.Errorf("%w (see '%s --help')", err, cmd.CommandPath())
-	})
-	add := func(group string, commands ...*cobra.Command) {
-		for _, c := range commands {
-			c.GroupID = group
-			root.AddCommand(c)
-		}
+	root.PersistentFlags().Var(&colorValue{&a.color}, "color", "auto (on a terminal, unless NO_COLOR is set), always or never")
+	groups := templates.CommandGroups{
+		{Message: "Coordinate:", Commands: []*cobra.Command{a.barrier(), a.gate(), a.lease(), a.semaphore(), a.runCommand(), a.holdCommand()}},
+		{Message: "Look:", Commands: []*cobra.Command{a.statusCommand(), a.why(), a.graph(), a.watchCommand()}},
+		{Message: "Run and install:", Commands: []*cobra.Command{a.installCommand(), a.upgradeCommand(), a.uninstallCommand(), a.operator(), a.copyTo()}},
 	}
-	add(groupKinds, a.barrier(), a.gate(), a.lease(), a.semaphore(), a.runCommand(), a.holdCommand(), a.keepCommand())
-	add(groupView, a.statusCommand(), a.why(), a.graph(), a.watchCommand(), a.versionCommand())
-	add(groupOther, a.installCommand(), a.upgradeCommand(), a.uninstallCommand(), a.operator(), a.copyTo())
-	root.SetHelpCommandGroupID(groupOther)
-	root.SetCompletionCommandGroupID(groupOther)
+	groups.Add(root)
+	root.AddCommand(a.completionCommand(), a.versionCommand(), a.options(), a.keepCommand())
+	templates.ActsAsRootCommand(root, []string{"options"}, groups...)
+	root.SetFlagErrorFunc(flagError)
+	a.nameInUsage(root)
+	a.addCompletion(root)
 	return root
+}
+
+// nameInUsage makes the usage name the program as people call it. kubectl's template has in one place the first word of
+// its command instead, and "kubectl konductor" is two.
+func (a *app) nameInUsage(root *cobra.Command) {
+	usage := root.UsageFunc()
+	root.SetUsageFunc(func(cmd *cobra.Command) error {
+		out := cmd.OutOrStderr()
+		var text bytes.Buffer
+		cmd.SetOut(&text)
+		err := usage(cmd)
+		cmd.SetOut(out)
+		if err != nil {
+			return err
+		}
+		_, err = io.WriteString(out, strings.ReplaceAll(text.String(), `Use "`+root.Name()+" ", `Use "`+a.name+" "))
+		return err
+	})
+}
+
+// colorValue is the value of --color.
+type colorValue struct{ when *string }
+
+func (c *colorValue) String() string { return *c.when }
+func (c *colorValue) Type() string   { return "string" }
+func (c *colorValue) Set(s string) error {
+	if s != "auto" && s != "always" && s != "never" {
+		return fmt.Errorf("write auto, always or never, not %q", s)
+	}
+	*c.when = s
+	return nil
+}
+
+// options returns the command that shows the flags that all commands have, which would fill each help otherwise.
+func (a *app) options() *cobra.Command {
+	cmd := &cobra.Command{
+		Use: "options", Short: "Show the flags that all commands have",
+		Example: a.examples("  koncli options\n  koncli options --help\n"),
+		Args:    cobra.NoArgs,
+		RunE:    func(cmd *cobra.Command, _ []string) error { return cmd.Usage() },
+	}
+	// kubectl's template writes it to where usage goes, which is stderr.
+	cmd.SetErr(a.streams.Out)
+	templates.UseOptionsTemplates(cmd)
+	return cmd
 }
 
 // group returns the command of one kind, whose verbs are below it.
@@ -67,12 +103,14 @@ func group(use string, aliases []string, short string, verbs ...*cobra.Command) 
 	return cmd
 }
 
+// typos is how many letters of a word may be wrong for us to know what was meant.
+const typos = 2
+
 // unknownCommand refuses what is not a command, with what may have been meant.
 func unknownCommand(cmd *cobra.Command, args []string) error {
 	if len(args) == 0 {
 		return nil
 	}
-	const typos = 2
 	cmd.SuggestionsMinimumDistance = typos
 	message := fmt.Sprintf("%s has no command %q", cmd.CommandPath(), args[0])
 	if meant := cmd.SuggestionsFor(args[0]); len(meant) > 0 {

@@ -94,7 +94,7 @@ the command can't be executed or found.`,
 		},
 	}
 	cmd.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
-		return ownFailure(fmt.Errorf("%w (see '%s --help')", err, cmd.CommandPath()))
+		return ownFailure(flagError(cmd, err))
 	})
 	// What comes after the command are its own flags.
 	cmd.Flags().SetInterspersed(false)
@@ -238,7 +238,7 @@ func (r *run) supervise(holds *konductor.Holds, moved <-chan struct{}, signals <
 		if reason := holds.Reason(); reason != nil {
 			why = reason.Error()
 		}
-		r.app.say(fmt.Sprintf("stopping %s: %s", r.command.Args[0], why))
+		r.app.say(fmt.Sprintf("%s %s: %s", r.app.alarm("stopping"), r.command.Args[0], why))
 	})
 	if err != nil {
 		return child.Result{}, err

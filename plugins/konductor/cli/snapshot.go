@@ -130,9 +130,9 @@ func listedKinds() []listed {
 // snapshot lists what there is in a namespace, all kinds at the same time, and then in those that its gates look into; in
 // all namespaces when namespace is empty. What may not be read becomes a gap, unless it is of the kind that must be read.
 func (a *app) snapshot(ctx context.Context, namespace, mustRead string) (*waits.Snapshot, error) {
-	config, err := a.config.ToRESTConfig()
+	config, err := a.restConfig()
 	if err != nil {
-		return nil, fmt.Errorf("finding the cluster: %w", err)
+		return nil, err
 	}
 	l, err := newLister(config)
 	if err != nil {

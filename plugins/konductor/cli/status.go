@@ -2,6 +2,7 @@ package cli
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strings"
 	"time"
@@ -25,76 +26,129 @@ func kinds() [][2]string {
 	}
 }
 
+// kindNamed returns the kind that people call so: by its name, its plural, or its short name.
+func kindNamed(word string) (string, bool) {
+	short := map[string]string{
+		konductorv1.KindBarrier: "kbar", konductorv1.KindGate: "kgate", konductorv1.KindLease: "klease", konductorv1.KindSemaphore: "ksem",
+	}
+	for _, k := range kinds() {
+		for _, name := range []string{k[0], k[1], strings.ToLower(k[0]) + "." + konductorv1.GroupName, k[1] + "." + konductorv1.GroupName, short[k[0]]} {
+			if strings.EqualFold(word, name) {
+				return k[0], true
+			}
+		}
+	}
+	return "", false
+}
+
+// unknownKind refuses a kind that there is not, with the one that may have been meant.
+func unknownKind(word string, known ...string) error {
+	if meant := nearest(word, known); meant != "" {
+		return fmt.Errorf("there is no kind %q: did you mean %s?", word, meant)
+	}
+	return fmt.Errorf("there is no kind %q: use %s", word, oneOfThese(known))
+}
+
 // statusCommand returns the command status, which shows one object or all.
 func (a *app) statusCommand() *cobra.Command {
-	l := &listing{}
-	s := &summary{listing: l}
+	s := a.newSummary()
 	cmd := &cobra.Command{
-		Use: "status [KIND NAME | all]", Short: "Show how things stand",
+		Use: "status [KIND/NAME | all]", Short: "Show how things stand",
 		Long: `Show how one object stands, or all of a namespace in short: a line for each, with
-what it waits for, who holds it and who waits.`,
-		Example: a.examples("  koncli status all\n  koncli status all -A --sort-by=waiting\n  koncli status barrier extracts-done\n  koncli status lease db-migration -o yaml\n"),
-		Args:    cobra.MaximumNArgs(2),
+what it waits for, who holds it and who waits. KIND NAME is the same as KIND/NAME.
+
+With -o, one object is printed as kubectl get prints it. All are printed with -o json
+or yaml as one document, whose form has a version: kind Summary.`,
+		Example: a.examples(`  # a line for each object, those that wait for longest first
+  koncli status all --sort-by=waiting
+
+  # who holds the lease, who waits for it, and what its pods do
+  koncli status lease/db-migration
+
+  # how many have arrived
+  koncli status barrier extracts-done -o jsonpath='{.status.arrived}'
+`),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			if len(args) == 0 || (len(args) == 1 && args[0] == "all") {
+			kind, name, err := statusArgs(cmd, args)
+			if err != nil {
+				return err
+			}
+			if kind == "" {
 				return a.statusAll(cmd.Context(), s)
 			}
-			kind, name := args[0], ""
-			if len(args) == 2 {
-				name = args[1]
-			} else {
-				kind, name, _ = strings.Cut(args[0], "/")
-			}
-			for _, k := range kinds() {
-				if strings.EqualFold(kind, k[0]) || strings.EqualFold(kind, k[1]) || strings.EqualFold(kind, k[1]+"."+konductorv1.GroupName) {
-					if name == "" {
-						return fmt.Errorf("the name is missing: %s %s NAME", cmd.CommandPath(), strings.ToLower(k[0]))
-					}
-					return a.status(cmd.Context(), k[0], name, l.format, &s.drawing)
-				}
-			}
-			return fmt.Errorf("there is no kind %q: use barrier, gate, lease or semaphore", kind)
+			return a.status(cmd, s, kind, name)
 		},
 	}
 	s.addFlags(cmd)
 	return cmd
 }
 
+// statusArgs reads KIND/NAME, KIND NAME or all, for which kind is empty.
+func statusArgs(cmd *cobra.Command, args []string) (kind, name string, err error) {
+	if len(args) == 0 || (len(args) == 1 && args[0] == "all") {
+		return "", "", nil
+	}
+	if len(args) > 2 || (len(args) == 2 && strings.Contains(args[0], "/")) {
+		return "", "", fmt.Errorf("one object at a time, not %q: %s KIND/NAME", args, cmd.CommandPath())
+	}
+	word := args[0]
+	if len(args) == 2 {
+		name = args[1]
+	} else {
+		word, name, _ = strings.Cut(args[0], "/")
+	}
+	kind, ok := kindNamed(word)
+	switch {
+	case !ok:
+		return "", "", unknownKind(word, "barrier", "gate", "lease", "semaphore")
+	case name == "":
+		return "", "", fmt.Errorf("the name is missing: %s %s/NAME", cmd.CommandPath(), strings.ToLower(kind))
+	}
+	return kind, name, nil
+}
+
 // statusOf returns the verb status of a kind.
 func (a *app) statusOf(kind string) *cobra.Command {
-	var format string
-	d := &drawing{}
+	s := a.newSummary()
 	lower := strings.ToLower(kind)
 	cmd := &cobra.Command{
 		Use: "status NAME", Short: fmt.Sprintf("Show how a %s stands", lower), Args: oneName(lower),
-		Example: a.examples(fmt.Sprintf("  koncli %s status my-%s\n  koncli %s status my-%s -o json\n", lower, lower, lower, lower)),
+		Example: a.examples(fmt.Sprintf("  koncli %[1]s status my-%[1]s\n  koncli %[1]s status my-%[1]s -o json\n", lower)),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			return a.status(cmd.Context(), kind, args[0], format, d)
+			return a.status(cmd, s, kind, args[0])
 		},
 	}
-	cmd.Flags().StringVarP(&format, "output", "o", "", "json, yaml, name, jsonpath=… or go-template=…, as in kubectl get")
-	d.addFlags(cmd)
+	s.addFlags(cmd)
+	cmd.Flags().Lookup("sort-by").Hidden = true
 	return cmd
 }
 
 // status prints how one object stands.
-func (a *app) status(ctx context.Context, kind, name, format string, d *drawing) error {
+func (a *app) status(cmd *cobra.Command, s *summary, kind, name string) error {
+	ctx, d := cmd.Context(), &s.drawing
+	switch {
+	case s.AllNamespaces:
+		return fmt.Errorf("an object of a name is in one namespace: use -n NAMESPACE instead of -A")
+	case s.LabelSelector != "" || s.FieldSelector != "":
+		return fmt.Errorf("an object of a name needs no selector: leave -l and --field-selector out, or use 'status all'")
+	case s.format() != "" || s.Watch:
+		return s.getting.run(cmd, kind, name)
+	}
 	client, err := a.client()
 	if err != nil {
 		return err
 	}
 	obj, err := object(ctx, client, kind, name)
+	var missing *konductor.NotFoundError
+	if s.IgnoreNotFound && errors.As(err, &missing) {
+		return nil
+	}
 	if err != nil {
 		return err
 	}
-	if format != "" {
-		out := newOutput("")
-		*out.flags.OutputFormat = format
-		return out.print(obj, a.streams.Out)
-	}
-	config, err := a.config.ToRESTConfig()
+	config, err := a.restConfig()
 	if err != nil {
-		return fmt.Errorf("finding the cluster: %w", err)
+		return err
 	}
 	ref := view.Ref{Kind: kind, Namespace: client.Namespace(), Name: name}
 	// What belongs to the object is shown as far as it may be seen.

@@ -1,14 +1,16 @@
 package cli
 
 import (
+	"cmp"
 	"context"
+	"encoding/json"
 	"fmt"
 	"slices"
 	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
-	"sigs.k8s.io/yaml"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 
 	"github.com/LogicIQ/konductor/plugins/konductor/frame"
 	"github.com/LogicIQ/konductor/plugins/konductor/live"
@@ -16,50 +18,58 @@ import (
 	"github.com/LogicIQ/konductor/plugins/konductor/view"
 )
 
-// summary are the flags of the summary of everything.
+// summary are the flags of the summary of everything: those of kubectl get, and how to draw it.
 type summary struct {
 	drawing
-	*listing
-	sortBy string
-	follow bool
+	*getting
 }
 
+func (a *app) newSummary() *summary { return &summary{getting: a.newGetting()} }
+
 func (s *summary) addFlags(cmd *cobra.Command) {
-	s.listing.addFlags(cmd)
-	cmd.Flags().Lookup("output").Usage = "json, yaml, name or wide; of one object also jsonpath=… or go-template=…"
-	var orders []string
-	for _, order := range view.Orders() {
-		orders = append(orders, string(order))
-	}
-	cmd.Flags().StringVar(&s.sortBy, "sort-by", string(view.ByKind), strings.Join(orders, ", "))
-	cmd.Flags().BoolVarP(&s.follow, "watch", "w", false, "then print a line for each change")
+	s.getting.addFlags(cmd)
+	cmd.Flags().Lookup("sort-by").Usage = "sort all by " + oneOfThese(orders()) + " (default kind)"
 	s.drawing.addFlags(cmd)
+}
+
+func orders() []string {
+	var all []string
+	for _, order := range view.Orders() {
+		all = append(all, string(order))
+	}
+	return all
+}
+
+// order is the value of --sort-by.
+func (s *summary) order() view.Order {
+	return cmp.Or(view.Order(*s.PrintFlags.HumanReadableFlags.SortBy), view.ByKind)
 }
 
 // statusAll prints a line for each object.
 func (a *app) statusAll(ctx context.Context, s *summary) error {
 	switch {
-	case !slices.Contains(view.Orders(), view.Order(s.sortBy)):
-		return fmt.Errorf("--sort-by must be kind, state, name, waiting or age, not %q", s.sortBy)
-	case s.follow && s.fieldSelector != "":
+	case !slices.Contains(view.Orders(), s.order()):
+		return fmt.Errorf("--sort-by must be %s, not %q", oneOfThese(orders()), s.order())
+	case s.Watch && s.FieldSelector != "":
 		return fmt.Errorf("--watch doesn't go with --field-selector: leave one of them out")
+	case s.Watch && s.format() != "" && s.format() != "json":
+		return fmt.Errorf("-o must be json with --watch, not %q", s.format())
 	}
-	s.drawing.allNamespaces, s.selector = s.listing.allNamespaces, s.labelSelector
-	if s.follow {
-		format := s.format
-		if format != "" && format != "json" {
-			return fmt.Errorf("-o must be json with --watch, not %q", format)
-		}
-		return a.watchLines(ctx, format, &s.drawing)
+	if err := s.getting.check(); err != nil {
+		return err
+	}
+	s.drawing.allNamespaces, s.selector = s.AllNamespaces, s.LabelSelector
+	if s.Watch {
+		return a.watchLines(ctx, s.format(), &s.drawing)
 	}
 	o, err := a.following(&s.drawing, append(view.Kinds(), claimKind)...)
 	if err != nil {
 		return err
 	}
-	o.Fields = s.fieldSelector
-	config, err := a.config.ToRESTConfig()
+	o.Fields = s.FieldSelector
+	config, err := a.restConfig()
 	if err != nil {
-		return fmt.Errorf("finding the cluster: %w", err)
+		return err
 	}
 	news, err := live.Look(ctx, config, o)
 	if err != nil {
@@ -73,32 +83,26 @@ func (a *app) statusAll(ctx context.Context, s *summary) error {
 		}
 	}
 	rows := world.Rows()
-	view.Sort(rows, view.Order(s.sortBy))
+	view.Sort(rows, s.order())
 	return a.printRows(s, rows, o.Namespace, time.Now().Add(world.Skew()))
 }
 
 // printRows prints rows as -o says.
 func (a *app) printRows(s *summary, rows []*view.Row, namespace string, now time.Time) error {
-	switch s.format {
+	switch s.format() {
 	case "", "wide":
-	case "json":
-		return a.printJSON(view.Summarize(rows))
-	case "yaml":
-		text, err := yaml.Marshal(view.Summarize(rows))
-		if err != nil {
-			return err
-		}
-		_, err = a.streams.Out.Write(text)
-		return err
 	case "name":
 		for _, r := range rows {
 			fmt.Fprintf(a.streams.Out, "%s/%s\n", resourceName(r.Kind), r.Name)
 		}
 		return nil
 	default:
-		return fmt.Errorf("-o must be json, yaml, name or wide, not %q", s.format)
+		return s.printDocument(view.Summarize(rows))
 	}
 	if len(rows) == 0 {
+		if s.IgnoreNotFound {
+			return nil
+		}
 		a.say(noneFound("barriers, gates, leases or semaphores", namespace))
 		return nil
 	}
@@ -107,16 +111,33 @@ func (a *app) printRows(s *summary, rows []*view.Row, namespace string, now time
 		return err
 	}
 	width, _ := terminal.Size(a.streams.Out)
-	if s.format == "wide" {
+	if s.format() == "wide" {
 		width = 0
 	}
 	table := frame.NewTable(theme, rows, width, namespace == "")
 	var lines []string
-	if !s.noHeaders {
+	if !*s.PrintFlags.NoHeaders {
 		lines = append(lines, table.Header())
 	}
 	for _, r := range rows {
 		lines = append(lines, strings.TrimRight(table.Row(r, now, false), " "))
 	}
 	return a.printLines(lines)
+}
+
+// printDocument prints a document of ours as -o says.
+func (g *getting) printDocument(document any) error {
+	content, err := json.Marshal(document)
+	if err != nil {
+		return err
+	}
+	obj := &unstructured.Unstructured{}
+	if err := obj.UnmarshalJSON(content); err != nil {
+		return err
+	}
+	p, err := g.PrintFlags.ToPrinter()
+	if err != nil {
+		return err
+	}
+	return p.PrintObj(obj, g.app.streams.Out)
 }

@@ -12,7 +12,7 @@ import (
 // for what describes or checks command lines. Its commands are not meant to be run: they read nothing and say nothing.
 func Tree(name string) *cobra.Command {
 	streams := genericiooptions.IOStreams{In: strings.NewReader(""), Out: io.Discard, ErrOut: io.Discard}
-	a := &app{streams: streams, config: newConfigFlags(), name: name}
+	a := &app{streams: streams, config: newConfigFlags(streams.ErrOut), name: name}
 	root := a.root()
 	root.SetIn(streams.In)
 	root.SetOut(streams.Out)

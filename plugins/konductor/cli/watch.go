@@ -7,9 +7,7 @@ import (
 	"os"
 	"time"
 
-	"github.com/go-logr/logr"
 	"github.com/spf13/cobra"
-	"k8s.io/klog/v2"
 
 	"github.com/LogicIQ/konductor/plugins/konductor/frame"
 	"github.com/LogicIQ/konductor/plugins/konductor/live"
@@ -29,13 +27,11 @@ type watching struct {
 type drawing struct {
 	allNamespaces bool
 	selector      string
-	color         string
 	background    string
 	ascii         bool
 }
 
 func (l *drawing) addFlags(cmd *cobra.Command) {
-	cmd.Flags().StringVar(&l.color, "color", "auto", "auto (on a terminal, unless NO_COLOR is set), always or never")
 	cmd.Flags().BoolVar(&l.ascii, "ascii", false, "draw with nothing but ASCII")
 }
 
@@ -70,9 +66,6 @@ func (a *app) watch(cmd *cobra.Command, w *watching) error {
 	case w.background != "auto" && w.background != "dark" && w.background != "light":
 		return fmt.Errorf("--background must be auto, dark or light, not %q", w.background)
 	}
-	if _, err := terminal.Renderer(a.streams.Out, w.color, true, os.Getenv); err != nil {
-		return err
-	}
 	ctx := cmd.Context()
 	drawn := terminal.IsTerminal(a.streams.In, os.Getenv) && terminal.IsTerminal(a.streams.Out, os.Getenv) && w.format == ""
 	var err error
@@ -104,8 +97,6 @@ func (a *app) following(l *drawing, kinds ...string) (live.Options, error) {
 
 // dashboard shows the live dashboard on the terminal.
 func (a *app) dashboard(cmd *cobra.Command, w *watching) error {
-	// Whatever a library has to say would go across the picture.
-	klog.SetLogger(logr.Discard())
 	ctx := cmd.Context()
 	o, err := a.following(&w.drawing)
 	if err != nil {
@@ -153,12 +144,25 @@ func (a *app) background(ctx context.Context, which string) bool {
 	return terminal.IsDark(ctx, in, out, os.Getenv)
 }
 
+// theme returns the colours and characters of what goes to stdout.
 func (a *app) theme(l *drawing, dark bool) (frame.Theme, error) {
-	r, err := terminal.Renderer(a.streams.Out, l.color, dark, os.Getenv)
+	r, err := terminal.Renderer(a.streams.Out, a.color, dark, os.Getenv)
 	if err != nil {
 		return frame.Theme{}, err
 	}
-	return frame.NewTheme(r, l.ascii || terminal.OnlyASCII(os.Getenv)), nil
+	return frame.NewTheme(r, l.onlyASCII()), nil
+}
+
+// onlyASCII reports whether to draw with nothing else.
+func (l *drawing) onlyASCII() bool { return l.ascii || terminal.OnlyASCII(os.Getenv) }
+
+// glyphs returns the signs and colours of trees that go to stdout.
+func (a *app) glyphs(l *drawing) (glyphs, error) {
+	theme, err := a.theme(l, true)
+	if err != nil {
+		return glyphs{}, err
+	}
+	return newGlyphs(&theme, l.onlyASCII()), nil
 }
 
 // contextName returns the name of the kubeconfig's context, if there is one.
@@ -179,9 +183,9 @@ func (a *app) watchOnce(ctx context.Context, w *watching) error {
 	if err != nil {
 		return err
 	}
-	config, err := a.config.ToRESTConfig()
+	config, err := a.restConfig()
 	if err != nil {
-		return fmt.Errorf("finding the cluster: %w", err)
+		return err
 	}
 	news, err := live.Look(ctx, config, o)
 	if err != nil {

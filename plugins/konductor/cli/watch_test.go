@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"io"
 	"slices"
 	"strings"
 	"testing"
@@ -11,7 +12,7 @@ import (
 func TestMistakesWithWatchGetOneSentence(t *testing.T) {
 	for args, want := range map[string]string{
 		"koncli watch -o yaml":                                `-o must be json, not "yaml"`,
-		"koncli watch --color sometimes":                      `--color must be auto, always or never, not "sometimes"`,
+		"koncli watch --color sometimes":                      `--color: write auto, always or never, not "sometimes" (see 'koncli watch --help')`,
 		"koncli watch --background blue":                      `--background must be auto, dark or light, not "blue"`,
 		"koncli wacth":                                        `koncli has no command "wacth": did you mean watch?`,
 		"koncli status all --sort-by size":                    `--sort-by must be kind, state, name, waiting or age, not "size"`,
@@ -26,7 +27,7 @@ func TestMistakesWithWatchGetOneSentence(t *testing.T) {
 }
 
 func TestActionsAreRunWithTheFlagsOfTheDashboardAndShowNoSecret(t *testing.T) {
-	a := &app{config: newConfigFlags(), name: "koncli"}
+	a := &app{config: newConfigFlags(io.Discard), name: "koncli", color: "auto"}
 	root := a.root()
 	var args, shown []string
 	watch, _, err := root.Find([]string{"watch"})

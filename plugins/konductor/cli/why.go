@@ -16,6 +16,7 @@ import (
 
 func (a *app) why() *cobra.Command {
 	var format string
+	drawn := &drawing{}
 	cmd := &cobra.Command{
 		Use: "why KIND/NAME", Short: "Say why something doesn't go on",
 		Long: `Say why a barrier, gate, lease, semaphore, Job or Pod doesn't go on: the root
@@ -67,11 +68,16 @@ The reasons, which -o json has as words that don't change, are in docs/why.md.`,
 			if format != "" {
 				return encode(a.streams.Out, format, d)
 			}
-			_, err = io.WriteString(a.streams.Out, whyText(d, s.Now, a.glyphs()))
+			signs, err := a.glyphs(drawn)
+			if err != nil {
+				return err
+			}
+			_, err = io.WriteString(a.streams.Out, whyText(d, s.Now, signs))
 			return err
 		},
 	}
 	cmd.Flags().StringVarP(&format, "output", "o", "", "json or yaml")
+	drawn.addFlags(cmd)
 	return cmd
 }
 
@@ -90,7 +96,7 @@ func whyArgs(cmd *cobra.Command, args []string) (waits.Ref, error) {
 	case !ok && len(args) == 1 && !strings.Contains(args[0], "/"):
 		return ref, fmt.Errorf("%q has no kind: write KIND/NAME with %s as KIND", args[0], kinds)
 	case !ok:
-		return ref, fmt.Errorf("there is no kind %q: use %s", kind, kinds)
+		return ref, unknownKind(kind, "barrier", "gate", "lease", "semaphore", "job", "pod")
 	case ref.Name == "":
 		return ref, fmt.Errorf("the name is missing: %s %s/NAME", cmd.CommandPath(), strings.ToLower(ref.Kind))
 	}
@@ -103,9 +109,7 @@ func oneOf(format string, formats ...string) error {
 			return nil
 		}
 	}
-	named := formats[1:]
-	last := len(named) - 1
-	return fmt.Errorf("-o must be %s or %s, not %q", strings.Join(named[:last], ", "), named[last], format)
+	return fmt.Errorf("-o must be %s, not %q", oneOfThese(formats[1:]), format)
 }
 
 // nameCommands puts the name that the program was called by into the commands that a diagnosis suggests.

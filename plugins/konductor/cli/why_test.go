@@ -3,6 +3,7 @@ package cli
 import (
 	"flag"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"strings"
@@ -14,6 +15,7 @@ import (
 	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/cli-runtime/pkg/genericiooptions"
 	"sigs.k8s.io/yaml"
 
 	konductorv1 "github.com/LogicIQ/konductor/apis/v1"
@@ -23,6 +25,16 @@ import (
 var update = flag.Bool("update", false, "write the golden files anew")
 
 var noon = time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
+
+// signs returns the signs that the locale allows, without colours.
+func signs(t *testing.T) glyphs {
+	t.Helper()
+	g, err := (&app{streams: genericiooptions.IOStreams{Out: io.Discard}, color: "never"}).glyphs(&drawing{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return g
+}
 
 // golden compares text with a file, by which people have looked.
 func golden(t *testing.T, name, got string) {
@@ -114,7 +126,7 @@ func TestWhyAsPeopleSeeIt(t *testing.T) {
 			}
 			a := &app{name: "kubectl konductor"}
 			a.nameCommands(d.Chain, d.Roots)
-			text := whyText(d, s.Now, a.glyphs())
+			text := whyText(d, s.Now, signs(t))
 			golden(t, name+".txt", text)
 			for _, line := range strings.Split(text, "\n") {
 				if n := utf8.RuneCountInString(line); n > textWidth && !strings.Contains(line, "look or do:") {
@@ -161,7 +173,7 @@ func TestTheGraphAsPeopleSeeIt(t *testing.T) {
 				s = snapshotOf(t, test.file)
 			}
 			g := waits.Analyze(s).Graph("shop")
-			golden(t, name, test.draw(&g, (&app{}).glyphs()))
+			golden(t, name, test.draw(&g, signs(t)))
 		})
 	}
 }

@@ -4,12 +4,12 @@ import (
 	"fmt"
 	"strings"
 	"time"
-	"unicode/utf8"
 
 	"k8s.io/apimachinery/pkg/util/duration"
 
 	konductorv1 "github.com/LogicIQ/konductor/apis/v1"
 	"github.com/LogicIQ/konductor/apis/waits"
+	"github.com/LogicIQ/konductor/plugins/konductor/frame"
 )
 
 // textWidth is how wide text for people is. A terminal has at least that.
@@ -54,8 +54,8 @@ func (t *text) wrapped(first, rest, paragraph string) {
 	prefix, at := first, 0
 	var b strings.Builder
 	for _, word := range strings.Fields(paragraph) {
-		n := utf8.RuneCountInString(word)
-		if at > 0 && utf8.RuneCountInString(prefix)+at+1+n > textWidth {
+		n := frame.Width(word)
+		if at > 0 && frame.Width(prefix)+at+1+n > textWidth {
 			t.line(prefix + b.String())
 			b.Reset()
 			prefix, at = rest, 0

@@ -8,6 +8,7 @@ import (
 	"io"
 	"os"
 	"regexp"
+	"runtime"
 	"strconv"
 	"strings"
 	"time"
@@ -77,10 +78,14 @@ func (e environ) Environ() []string        { return nil }
 func (e environ) Getenv(key string) string { return e(key) }
 
 // OnlyASCII reports whether the terminal can't be trusted with anything else: its locale says that it is not UTF-8, or it
-// is the console of Linux, which has few characters.
+// is the console of Linux or the old one of Windows, which have few characters. Where nothing says a locale, as in most
+// containers, the terminal at the other end is one of today.
 func OnlyASCII(env Environment) bool {
 	if env("TERM") == "linux" || strings.HasPrefix(env("TERM"), "vt") {
 		return true
+	}
+	if runtime.GOOS == "windows" && env("WT_SESSION") == "" && env("TERM") == "" {
+		return true // the old console
 	}
 	for _, name := range []string{"LC_ALL", "LC_CTYPE", "LANG"} {
 		if locale := strings.ToUpper(env(name)); locale != "" {
