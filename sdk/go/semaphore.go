@@ -57,3 +57,25 @@ func (c *Client) ResizeSemaphore(ctx context.Context, name string, permits int32
 func (c *Client) DeleteSemaphore(ctx context.Context, name string, opts ...Option) error {
 	return remove(ctx, c, c.objects.semaphores, konductorv1.KindSemaphore, name, opts)
 }
+
+// BreakSemaphore takes the permits of that holder away, all of them when it holds several times. The holder learns of it,
+// but may act on its hold until then. It returns a *NotFoundError when nobody of that name holds the semaphore.
+func (c *Client) BreakSemaphore(ctx context.Context, name, holder string) error {
+	s, err := c.GetSemaphore(ctx, name)
+	if err != nil {
+		return err
+	}
+	found := false
+	for i := range s.Status.Holders {
+		if h := &s.Status.Holders[i]; h.Holder == holder {
+			found = true
+			if err := c.breakHold(ctx, konductorv1.KindSemaphore, name, h.Claim, h.ClaimUID); err != nil {
+				return err
+			}
+		}
+	}
+	if !found {
+		return &NotFoundError{Kind: konductorv1.KindSemaphore, Name: name, Namespace: c.namespace, Message: fmt.Sprintf("%s doesn't hold %s in namespace %s", holder, ref(konductorv1.KindSemaphore, name), c.namespace)}
+	}
+	return nil
+}
