@@ -47,8 +47,8 @@ func (c *Client) DeleteLease(ctx context.Context, name string, opts ...Option) e
 }
 
 // BreakLease takes the lease away from whoever holds it, and returns who that was. The holder learns of it, but may act
-// on its hold until then. It returns a *NotFoundError when nobody holds the lease.
-func (c *Client) BreakLease(ctx context.Context, name string) (holder string, err error) {
+// on its hold until then. It returns a *NotFoundError when nobody holds the lease. Options: DryRun.
+func (c *Client) BreakLease(ctx context.Context, name string, opts ...Option) (holder string, err error) {
 	l, err := c.GetLease(ctx, name)
 	if err != nil {
 		return "", err
@@ -56,13 +56,14 @@ func (c *Client) BreakLease(ctx context.Context, name string) (holder string, er
 	if l.Status.ClaimUID == "" {
 		return "", &NotFoundError{Kind: konductorv1.KindLease, Name: name, Namespace: c.namespace, Message: fmt.Sprintf("nobody holds %s in namespace %s", ref(konductorv1.KindLease, name), c.namespace)}
 	}
-	return l.Status.Holder, c.breakHold(ctx, konductorv1.KindLease, name, l.Status.Claim, l.Status.ClaimUID)
+	return l.Status.Holder, c.breakHold(ctx, konductorv1.KindLease, name, l.Status.Claim, l.Status.ClaimUID, collect(opts))
 }
 
-// breakHold deletes somebody else's claim. Before that it writes into the claim who does it, for the Event.
-func (c *Client) breakHold(ctx context.Context, kind, name, claim string, uid types.UID) error {
-	err := c.markBroken(ctx, claim, uid)
-	if err == nil {
+// breakHold deletes somebody else's claim. Before that it writes into the claim who does it, for the Event. That needs the
+// same right, so that a dry run ends there.
+func (c *Client) breakHold(ctx context.Context, kind, name, claim string, uid types.UID, o options) error {
+	err := c.markBroken(ctx, claim, uid, o)
+	if err == nil && len(o.dryRun) == 0 {
 		err = c.deleteClaim(ctx, claim, uid)
 	}
 	if apierrors.IsNotFound(err) || apierrors.IsConflict(err) {
@@ -75,7 +76,7 @@ func (c *Client) breakHold(ctx context.Context, kind, name, claim string, uid ty
 }
 
 // markBroken writes into a claim that this user is about to delete it.
-func (c *Client) markBroken(ctx context.Context, claim string, uid types.UID) error {
+func (c *Client) markBroken(ctx context.Context, claim string, uid types.UID, o options) error {
 	user, err := c.user(ctx)
 	if err != nil {
 		return err
@@ -87,7 +88,7 @@ func (c *Client) markBroken(ctx context.Context, claim string, uid types.UID) er
 		return err
 	}
 	return c.retry(ctx, func() error {
-		_, err := c.objects.claims.Patch(ctx, claim, types.MergePatchType, patch, metav1.PatchOptions{})
+		_, err := c.objects.claims.Patch(ctx, claim, types.MergePatchType, patch, metav1.PatchOptions{DryRun: o.dryRun})
 		return err
 	})
 }

@@ -58,24 +58,37 @@ func (c *Client) DeleteSemaphore(ctx context.Context, name string, opts ...Optio
 	return remove(ctx, c, c.objects.semaphores, konductorv1.KindSemaphore, name, opts)
 }
 
-// BreakSemaphore takes the permits of that holder away, all of them when it holds several times. The holder learns of it,
-// but may act on its hold until then. It returns a *NotFoundError when nobody of that name holds the semaphore.
-func (c *Client) BreakSemaphore(ctx context.Context, name, holder string) error {
+// BreakSemaphore takes the permits of a semaphore away from the holder that WithHolder names, in whichever Pods it holds
+// some, or without it from all holders, and returns who that was, in the order in which they were granted. The holders
+// learn of it, but may act on their holds until then. It returns a *NotFoundError when there is no such holder. Options:
+// WithHolder, DryRun.
+func (c *Client) BreakSemaphore(ctx context.Context, name string, opts ...Option) (holders []string, err error) {
+	o := collect(opts)
 	s, err := c.GetSemaphore(ctx, name)
 	if err != nil {
-		return err
+		return nil, err
 	}
-	found := false
 	for i := range s.Status.Holders {
-		if h := &s.Status.Holders[i]; h.Holder == holder {
-			found = true
-			if err := c.breakHold(ctx, konductorv1.KindSemaphore, name, h.Claim, h.ClaimUID); err != nil {
-				return err
-			}
+		h := &s.Status.Holders[i]
+		if o.holder != "" && h.Holder != o.holder {
+			continue
+		}
+		if err := c.breakHold(ctx, konductorv1.KindSemaphore, name, h.Claim, h.ClaimUID, o); err != nil {
+			return holders, err
+		}
+		holders = append(holders, h.Holder)
+	}
+	if len(holders) == 0 {
+		who := "nobody"
+		if o.holder != "" {
+			who = o.holder + " doesn't hold any permit of"
+		} else {
+			who += " holds any permit of"
+		}
+		return nil, &NotFoundError{
+			Kind: konductorv1.KindSemaphore, Name: name, Namespace: c.namespace,
+			Message: fmt.Sprintf("%s %s in namespace %s", who, ref(konductorv1.KindSemaphore, name), c.namespace),
 		}
 	}
-	if !found {
-		return &NotFoundError{Kind: konductorv1.KindSemaphore, Name: name, Namespace: c.namespace, Message: fmt.Sprintf("%s doesn't hold %s in namespace %s", holder, ref(konductorv1.KindSemaphore, name), c.namespace)}
-	}
-	return nil
+	return holders, nil
 }

@@ -34,7 +34,6 @@ func (a *app) semaphore() *cobra.Command {
 		a.renewCommand(konductorv1.KindSemaphore, (*konductor.Client).RenewSemaphore),
 		a.releaseCommand(konductorv1.KindSemaphore, (*konductor.Client).ReleaseSemaphore),
 		a.semaphoreResize(),
-		a.semaphoreBreak(),
 		a.statusOf(konductorv1.KindSemaphore), a.listCommand(konductorv1.KindSemaphore, "semaphores"),
 		a.deleteCommand(konductorv1.KindSemaphore, (*konductor.Client).DeleteSemaphore))
 }
