@@ -45,6 +45,14 @@ const (
 // installed starts an API server and applies what the chart renders with those settings, by kubectl as some users do.
 func installed(t *testing.T, settings ...string) *cluster.ControlPlane {
 	t.Helper()
+	cp := startPlane(t)
+	install(t, cp, settings...)
+	return cp
+}
+
+// startPlane starts an API server with nothing but the namespaces that are needed.
+func startPlane(t *testing.T) *cluster.ControlPlane {
+	t.Helper()
 	ctx := t.Context()
 	cp, err := cluster.StartControlPlane(ctx, cluster.ControlPlaneOptions{ControllerManager: true, Log: t.Logf})
 	if err != nil {
@@ -62,7 +70,13 @@ func installed(t *testing.T, settings ...string) *cluster.ControlPlane {
 			t.Fatal(err)
 		}
 	}
-	version, err := client.Discovery().ServerVersion()
+	return cp
+}
+
+// install applies what the chart renders with those settings.
+func install(t *testing.T, cp *cluster.ControlPlane, settings ...string) {
+	t.Helper()
+	version, err := kubernetes.NewForConfigOrDie(cp.Config()).Discovery().ServerVersion()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -72,7 +86,6 @@ func installed(t *testing.T, settings ...string) *cluster.ControlPlane {
 	}
 	rendered := run(t, nil, "helm", args...)
 	run(t, rendered, "kubectl", "--kubeconfig", cp.Kubeconfig(), "apply", "-f", "-")
-	return cp
 }
 
 func chartDir(t *testing.T) string {

@@ -46,7 +46,7 @@ Exit codes: 0 done, 1 error, 2 not found, 3 timed out, 4 forbidden, 5 busy,
 		}
 	}
 	add(groupKinds, a.barrier(), a.gate(), a.lease(), a.semaphore(), a.runCommand(), a.holdCommand(), a.keepCommand())
-	add(groupView, a.statusCommand(), a.why(), a.graph(), a.watchCommand(), a.versionCommand())
+	add(groupView, a.statusCommand(), a.why(), a.graph(), a.watchCommand(), a.doctor(), a.rbac(), a.versionCommand())
 	add(groupOther, a.operator(), a.copyTo())
 	root.SetHelpCommandGroupID(groupOther)
 	root.SetCompletionCommandGroupID(groupOther)
