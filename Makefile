@@ -8,6 +8,7 @@ IMAGE ?= logiciq/koncli:dev
 GO ?= go
 CHAOS_SECONDS ?= 60
 CHAOS_SEED ?=
+VULN_DB ?= https://vuln.go.dev
 # The race detector needs a C compiler.
 RACE := $(shell [ "$$($(GO) env CGO_ENABLED)" = 1 ] && command -v "$$($(GO) env CC)" >/dev/null && echo -race)
 LDFLAGS := -s -w -X github.com/LogicIQ/konductor/plugins/konductor/cli.released=$(VERSION)
@@ -180,6 +181,14 @@ race-note:
 .PHONY: lint
 lint: $(CLUSTER) ## golangci-lint on all modules
 	lint="$(call tool,golangci-lint)"; "$$lint" run ./... && cd e2e && "$$lint" run --config ../.golangci.yml ./...
+
+.PHONY: vuln
+vuln: $(CLUSTER) ## Look for known vulnerabilities in what the program calls (needs the database at VULN_DB)
+	@vuln="$(call tool,govulncheck)"; \
+	if found=$$("$$vuln" -db '$(VULN_DB)' ./... 2>&1); then echo "$$found"; \
+	elif grep -q 'fetching vulnerabilities' <<<"$$found"; then \
+	  echo "$$found"; echo "vuln: NOT CHECKED: the database at $(VULN_DB) can't be reached from here; VULN_DB=URL names another (file:///... for a copy)"; \
+	else echo "$$found"; exit 1; fi
 
 .PHONY: generate-check
 generate-check: generate ## Fail when generated files are not up to date

@@ -168,7 +168,11 @@ func cutClaim(obj any) (any, error) {
 	if !ok {
 		return obj, nil
 	}
-	return &konductorv1.Claim{ObjectMeta: origin(claim.ObjectMeta), Spec: claim.Spec, Status: claim.Status}, nil
+	cut := &konductorv1.Claim{ObjectMeta: origin(claim.ObjectMeta), Spec: claim.Spec, Status: claim.Status}
+	if by, ok := claim.Annotations[konductorv1.BrokenByAnnotation]; ok {
+		cut.Annotations = map[string]string{konductorv1.BrokenByAnnotation: by}
+	}
+	return cut, nil
 }
 
 // cutArrival leaves of an Arrival what the rules look at.

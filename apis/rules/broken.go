@@ -21,6 +21,6 @@ func (c *Claims) forgetOthers() {
 	for uid, claim := range c.told {
 		c.dequeue(claim)
 		delete(c.all, uid)
-		c.gone[uid] = struct{}{}
+		c.gone[uid] = ""
 	}
 }

@@ -45,6 +45,8 @@ type Claim struct {
 	Held bool
 	// PodEnded says that the Pod the claim is bound to has finished or is gone.
 	PodEnded bool
+	// BrokenBy is the user who is about to delete the claim of another, or empty.
+	BrokenBy string
 }
 
 // before is the order of the queue: higher priority first, then the older claim, to the second by its creation time
@@ -103,7 +105,7 @@ type Claims struct {
 	refuse map[types.UID]*Claim
 	told   map[types.UID]*Claim
 	former map[types.UID]*Claim // made for an object that had this name before, and not ended
-	gone   map[types.UID]struct{}
+	gone   map[types.UID]string // who broke it, or empty
 }
 
 // NewClaims returns the empty set.
@@ -116,7 +118,7 @@ func NewClaims() *Claims {
 		refuse: map[types.UID]*Claim{},
 		told:   map[types.UID]*Claim{},
 		former: map[types.UID]*Claim{},
-		gone:   map[types.UID]struct{}{},
+		gone:   map[types.UID]string{},
 	}
 }
 
@@ -182,12 +184,23 @@ func rank(p konductorv1.ClaimPhase) int {
 
 // Forget takes note that the claim was deleted.
 func (c *Claims) Forget(uid types.UID) {
+	brokenBy := c.gone[uid]
 	if claim, ok := c.all[uid]; ok {
+		brokenBy = claim.BrokenBy
 		c.dequeue(claim)
 		delete(c.all, uid)
 	}
-	c.gone[uid] = struct{}{}
+	c.gone[uid] = brokenBy
 	c.forgetOthers()
+}
+
+// Broken takes note of the user who deletes the claim of another. It does nothing when the claim is gone already.
+func (c *Claims) Broken(uid types.UID, by string) {
+	if claim, ok := c.all[uid]; ok {
+		broken := *claim
+		broken.BrokenBy = by
+		c.replace(claim, &broken)
+	}
 }
 
 // EndPod takes note that the Pod which the claim is bound to has finished or is gone.
@@ -224,10 +237,10 @@ func (c *Claims) Settle(holders []konductorv1.SemaphoreHolder) {
 	if len(c.gone) == 0 {
 		return
 	}
-	keep := map[types.UID]struct{}{}
+	keep := map[types.UID]string{}
 	for i := range holders {
-		if _, ok := c.gone[holders[i].ClaimUID]; ok {
-			keep[holders[i].ClaimUID] = struct{}{}
+		if by, ok := c.gone[holders[i].ClaimUID]; ok {
+			keep[holders[i].ClaimUID] = by
 		}
 	}
 	c.gone = keep

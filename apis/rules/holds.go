@@ -193,6 +193,9 @@ func (in holding) keep(claims *Claims, now Now, act *HoldActions) []konductorv1.
 		case presence == Unknown:
 			// Unknown is not free: a cache that lags must not make two holders.
 			act.Verify = append(act.Verify, h)
+		case presence == Gone && claims.gone[h.ClaimUID] != "":
+			act.end(konductorv1.EventBroken, fmt.Sprintf("%s took %s away from %s", claims.gone[h.ClaimUID], permits(h.Permits), h.Holder))
+			continue
 		case presence == Gone:
 			act.end(konductorv1.EventReleased, fmt.Sprintf("%s released %s", h.Holder, permits(h.Permits)))
 			continue

@@ -107,6 +107,18 @@ func TestHowAHoldEnds(t *testing.T) {
 			{do: func(s *scene) { s.endPod("b") }, want: outcome{Holders: "a", Waiting: 1, Later: true}},
 			{do: release("a"), want: outcome{Holders: "c", Granted: "c", Tell: "c", Events: append([]string{"Released: a released 1 permit"}, granted("c")...)}},
 		}},
+		"a hold that another takes away names who did it": {aLease(), []moment{
+			{do: claims(aClaim("a")), want: outcome{Holders: "a", Granted: "a", Tell: "a", Events: granted("a")}},
+			{do: func(s *scene) { s.claims.Broken("uid-a", "mallory"); s.release("a"); s.release("a") }, want: outcome{
+				Events: []string{"! Broken: mallory took 1 permit away from a"},
+			}},
+		}},
+		"only who breaks a hold that is there is named": {aLease(), []moment{
+			{do: claims(aClaim("a")), want: outcome{Holders: "a", Granted: "a", Tell: "a", Events: granted("a")}},
+			{do: func(s *scene) { s.release("a"); s.claims.Broken("uid-a", "mallory") }, want: outcome{
+				Events: []string{"Released: a released 1 permit"},
+			}},
+		}},
 		"a hold runs out when it is not renewed within its own TTL": {aLease().ttl(time.Hour), []moment{
 			{do: claims(aClaim("a").ttl(minute), aClaim("b")), want: outcome{
 				Holders: "a", Waiting: 1, Granted: "a", Tell: "a", Events: granted("a"), After: minute,

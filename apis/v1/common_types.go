@@ -113,3 +113,11 @@ const (
 // AllowGatesAnnotation on a Namespace names the namespaces, separated by commas, whose Gates may look at objects in
 // it; "*" means all. Without it only Gates of the namespace itself may.
 const AllowGatesAnnotation = "konductor.io/allow-gates-from"
+
+// BrokenByAnnotation on a Claim names the user who takes the hold of another away. That user sets it just before deleting
+// the Claim, and the API server sees to it that nobody sets the name of another, so that the Event tells who it was.
+const BrokenByAnnotation = "konductor.io/broken-by"
+
+// CreatedByAnnotation on a Claim or Arrival that is bound to no Pod names the user who made it, and so whose it is. The
+// API server writes it.
+const CreatedByAnnotation = "konductor.io/created-by"

@@ -44,6 +44,7 @@ func sections() []section {
 		{"acquire", latency, method((*measures.Run).Acquire)},
 		{"handover", latency, method((*measures.Run).Handover)},
 		{"pending", latency, method((*measures.Run).Pending)},
+		{"junk", latency, method((*measures.Run).Junk)},
 		{"barrier", latency, method((*measures.Run).Barrier)},
 		{"throughput", scale, method((*measures.Run).Throughput)},
 		{"arrivals", scale, method((*measures.Run).Arrivals)},

@@ -14,6 +14,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/go-logr/logr"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
@@ -23,6 +24,8 @@ import (
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/restmapper"
+	"k8s.io/klog/v2"
+	"sigs.k8s.io/controller-runtime/pkg/log"
 
 	"github.com/LogicIQ/konductor/e2e/cluster"
 	"github.com/LogicIQ/konductor/e2e/install"
@@ -31,6 +34,9 @@ import (
 )
 
 func TestMain(m *testing.M) {
+	// What the operator's libraries have to say is not what these tests are about.
+	klog.SetLogger(logr.Discard())
+	log.SetLogger(logr.Discard())
 	code := m.Run()
 	if err := errors.Join(removePrograms()...); err != nil {
 		fmt.Fprintln(os.Stderr, "chart:", err)

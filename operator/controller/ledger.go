@@ -175,7 +175,12 @@ func (l *ledger[T]) forget(c *konductorv1.Claim) (types.NamespacedName, bool) {
 	if c.Spec.BoundTo != nil {
 		l.unbind(c.Spec.BoundTo.UID, c.UID)
 	}
-	l.with(key, func(a *account[T]) { a.forget(c.UID) })
+	l.with(key, func(a *account[T]) {
+		if by := c.Annotations[konductorv1.BrokenByAnnotation]; by != "" {
+			a.claims.Broken(c.UID, by)
+		}
+		a.forget(c.UID)
+	})
 	l.drop(key)
 	return key, true
 }
@@ -238,6 +243,7 @@ func claimFacts(c *konductorv1.Claim, kind string) rules.Claim {
 		Permits: max(c.Spec.Permits, 1), Priority: c.Spec.Priority, Created: c.CreationTimestamp.Time,
 		TTL: c.Spec.TTL.Or(0), Bound: c.Spec.BoundTo != nil, Refuse: c.Spec.WhenBusy == konductorv1.BusyRefuse,
 		Phase: c.Status.Phase, Token: c.Status.FencingToken, Renewals: c.Spec.Renewals,
+		BrokenBy: c.Annotations[konductorv1.BrokenByAnnotation],
 	}
 	if rev, err := revisionOf(c); err == nil {
 		facts.Revision = rev

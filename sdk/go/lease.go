@@ -2,6 +2,7 @@ package konductor
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -58,16 +59,61 @@ func (c *Client) BreakLease(ctx context.Context, name string, opts ...Option) (h
 	return l.Status.Holder, c.breakHold(ctx, konductorv1.KindLease, name, l.Status.Claim, l.Status.ClaimUID, collect(opts))
 }
 
-// breakHold deletes somebody else's claim.
+// breakHold deletes somebody else's claim. Before that it writes into the claim who does it, for the Event. That needs the
+// same right, so that a dry run ends there.
 func (c *Client) breakHold(ctx context.Context, kind, name, claim string, uid types.UID, o options) error {
-	err := c.deleteClaim(ctx, claim, uid, o.dryRun...)
+	err := c.markBroken(ctx, claim, uid, o)
+	if err == nil && len(o.dryRun) == 0 {
+		err = c.deleteClaim(ctx, claim, uid)
+	}
 	if apierrors.IsNotFound(err) || apierrors.IsConflict(err) {
 		return nil
 	}
 	if err != nil {
-		return fmt.Errorf("breaking the hold on %s: %w", ref(kind, name), c.explain(err, "delete", plural(konductorv1.KindClaim), claim))
+		return fmt.Errorf("breaking the hold on %s: %w", ref(kind, name), c.explain(err, "patch,delete", plural(konductorv1.KindClaim), claim))
 	}
 	return nil
+}
+
+// markBroken writes into a claim that this user is about to delete it.
+func (c *Client) markBroken(ctx context.Context, claim string, uid types.UID, o options) error {
+	user, err := c.user(ctx)
+	if err != nil {
+		return err
+	}
+	patch, err := json.Marshal(map[string]any{"metadata": map[string]any{
+		"uid": uid, "annotations": map[string]string{konductorv1.BrokenByAnnotation: user},
+	}})
+	if err != nil {
+		return err
+	}
+	return c.retry(ctx, func() error {
+		_, err := c.objects.claims.Patch(ctx, claim, types.MergePatchType, patch, metav1.PatchOptions{DryRun: o.dryRun})
+		return err
+	})
+}
+
+// user returns the name by which the API server knows us.
+func (c *Client) user(ctx context.Context) (string, error) {
+	var answered []byte
+	err := c.retry(ctx, func() (err error) {
+		answered, err = answer(c.server.Post().AbsPath("/apis/authentication.k8s.io/v1/selfsubjectreviews").
+			SetHeader("Content-Type", "application/json").
+			Body([]byte(`{"apiVersion":"authentication.k8s.io/v1","kind":"SelfSubjectReview"}`)).Do(ctx))
+		return err
+	})
+	if err != nil {
+		return "", err
+	}
+	var review struct {
+		Status struct {
+			UserInfo struct {
+				Username string `json:"username"`
+			} `json:"userInfo"`
+		} `json:"status"`
+	}
+	err = json.Unmarshal(answered, &review)
+	return review.Status.UserInfo.Username, err
 }
 
 // ListClaims returns the claims on a lease or semaphore, those that wait and those that hold.

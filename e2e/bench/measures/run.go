@@ -36,6 +36,8 @@ type Effort struct {
 	Audience int
 	// Some and Many are the sizes that are compared where cost must not grow.
 	Some, Many int
+	// Piled is how many claims that nobody serves another namespace is filled with.
+	Piled int
 	// Clients is how many acquire and release at the same time.
 	Clients int
 	// Permits are the numbers of permits that they share.
@@ -57,7 +59,7 @@ type Effort struct {
 func Full() Effort {
 	return Effort{
 		Name: "full", Warmup: 10, Repeat: 200, Rounds: 6, Period: 2 * time.Second,
-		Waiting: []int{1, 100, 1000}, Audience: 1000, Some: 100, Many: 10000, Clients: floors.Connections, Permits: []int{64, 10},
+		Waiting: []int{1, 100, 1000}, Audience: 1000, Some: 100, Many: 10000, Piled: 20000, Clients: floors.Connections, Permits: []int{64, 10},
 		Gates: 1000, Calm: 30 * time.Second, Processes: 60,
 		Sizes: []int{10, 100, 1000, 10000}, Holders: []int{10, 100, 1000}, Crashes: 2,
 	}
@@ -67,7 +69,7 @@ func Full() Effort {
 func Quick() Effort {
 	e := Full()
 	e.Name, e.Warmup, e.Repeat, e.Rounds, e.Period = "quick", 5, 60, 3, time.Second
-	e.Calm, e.Processes, e.Crashes = 10*time.Second, 20, 1
+	e.Calm, e.Processes, e.Crashes, e.Piled = 10*time.Second, 20, 1, 10000
 	return e
 }
 
@@ -75,7 +77,7 @@ func Quick() Effort {
 func Smoke() Effort {
 	return Effort{
 		Name: "smoke", Warmup: 1, Repeat: 2, Rounds: 1, Period: 100 * time.Millisecond,
-		Waiting: []int{1, 3}, Audience: 4, Some: 3, Many: 6, Clients: 3, Permits: []int{2},
+		Waiting: []int{1, 3}, Audience: 4, Some: 3, Many: 6, Piled: 8, Clients: 3, Permits: []int{2},
 		Gates: 3, Calm: 2 * time.Second, Processes: 2,
 		Sizes: []int{2, 4}, Holders: []int{2, 4}, Crashes: 1,
 	}

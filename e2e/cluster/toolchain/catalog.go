@@ -103,6 +103,10 @@ func catalog() []tool {
 			folder: "actionlint", module: "github.com/rhysd/actionlint",
 			binaries: []binary{{"actionlint", "github.com/rhysd/actionlint/cmd/actionlint", "seconds"}},
 		},
+		{
+			folder: "govulncheck", module: "golang.org/x/vuln",
+			binaries: []binary{{"govulncheck", "golang.org/x/vuln/cmd/govulncheck", "seconds"}},
+		},
 		{folder: "shell", binaries: []binary{{"shell", ".", "seconds"}}},
 		{folder: "pause", binaries: []binary{{"pause", ".", "seconds"}}},
 	}

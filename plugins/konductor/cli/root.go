@@ -32,7 +32,7 @@ Exit codes: 0 done, 1 error, 2 not found, 3 timed out, 4 forbidden, 5 busy,
 	root.PersistentFlags().Var(&colorValue{&a.color}, "color", "auto (on a terminal, unless NO_COLOR is set), always or never")
 	groups := templates.CommandGroups{
 		{Message: "Coordinate:", Commands: []*cobra.Command{a.barrier(), a.gate(), a.lease(), a.semaphore(), a.runCommand(), a.holdCommand()}},
-		{Message: "Look:", Commands: []*cobra.Command{a.statusCommand(), a.why(), a.graph(), a.watchCommand()}},
+		{Message: "Look:", Commands: []*cobra.Command{a.statusCommand(), a.why(), a.graph(), a.watchCommand(), a.doctor(), a.rbac()}},
 		{Message: "Run and install:", Commands: []*cobra.Command{a.installCommand(), a.upgradeCommand(), a.uninstallCommand(), a.operator(), a.copyTo()}},
 	}
 	groups.Add(root)
