@@ -88,6 +88,7 @@ func Run(ctx context.Context, o Options) error {
 		Client: mgr.GetClient(), Live: mgr.GetAPIReader(), Recorder: recorder, Clock: clock, Metrics: counters,
 	}
 	if err := errors.Join(
+		controller.RegisterStock(o.registerer(), mgr.GetClient(), clock, mgr.Elected()),
 		announceCaches(ctx, mgr, o.Namespaces),
 		controller.SetupBarriers(mgr, deps),
 		controller.SetupGates(ctx, mgr, deps, o.Namespaces),

@@ -33,6 +33,8 @@ type HoldActions struct {
 	Urgent bool
 	// Granted are the claims that hold from this status on.
 	Granted []*Claim
+	// Ended are the holds that are over with this status, in the order in which they stood.
+	Ended []Ended
 	// Adopted are holders that another operator, or this one before a restart, granted without its being known here. Their
 	// TTL counts from now.
 	Adopted []*Claim
@@ -54,6 +56,14 @@ type HoldActions struct {
 	Events []Event
 	// After is how long from now the object must be looked at again without anything else happening; zero: never.
 	After time.Duration
+}
+
+// Ended is a hold that is over.
+type Ended struct {
+	// Holder is the hold's last entry in the status.
+	Holder konductorv1.SemaphoreHolder
+	// Reason is that of the Event that tells of it.
+	Reason string
 }
 
 // Verdict ends a claim.
@@ -194,16 +204,16 @@ func (in holding) keep(claims *Claims, now Now, act *HoldActions) []konductorv1.
 			// Unknown is not free: a cache that lags must not make two holders.
 			act.Verify = append(act.Verify, h)
 		case presence == Gone && claims.gone[h.ClaimUID] != "":
-			act.end(konductorv1.EventBroken, fmt.Sprintf("%s took %s away from %s", claims.gone[h.ClaimUID], permits(h.Permits), h.Holder))
+			act.end(h, konductorv1.EventBroken, fmt.Sprintf("%s took %s away from %s", claims.gone[h.ClaimUID], permits(h.Permits), h.Holder))
 			continue
 		case presence == Gone:
-			act.end(konductorv1.EventReleased, fmt.Sprintf("%s released %s", h.Holder, permits(h.Permits)))
+			act.end(h, konductorv1.EventReleased, fmt.Sprintf("%s released %s", h.Holder, permits(h.Permits)))
 			continue
 		case rank(c.Phase) == 2:
-			act.end(konductorv1.EventExpired, fmt.Sprintf("the hold of %s has expired", h.Holder))
+			act.end(h, konductorv1.EventExpired, fmt.Sprintf("the hold of %s has expired", h.Holder))
 			continue
 		case c.PodEnded:
-			act.end(konductorv1.EventPodEnded, fmt.Sprintf("the pod of %s has ended, and its hold with it", h.Holder))
+			act.end(h, konductorv1.EventPodEnded, fmt.Sprintf("the pod of %s has ended, and its hold with it", h.Holder))
 			continue
 		default:
 			if !c.Held {
@@ -232,8 +242,9 @@ func (in holding) keep(claims *Claims, now Now, act *HoldActions) []konductorv1.
 }
 
 // end notes that a hold is over.
-func (act *HoldActions) end(reason, message string) {
+func (act *HoldActions) end(h konductorv1.SemaphoreHolder, reason, message string) {
 	act.Urgent = true
+	act.Ended = append(act.Ended, Ended{h, reason})
 	act.Events = append(act.Events, Event{Warning: reason != konductorv1.EventReleased, Reason: reason, Message: message})
 }
 

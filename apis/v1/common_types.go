@@ -74,7 +74,6 @@ const (
 	EventReleased = "Released"
 	EventExpired  = "Expired"
 	EventPodEnded = "PodEnded"
-	EventRefused  = "Refused"
 	EventBroken   = "Broken"
 	EventTTL      = "TTLReached"
 	// EventDeadlocked is recorded on everything in a circle of waits: barriers, gates, leases, semaphores, Jobs and Pods.

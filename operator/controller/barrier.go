@@ -6,12 +6,14 @@ import (
 	"fmt"
 	"slices"
 	"sync"
+	"time"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/types"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/handler"
+	"sigs.k8s.io/controller-runtime/pkg/log"
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 
 	"github.com/LogicIQ/konductor/apis/rules"
@@ -52,7 +54,7 @@ func SetupBarriers(mgr ctrl.Manager, deps Deps) error {
 		Watches(&konductorv1.Barrier{}, r.onBarrier()).
 		Watches(&konductorv1.Arrival{}, r.onArrival()).
 		WithOptions(controllerOptions()).
-		Complete(r)
+		Complete(r.Metrics.timed(konductorv1.KindBarrier, r))
 }
 
 // Reconcile brings one Barrier up to date with its arrivals.
@@ -120,9 +122,14 @@ func (r *barriers) write(ctx context.Context, roll *attendance, barrier *konduct
 	if err := r.Client.Status().Update(ctx, next); err != nil {
 		return ignoreLost(err)
 	}
-	roll.wrote(next, r.Clock.Now().Elapsed)
+	now := r.Clock.Now()
+	roll.wrote(next, now.Elapsed)
+	r.Metrics.arrived(&barrier.Status, &next.Status)
 	if next.Status.Phase != barrier.Status.Phase && next.Status.Phase != konductorv1.BarrierWaiting {
-		r.Metrics.Opened.WithLabelValues(konductorv1.KindBarrier, string(next.Status.Phase)).Inc()
+		after := now.Server.Sub(next.CreationTimestamp.Time)
+		r.Metrics.stoppedWaiting(konductorv1.KindBarrier, string(next.Status.Phase), after)
+		log.FromContext(ctx).Info("the barrier has stopped waiting", "phase", next.Status.Phase, "arrived", next.Status.Arrived,
+			"failed", next.Status.Failed, "expected", next.Spec.Expected, "waited", after.Round(time.Millisecond).String())
 	}
 	recordAll(r.Recorder, next, d.Events)
 	return nil

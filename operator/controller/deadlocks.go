@@ -14,6 +14,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/log"
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 
 	konductorv1 "github.com/LogicIQ/konductor/apis/v1"
@@ -57,7 +58,7 @@ func SetupDeadlocks(mgr ctrl.Manager, deps Deps, namespaces []string) error {
 		Watches(&corev1.Pod{}, r.onParticipant()).
 		Watches(&batchv1.Job{}, r.onParticipant()).
 		WithOptions(options).
-		Complete(r)
+		Complete(r.Metrics.timed("Deadlock", r))
 }
 
 // Reconcile looks at one namespace, and at those that its gates look into.
@@ -164,10 +165,13 @@ func (r *deadlocks) mark(ctx context.Context, obj client.Object, conditions []me
 	} else if err != nil {
 		return false, err
 	}
+	logger := log.FromContext(ctx).WithValues("object", ref.String())
 	switch {
 	case d == nil:
+		logger.Info("not in a circle of waits any more")
 		r.Recorder.Event(next, corev1.EventTypeNormal, konductorv1.EventDeadlockGone, "it isn't in a circle of waits any more")
 	case before == nil || before.Message != message:
+		logger.Info("in a circle of waits", "circle", message)
 		r.Recorder.Event(next, corev1.EventTypeWarning, konductorv1.EventDeadlocked, message)
 	}
 	return true, nil

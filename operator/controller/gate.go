@@ -18,6 +18,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/event"
 	"sigs.k8s.io/controller-runtime/pkg/handler"
+	"sigs.k8s.io/controller-runtime/pkg/log"
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 
 	"github.com/LogicIQ/konductor/apis/rules"
@@ -66,7 +67,7 @@ func SetupGates(ctx context.Context, mgr ctrl.Manager, deps Deps, namespaces []s
 	if r.watched {
 		builder = builder.Watches(&corev1.Namespace{}, r.gatesInto())
 	}
-	return builder.Complete(r)
+	return builder.Complete(r.Metrics.timed(konductorv1.KindGate, r))
 }
 
 // Reconcile brings one Gate up to date with the objects that it looks at.
@@ -112,7 +113,10 @@ func (r *gates) write(ctx context.Context, gate *konductorv1.Gate, d rules.GateD
 		return ignoreLost(err)
 	}
 	if next.Status.Phase != gate.Status.Phase && next.Status.Phase != konductorv1.GateWaiting {
-		r.Metrics.Opened.WithLabelValues(konductorv1.KindGate, string(next.Status.Phase)).Inc()
+		after := r.Clock.Now().Server.Sub(next.CreationTimestamp.Time)
+		r.Metrics.stoppedWaiting(konductorv1.KindGate, string(next.Status.Phase), after)
+		log.FromContext(ctx).Info("the gate has stopped waiting", "phase", next.Status.Phase, "met", next.Status.ConditionsMet,
+			"conditions", next.Status.ConditionsTotal, "waited", after.Round(time.Millisecond).String())
 	}
 	recordAll(r.Recorder, next, d.Events)
 	return nil

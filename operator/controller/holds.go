@@ -17,6 +17,7 @@ import (
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/controller"
+	"sigs.k8s.io/controller-runtime/pkg/log"
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 
 	"github.com/LogicIQ/konductor/apis/rules"
@@ -117,7 +118,7 @@ func (r *holds[T]) setup(mgr ctrl.Manager) error {
 		Watches(&konductorv1.Claim{}, r.onClaim()).
 		Watches(&corev1.Pod{}, r.onPod()).
 		WithOptions(controllerOptions()).
-		Complete(r)
+		Complete(r.Metrics.timed(r.kind, r))
 }
 
 // Reconcile brings one Lease or Semaphore up to date: it ends the holds that are over, grants what is free, and tells
@@ -227,6 +228,7 @@ func (r *holds[T]) write(ctx context.Context, a *account[T], next T, act rules.H
 	err := r.Client.Status().Update(ctx, next)
 	switch {
 	case apierrors.IsConflict(err):
+		r.Metrics.conflicts.WithLabelValues(r.kind).Inc()
 		current := r.empty()
 		if err := r.Live.Get(ctx, client.ObjectKeyFromObject(next), current); err != nil {
 			return false, err
@@ -235,7 +237,7 @@ func (r *holds[T]) write(ctx context.Context, a *account[T], next T, act rules.H
 		return false, nil
 	case apierrors.IsInvalid(err):
 		// The API server guards the same limits. That it had to is a defect of ours.
-		r.Metrics.Violations.WithLabelValues(r.kind).Inc()
+		r.Metrics.violations.WithLabelValues(r.kind).Inc()
 		return false, fmt.Errorf("the API server refused a status that breaks a promise: %w", err)
 	case err != nil:
 		return false, err
@@ -248,13 +250,35 @@ func (r *holds[T]) write(ctx context.Context, a *account[T], next T, act rules.H
 	}
 	a.claims.Settle(r.holders(next))
 	a.mu.Unlock()
-	r.Metrics.Grants.WithLabelValues(r.kind).Add(float64(len(act.Granted)))
-	for _, e := range act.Events {
-		if e.Reason != konductorv1.EventGranted {
-			r.Metrics.Ended.WithLabelValues(r.kind, e.Reason).Inc()
-		}
-	}
+	r.Metrics.wrote(r.kind, &act, now)
+	r.log(ctx, next, &act, now)
 	return true, nil
+}
+
+// log logs what a written decision has granted and ended: what is out of the ordinary at the usual level, the rest, of which
+// there may be very much, at that for debugging. The context's logger names the object.
+func (r *holds[T]) log(ctx context.Context, next T, act *rules.HoldActions, now rules.Now) {
+	usual := log.FromContext(ctx)
+	debug := usual.V(1)
+	for i := range act.Ended {
+		e := &act.Ended[i]
+		logger := usual
+		if e.Reason == konductorv1.EventReleased {
+			logger = debug
+		}
+		logger.Info("a hold has ended", "reason", e.Reason, "holder", e.Holder.Holder, "claim", e.Holder.Claim,
+			"fencingToken", e.Holder.FencingToken, "held", heldFor(e, now).String())
+	}
+	if len(act.Granted) == 0 || !debug.Enabled() {
+		return
+	}
+	tokens := map[types.UID]int64{}
+	for _, h := range r.holders(next) {
+		tokens[h.ClaimUID] = h.FencingToken
+	}
+	for _, c := range act.Granted {
+		debug.Info("granted", "holder", c.Holder, "claim", c.Name, "fencingToken", tokens[c.UID], "waited", waited(c, now).String())
+	}
 }
 
 // expire tells claims that their hold has run out, each on condition that it has not changed since it was looked at: a
@@ -331,8 +355,13 @@ func (r *holds[T]) fresh(ctx context.Context, a *account[T], obj T) (bool, error
 func (r *holds[T]) refuse(ctx context.Context, a *account[T], obj T, verdicts []rules.Verdict) error {
 	for _, v := range verdicts {
 		status := konductorv1.ClaimStatus{Phase: konductorv1.ClaimRefused, Message: v.Message}
-		if _, err := r.writeClaim(ctx, a, client.ObjectKeyFromObject(obj), v.Claim, status); err != nil {
+		told, err := r.writeClaim(ctx, a, client.ObjectKeyFromObject(obj), v.Claim, status)
+		if err != nil {
 			return err
+		}
+		if told {
+			r.Metrics.refusals.WithLabelValues(r.kind).Inc()
+			log.FromContext(ctx).V(1).Info("refused", "holder", v.Claim.Holder, "claim", v.Claim.Name, "why", v.Message)
 		}
 	}
 	return nil

@@ -85,6 +85,15 @@ func catalog() []tool {
 			binaries: []binary{{"helm3", "helm.sh/helm/v3/cmd/helm", "about 2 min"}},
 		},
 		{
+			folder: "prometheus", module: "github.com/prometheus/prometheus",
+			binaries: []binary{
+				{"prometheus", "github.com/prometheus/prometheus/cmd/prometheus", "about 3 min"},
+				{"promtool", "github.com/prometheus/prometheus/cmd/promtool", "under 1 min"},
+			},
+			// The clients of every cloud that it can find targets in are most of it, and tests name theirs.
+			tags: []string{"remove_all_sd"},
+		},
+		{
 			folder: "golangci-lint", module: "github.com/golangci/golangci-lint/v2",
 			binaries: []binary{{"golangci-lint", "github.com/golangci/golangci-lint/v2/cmd/golangci-lint", "about 1 min"}},
 		},

@@ -1,0 +1,86 @@
+package monitoring_test
+
+import (
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/LogicIQ/konductor/e2e/cluster/toolchain"
+	"github.com/LogicIQ/konductor/e2e/manifest"
+	"github.com/LogicIQ/konductor/e2e/monitoring"
+)
+
+// promtool runs promtool and ends the test if it finds fault.
+func promtool(t *testing.T, args ...string) {
+	t.Helper()
+	tools, err := toolchain.Open(t.Logf)
+	if err != nil {
+		t.Fatal(err)
+	}
+	path, err := tools.Path(t.Context(), "promtool")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if out, err := exec.CommandContext(t.Context(), path, args...).CombinedOutput(); err != nil {
+		t.Fatalf("promtool %s: %v\n%s", strings.Join(args, " "), err, out)
+	}
+}
+
+func TestAlertsFireWhenTheyShould(t *testing.T) {
+	// promtool looks for rule files beside the file of tests.
+	dir := t.TempDir()
+	rules, err := monitoring.RulesFile()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, from := range []string{rules, "testdata/rules_test.yaml"} {
+		text, err := os.ReadFile(from)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(filepath.Join(dir, filepath.Base(from)), text, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	promtool(t, "check", "rules", "--lint=all", "--lint-fatal", filepath.Join(dir, "rules.yaml"))
+	promtool(t, "test", "rules", filepath.Join(dir, "rules_test.yaml"))
+}
+
+func TestEachAlertIsTestedAndHasARunbook(t *testing.T) {
+	alerts, err := monitoring.Alerts()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(alerts) == 0 {
+		t.Fatal("there are no alerts")
+	}
+	root, err := manifest.Root()
+	if err != nil {
+		t.Fatal(err)
+	}
+	page, err := os.ReadFile(filepath.Join(root, "docs/observability.md"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	tests, err := os.ReadFile("testdata/rules_test.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, a := range alerts {
+		want := "https://github.com/LogicIQ/konductor/blob/main/docs/observability.md#" + strings.ToLower(a.Name)
+		if got := a.Annotations["runbook_url"]; got != want {
+			t.Errorf("%s has the runbook %q, want %q", a.Name, got, want)
+		}
+		if !strings.Contains(string(page), "\n### "+a.Name+"\n") {
+			t.Errorf("docs/observability.md has no section %s", a.Name)
+		}
+		if !strings.Contains(string(tests), "alertname: "+a.Name+"\n        exp_alerts:") {
+			t.Errorf("no test shows that %s fires", a.Name)
+		}
+		if a.Labels["severity"] == "" || a.Annotations["summary"] == "" || a.Annotations["description"] == "" {
+			t.Errorf("%s lacks a severity, a summary or a description", a.Name)
+		}
+	}
+}

@@ -1,0 +1,101 @@
+package controller
+
+import (
+	"go/ast"
+	"go/parser"
+	"go/token"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"sigs.k8s.io/controller-runtime/pkg/reconcile"
+)
+
+// page reads a file of this repository.
+func page(t *testing.T, path string) string {
+	t.Helper()
+	text, err := os.ReadFile(filepath.Join("../..", path))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(text)
+}
+
+// metricNames returns the names of all metrics there are.
+func metricNames(t *testing.T) map[string]bool {
+	t.Helper()
+	registry, m := measured(t, true, time.Unix(1000, 0))
+	m.timed("Semaphore", reconcile.Func(nil))
+	families, err := registry.Gather()
+	if err != nil {
+		t.Fatal(err)
+	}
+	names := map[string]bool{}
+	for _, f := range families {
+		names[f.GetName()] = true
+	}
+	return names
+}
+
+func TestEveryMetricIsDocumented(t *testing.T) {
+	docs := page(t, "docs/observability.md")
+	for name := range metricNames(t) {
+		if !strings.Contains(docs, "\n| `"+name+"` |") {
+			t.Errorf("docs/observability.md has no row for %s", name)
+		}
+	}
+}
+
+func TestDocsDashboardAndAlertsSpeakOfMetricsThatExist(t *testing.T) {
+	names := metricNames(t)
+	for _, path := range []string{
+		"docs/observability.md", "charts/konductor/files/monitoring/rules.yaml", "charts/konductor/files/monitoring/dashboards/konductor.json",
+	} {
+		found := regexp.MustCompile(`\bkonductor_[a-z_]+`).FindAllString(page(t, path), -1)
+		if len(found) == 0 {
+			t.Errorf("%s speaks of no metric", path)
+		}
+		for _, name := range found {
+			name = strings.TrimSuffix(strings.TrimSuffix(name, "_bucket"), "_count")
+			if !names[name] {
+				t.Errorf("%s speaks of %s, which doesn't exist", path, name)
+			}
+		}
+	}
+}
+
+func TestEveryReasonOfAnEventIsDocumented(t *testing.T) {
+	file, err := parser.ParseFile(token.NewFileSet(), "../../apis/v1/common_types.go", nil, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	docs := page(t, "docs/observability.md")
+	reasons := 0
+	ast.Inspect(file, func(n ast.Node) bool {
+		constant, ok := n.(*ast.ValueSpec)
+		if !ok || !strings.HasPrefix(constant.Names[0].Name, "Event") {
+			return true
+		}
+		literal, ok := constant.Values[0].(*ast.BasicLit)
+		if !ok {
+			t.Errorf("%s is no plain string", constant.Names[0].Name)
+			return true
+		}
+		reason, err := strconv.Unquote(literal.Value)
+		if err != nil {
+			t.Error(err)
+		}
+		reasons++
+		if !strings.Contains(docs, "\n| `"+reason+"` | ") {
+			t.Errorf("docs/observability.md has no row for the reason %s", reason)
+		}
+		return true
+	})
+	if reasons == 0 {
+		t.Error("there are no reasons")
+	}
+}
