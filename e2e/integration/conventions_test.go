@@ -26,30 +26,16 @@ import (
 
 	konductorv1 "github.com/LogicIQ/konductor/apis/v1"
 	"github.com/LogicIQ/konductor/e2e/cluster"
-	"github.com/LogicIQ/konductor/e2e/cluster/toolchain"
 )
-
-// kubectl returns kubectl, built when it isn't yet.
-func (w *world) kubectl() string {
-	w.Helper()
-	tools, err := toolchain.Open(w.Logf)
-	w.ok(err)
-	path, err := tools.Path(w.ctx, "kubectl")
-	w.ok(err)
-	return path
-}
 
 // plugins puts the program into a directory under those names, and returns a PATH that begins with it.
 func (w *world) plugins(names ...string) string {
 	w.Helper()
-	koncliBuilt.Do(func() {})
-	path, err := koncliBinary()
-	w.ok(err)
 	dir := w.TempDir()
 	for _, name := range names {
-		w.ok(os.Symlink(path, filepath.Join(dir, name)))
+		w.ok(os.Symlink(koncliPath, filepath.Join(dir, name)))
 	}
-	w.ok(os.Symlink(w.kubectl(), filepath.Join(dir, "kubectl")))
+	w.ok(os.Symlink(kubectlPath, filepath.Join(dir, "kubectl")))
 	return dir + ":" + os.Getenv("PATH")
 }
 

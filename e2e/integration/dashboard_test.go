@@ -196,9 +196,6 @@ func BenchmarkDashboard(b *testing.B) {
 			})
 		}
 		w.ok(creating.Wait())
-		koncliBuilt.Do(func() {})
-		_, err := koncliBinary()
-		w.ok(err)
 		start := time.Now()
 		s := w.dashboard(shared, 120, 40).sees("1000 objects")
 		first := time.Since(start)

@@ -2,6 +2,8 @@ package integration
 
 import (
 	"bytes"
+	"context"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -15,34 +17,35 @@ import (
 	"time"
 
 	"k8s.io/client-go/tools/clientcmd"
+
+	"github.com/LogicIQ/konductor/e2e/cluster/toolchain"
 )
 
-// koncliBinary builds koncli, once, when it is first asked for.
-var koncliBinary = sync.OnceValues(func() (string, error) {
+// koncliPath and kubectlPath are the paths of the program under test and of the kubectl that it is a plugin of.
+var koncliPath, kubectlPath string
+
+// buildPrograms builds both, and returns what removes koncli again. They are built before the first test: where nothing
+// has been compiled yet that takes minutes, more than a test has.
+func buildPrograms(ctx context.Context) (remove func() error, err error) {
+	tools, err := toolchain.Open(func(format string, args ...any) { fmt.Fprintf(os.Stderr, format+"\n", args...) })
+	if err != nil {
+		return nil, err
+	}
+	if kubectlPath, err = tools.Path(ctx, "kubectl"); err != nil {
+		return nil, err
+	}
 	dir, err := os.MkdirTemp("", "koncli-")
 	if err != nil {
-		return "", err
+		return nil, err
 	}
-	path := filepath.Join(dir, "koncli")
-	build := exec.Command("go", "build", "-o", path, "./plugins/konductor")
+	koncliPath = filepath.Join(dir, "koncli")
+	build := exec.CommandContext(ctx, "go", "build", "-o", koncliPath, "./plugins/konductor")
 	build.Dir = "../.."
+	remove = func() error { return os.RemoveAll(dir) }
 	if out, err := build.CombinedOutput(); err != nil {
-		return path, fmt.Errorf("building koncli: %w\n%s", err, out)
+		return nil, errors.Join(fmt.Errorf("building koncli: %w\n%s", err, out), remove())
 	}
-	return path, nil
-})
-
-// koncliBuilt is set once koncliBinary was asked for, so that what it built is removed at the end.
-var koncliBuilt sync.Once
-
-func removeKoncli() error {
-	unused := false
-	koncliBuilt.Do(func() { unused = true })
-	if unused {
-		return nil
-	}
-	path, _ := koncliBinary()
-	return os.RemoveAll(filepath.Dir(path))
+	return remove, nil
 }
 
 // program is a koncli process.
@@ -80,11 +83,8 @@ func (w *world) koncli(args ...string) *program {
 
 func (w *world) koncliWith(kubeconfig string, args ...string) *program {
 	w.Helper()
-	koncliBuilt.Do(func() {})
-	path, err := koncliBinary()
-	w.ok(err)
 	p := &program{w: w, dir: w.TempDir(), out: &output{}, done: make(chan struct{})}
-	p.cmd = exec.Command(path, append([]string{"--kubeconfig", kubeconfig, "--namespace", w.namespace}, args...)...)
+	p.cmd = exec.Command(koncliPath, append([]string{"--kubeconfig", kubeconfig, "--namespace", w.namespace}, args...)...)
 	p.cmd.Env = append(os.Environ(), "DIR="+p.dir)
 	p.cmd.Stdout, p.cmd.Stderr = p.out, p.out
 	// Who is left behind by a test that fails must not keep the test from ending.

@@ -55,6 +55,11 @@ func run(m *testing.M) (code int) {
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Minute)
 	defer cancel()
+	removeKoncli, err := buildPrograms(ctx)
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
 	plane, err := cluster.StartControlPlane(ctx, cluster.ControlPlaneOptions{ControllerManager: true})
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "starting the control plane:", err)

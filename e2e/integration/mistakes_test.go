@@ -31,17 +31,14 @@ type answered struct {
 // call runs the program to its end, with that kubeconfig and nothing else that it could take for one.
 func (w *world) call(kubeconfig string, args ...string) answered {
 	w.Helper()
-	koncliBuilt.Do(func() {})
-	path, err := koncliBinary()
-	w.ok(err)
 	ctx, cancel := context.WithTimeout(w.ctx, patience)
 	defer cancel()
-	cmd := exec.CommandContext(ctx, path, args...)
+	cmd := exec.CommandContext(ctx, koncliPath, args...)
 	var out, errOut bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &out, &errOut
 	home := w.TempDir()
 	cmd.Env = []string{"KUBECONFIG=" + kubeconfig, "HOME=" + home, "PATH=" + os.Getenv("PATH"), "LANG=C.UTF-8", "KUBECACHEDIR=" + discovered()}
-	err = cmd.Run()
+	err := cmd.Run()
 	if _, ended := err.(*exec.ExitError); err != nil && !ended {
 		w.Fatal(err)
 	}
@@ -49,10 +46,7 @@ func (w *world) call(kubeconfig string, args ...string) answered {
 }
 
 // discovered is where calls keep what they have learnt of an API server, as on a machine that is used.
-var discovered = sync.OnceValue(func() string {
-	path, _ := koncliBinary()
-	return filepath.Join(filepath.Dir(path), "cache")
-})
+func discovered() string { return filepath.Join(filepath.Dir(koncliPath), "cache") }
 
 // kubeconfigFor writes the test's kubeconfig, changed, and with the test's namespace.
 func (w *world) kubeconfigFor(from string, change func(*api.Config)) string {

@@ -33,11 +33,8 @@ const background = "\x1b]11;rgb:fafa/fafa/fafa\x1b\\"
 // terminal starts the program on a terminal of that size, on the test's cluster and namespace.
 func (w *world) terminal(kubeconfig string, cols, rows int, args ...string) *screen {
 	w.Helper()
-	koncliBuilt.Do(func() {})
-	path, err := koncliBinary()
-	w.ok(err)
 	s := &screen{w: w, done: make(chan struct{}), vt: vt10x.New(vt10x.WithSize(cols, rows)), changed: make(chan struct{})}
-	s.cmd = exec.Command(path, args...)
+	s.cmd = exec.Command(koncliPath, args...)
 	s.cmd.Args[0] = "kubectl-konductor"
 	s.cmd.Env = []string{"TERM=xterm-256color", "COLORTERM=truecolor", "LANG=C.UTF-8", "KUBECONFIG=" + kubeconfig, "HOME=" + w.TempDir(), "PATH=/nowhere"}
 	file, tty, err := pty.Open()

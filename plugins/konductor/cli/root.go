@@ -36,6 +36,13 @@ Exit codes: 0 done, 1 error, 2 not found, 3 timed out, 4 forbidden, 5 busy,
 		{Message: "Run and install:", Commands: []*cobra.Command{a.installCommand(), a.upgradeCommand(), a.uninstallCommand(), a.operator(), a.copyTo()}},
 	}
 	groups.Add(root)
+	// kubectl's template has its own groups; the reference of the commands reads cobra's.
+	for _, g := range groups {
+		root.AddGroup(&cobra.Group{ID: g.Message, Title: g.Message})
+		for _, cmd := range g.Commands {
+			cmd.GroupID = g.Message
+		}
+	}
 	root.AddCommand(a.completionCommand(), a.versionCommand(), a.options(), a.keepCommand())
 	templates.ActsAsRootCommand(root, []string{"options"}, groups...)
 	root.SetFlagErrorFunc(flagError)
