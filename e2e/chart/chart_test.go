@@ -43,19 +43,10 @@ func installed(t *testing.T, settings ...string) *cluster.ControlPlane {
 // startPlane starts an API server with nothing but the namespaces that are needed.
 func startPlane(t *testing.T) *cluster.ControlPlane {
 	t.Helper()
-	ctx := t.Context()
-	cp, err := cluster.StartControlPlane(ctx, cluster.ControlPlaneOptions{ControllerManager: true, Log: t.Logf})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := cp.Close(); err != nil {
-			t.Error(err)
-		}
-	})
+	cp := controlPlane(t)
 	client := kubernetes.NewForConfigOrDie(cp.Config())
 	for _, name := range []string{systemNamespace, elsewhere} {
-		_, err = client.CoreV1().Namespaces().Create(ctx, &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: name}}, metav1.CreateOptions{})
+		_, err := client.CoreV1().Namespaces().Create(t.Context(), &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: name}}, metav1.CreateOptions{})
 		if err != nil {
 			t.Fatal(err)
 		}

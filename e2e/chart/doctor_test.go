@@ -1,7 +1,7 @@
 package chart
 
 import (
-	"bytes"
+	"context"
 	"encoding/json"
 	"os"
 	"path/filepath"
@@ -11,13 +11,12 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
-	"k8s.io/cli-runtime/pkg/genericiooptions"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/clientcmd"
 	clientcmdapi "k8s.io/client-go/tools/clientcmd/api"
+	"sigs.k8s.io/controller-runtime/pkg/client"
 
-	"github.com/LogicIQ/konductor/plugins/konductor/cli"
 	"github.com/LogicIQ/konductor/plugins/konductor/doctor"
 )
 
@@ -42,11 +41,9 @@ func (w *town) caller(config *rest.Config) caller {
 // run returns what the plugin prints and its exit code.
 func (c caller) run(args ...string) (out string, code int) {
 	c.w.Helper()
-	var stdout, stderr bytes.Buffer
-	line := append([]string{"kubectl-konductor"}, append(args, "--kubeconfig="+c.kubeconfig)...)
-	code = cli.Run(c.w.Context(), line, genericiooptions.IOStreams{In: &bytes.Buffer{}, Out: &stdout, ErrOut: &stderr})
-	c.w.Logf("%s: %d\n%s%s", strings.Join(args, " "), code, stdout.String(), stderr.String())
-	return stdout.String(), code
+	got := call(c.w.T, plugin(c.w.T, "v1.2.0"), append(args, "--kubeconfig="+c.kubeconfig)...)
+	c.w.Logf("%s: %d\n%s%s", strings.Join(args, " "), got.code, got.stdout, got.stderr)
+	return got.stdout, got.code
 }
 
 // doctor runs doctor and returns the report; the exit code must be the one that is expected.
@@ -78,17 +75,27 @@ func (w *town) expect(report *doctor.Report, want ...string) {
 	}
 }
 
-// pretendReady says of the operator's Pods, which no node runs here, what a kubelet would say of them.
+// readyPods says of the operator's Pods, which no node runs here, what a kubelet would say of them.
+func readyPods(ctx context.Context, kube kubernetes.Interface) error {
+	pods, err := kube.CoreV1().Pods(systemNamespace).List(ctx, metav1.ListOptions{FieldSelector: "status.phase=Pending"})
+	if err != nil {
+		return err
+	}
+	for i := range pods.Items {
+		_, err := kube.CoreV1().Pods(systemNamespace).Patch(ctx, pods.Items[i].Name, types.MergePatchType,
+			[]byte(`{"status":{"phase":"Running","conditions":[{"type":"Ready","status":"True"}]}}`), metav1.PatchOptions{}, "status")
+		if client.IgnoreNotFound(err) != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// pretendReady waits until the operator is ready, as far as its Pods say.
 func (w *town) pretendReady() {
 	w.Helper()
-	eventually(w.T, "the operator's Pods are there", func() bool {
-		pods, err := w.kube.CoreV1().Pods(systemNamespace).List(w.Context(), metav1.ListOptions{})
-		w.ok(err)
-		for i := range pods.Items {
-			_, err := w.kube.CoreV1().Pods(systemNamespace).Patch(w.Context(), pods.Items[i].Name, types.MergePatchType,
-				[]byte(`{"status":{"phase":"Running","conditions":[{"type":"Ready","status":"True"}]}}`), metav1.PatchOptions{}, "status")
-			w.ok(err)
-		}
+	eventually(w.T, "the operator's Pods are ready", func() bool {
+		w.ok(readyPods(w.Context(), w.kube))
 		d, err := w.kube.AppsV1().Deployments(systemNamespace).Get(w.Context(), "konductor-operator", metav1.GetOptions{})
 		w.ok(err)
 		return d.Status.ReadyReplicas == *d.Spec.Replicas

@@ -133,8 +133,7 @@ func TestInSomeNamespacesNobodyNeedsARightOutsideOfThem(t *testing.T) {
 		}
 	}
 	file := teamKubeconfig(t, cp, install.Namespace, "etl", "reports")
-	values := []string{"crds.install=false", "participantRole=false", "admissionPolicy=false"}
-	values = append(values, teamValues...)
+	values := []string{"crds.install=false", "participantRole=false", "aggregatedRoles=false", "admissionPolicy=false"}
 	args := []string{"install", "konductor", chartDir(t), "--kubeconfig", file, "--namespace", install.Namespace, "--set", "watchNamespaces={etl,reports}"}
 	for _, v := range values {
 		args = append(args, "--set", v)
@@ -172,9 +171,6 @@ func TestInSomeNamespacesNobodyNeedsARightOutsideOfThem(t *testing.T) {
 		t.Errorf("uninstalling with rights in these namespaces only: exit code %d\n%s", got.code, got.stderr)
 	}
 }
-
-// teamValues turn off what else is cluster-wide.
-var teamValues = []string{}
 
 // gateAcross checks that a gate looks into another namespace once that allows it, and that it notices.
 func gateAcross(t *testing.T, cp *cluster.ControlPlane, from *konductor.Client, to string) {

@@ -39,7 +39,7 @@ type rendering map[string]any
 func (r rendering) at(kind, name string, path ...any) any {
 	var now any
 	for k, obj := range r {
-		if strings.HasPrefix(k, kind+" ") && strings.HasSuffix(k, "/"+name) {
+		if k == kind+" "+name || strings.HasPrefix(k, kind+" ") && strings.HasSuffix(k, "/"+name) {
 			now = obj
 		}
 	}
@@ -180,7 +180,22 @@ var options = map[string]option{
 		},
 	},
 	"no participant role": {"participantRole: false", func(r rendering) bool { return r.at("ClusterRole", "konductor-participant") == nil }},
-	"no admission policy": {"admissionPolicy: false", func(r rendering) bool { return r.kinds("ValidatingAdmissionPolicy") == 0 }},
+	"no admission policy": {"admissionPolicy: false", func(r rendering) bool {
+		return r.kinds("ValidatingAdmissionPolicy") == 0 && r.kinds("MutatingAdmissionPolicy") == 0
+	}},
+	"the cluster's own roles left alone": {"aggregatedRoles: false", func(r rendering) bool {
+		return r.at("ClusterRole", "konductor-edit") == nil && r.at("ClusterRole", "konductor-participant") != nil
+	}},
+	"operators of other releases": {"otherOperators: [batch/konductor-operator]", func(r rendering) bool {
+		const both = "request.userInfo.username in ['system:serviceaccount:" + install.Namespace + ":" + operatorName + "', 'system:serviceaccount:batch:konductor-operator']"
+		policy, _ := json.Marshal(r.at("ValidatingAdmissionPolicy", "konductor-status", "spec"))
+		return strings.Contains(string(policy), both)
+	}},
+	"quotas": {"quotas: {etl: {claims: 1000, arrivals: 10000}, reports: {leases: 5}}", func(r rendering) bool {
+		return r.kinds("ResourceQuota") == 2 &&
+			r.has("'5'", "ResourceQuota", "reports/konductor", "spec", "hard", "count/leases.konductor.io") &&
+			r.has("'1000'", "ResourceQuota", "etl/konductor", "spec", "hard", "count/claims.konductor.io")
+	}},
 }
 
 func isolated(r rendering) bool {

@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"sync"
 	"syscall"
 	"testing"
@@ -111,7 +112,7 @@ func call(t *testing.T, path string, args ...string) answer {
 	return answer{out.String(), errOut.String(), cmd.ProcessState.ExitCode()}
 }
 
-// controlPlane starts an API server with its controllers, and a namespace for the operator that lets only restricted Pods in.
+// controlPlane starts an API server with its controllers.
 func controlPlane(t *testing.T) *cluster.ControlPlane {
 	t.Helper()
 	cp, err := cluster.StartControlPlane(t.Context(), cluster.ControlPlaneOptions{ControllerManager: true, Log: t.Logf})
@@ -186,7 +187,7 @@ func startOperator(t *testing.T, cp *cluster.ControlPlane) (stop func()) {
 	if err := install.OperatorKubeconfig(ctx, cp.Config(), file); err != nil {
 		t.Fatal(err)
 	}
-	args := append(deployment.Spec.Template.Spec.Containers[0].Args, "--kubeconfig="+file, "--metrics-bind-address=0", "--health-probe-bind-address=0")
+	args := slices.Concat(deployment.Spec.Template.Spec.Containers[0].Args, []string{"--kubeconfig=" + file, "--metrics-bind-address=0", "--health-probe-bind-address=0"})
 	program, err := cp.StartProgram("operator", plugin(t, "v1.2.0"), args, []string{"HOME=" + dir, "TMPDIR=" + dir})
 	if err != nil {
 		t.Fatal(err)

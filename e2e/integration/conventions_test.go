@@ -3,6 +3,8 @@ package integration
 import (
 	"bytes"
 	"context"
+	"errors"
+	"maps"
 	"net/http"
 	"net/http/httptest"
 	"net/http/httputil"
@@ -19,6 +21,7 @@ import (
 	"time"
 
 	gocmp "github.com/google/go-cmp/cmp"
+	"github.com/spf13/cobra"
 	batchv1 "k8s.io/api/batch/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/rest"
@@ -26,6 +29,7 @@ import (
 
 	konductorv1 "github.com/LogicIQ/konductor/apis/v1"
 	"github.com/LogicIQ/konductor/e2e/cluster"
+	"github.com/LogicIQ/konductor/plugins/konductor/cli"
 )
 
 // plugins puts the program into a directory under those names, and returns a PATH that begins with it.
@@ -52,7 +56,7 @@ func (w *world) shell(path, kubeconfig, script string) answered {
 	// Who is left behind by an example must not keep the test from ending.
 	cmd.WaitDelay = 5 * time.Second
 	err := cmd.Run()
-	if _, ended := err.(*exec.ExitError); err != nil && !ended {
+	if _, ended := errors.AsType[*exec.ExitError](err); err != nil && !ended {
 		w.Fatalf("%s: %v\n%s", script, err, errOut.String())
 	}
 	return answered{out.String(), errOut.String(), cmd.ProcessState.ExitCode()}
@@ -281,61 +285,45 @@ func TestWithoutKonductorTheNextCommandIsNamed(t *testing.T) {
 	}
 }
 
+// forTheCluster are commands that install konductor and look at what is installed. Their examples are run in e2e/chart,
+// with a cluster of their own.
+var forTheCluster = []string{"install", "upgrade", "uninstall", "doctor", "rbac"}
+
 // TestEveryCommandsExamplesWork runs the examples of each command's help as they stand there.
 func TestEveryCommandsExamplesWork(t *testing.T) {
 	w := newWorld(t)
-	w.operator()
-	kubeconfig := w.kubeconfigFor(w.kubeconfig, nil)
 	path := w.plugins("koncli", "kubectl-konductor")
 	dir, _, _ := strings.Cut(path, ":")
 	// What examples call besides, and what they need to be there.
-	for _, name := range []string{"dot", "jq", "report", "psql"} {
+	for _, name := range []string{"dot", "jq", "psql"} {
 		w.ok(os.WriteFile(filepath.Join(dir, name), []byte("#!/bin/sh\n[ \"$1\" = -f ] || cat > /dev/null\n"), 0o700))
 	}
 	const prepare = `
-mkdir -p bin .config/fish/completions; printf '#!/bin/sh\ntrue\n' > migrate; cp migrate extract; chmod +x migrate extract
+mkdir -p bin .config/fish/completions; for name in migrate extract report; do printf '#!/bin/sh\ntrue\n' > $name; chmod +x $name; done
 `
-	var commands []string
-	var find func(line string)
-	help := func(line string) string { return w.call(kubeconfig, append(strings.Fields(line), "--help")...).Out }
-	find = func(line string) {
-		text := help(line)
-		if strings.Contains(text, "\nExamples:\n") {
-			commands = append(commands, line)
+	examples, namespaces := map[string][]string{}, map[string]string{}
+	var find func(cmd *cobra.Command)
+	find = func(cmd *cobra.Command) {
+		_, command, _ := strings.Cut(cmd.CommandPath(), " ")
+		if lines := cli.Examples(cmd); len(lines) > 0 && !cmd.Hidden && !slices.Contains(forTheCluster, command) {
+			examples[command], namespaces[command] = lines, w.newNamespace()
 		}
-		_, subs, _ := strings.Cut(text, " Commands:\n")
-		if line == "" {
-			_, subs, _ = strings.Cut(text, "Coordinate:\n")
-		}
-		for _, m := range regexp.MustCompile(`(?m)^  ([a-z-]+) {2,}\S`).FindAllStringSubmatch(subs, -1) {
-			find(strings.TrimSpace(line + " " + m[1]))
+		for _, sub := range cmd.Commands() {
+			find(sub)
 		}
 	}
-	find("")
+	find(cli.Tree("koncli"))
 	const atLeast = 35
-	if len(commands) < atLeast {
-		t.Fatalf("only %d commands have examples: %q", len(commands), commands)
+	if len(examples) < atLeast {
+		t.Fatalf("only %d commands have examples: %q", len(examples), slices.Sorted(maps.Keys(examples)))
 	}
 	forever := []string{"watch", "hold", "operator"} // until they are told to end
-	namespaces := map[string]string{}
-	var all []string
-	for _, command := range commands {
-		namespaces[command] = w.newNamespace()
-		all = append(all, namespaces[command])
-	}
-	w.operator(all...)
-	for _, command := range commands {
-		_, examples, _ := strings.Cut(help(command), "\nExamples:\n")
-		examples, _, _ = strings.Cut(examples, "\n\nOptions:")
-		examples, _, _ = strings.Cut(examples, "\n\nUsage:")
+	w.operator(slices.Collect(maps.Values(namespaces))...)
+	for command, lines := range examples {
 		one := *w
 		one.namespace = namespaces[command]
 		one.setScene(command)
-		for _, example := range strings.Split(examples, "\n") {
-			example = strings.TrimSpace(example)
-			if example == "" || strings.HasPrefix(example, "#") {
-				continue
-			}
+		for _, example := range lines {
 			t.Run(example, func(t *testing.T) {
 				one := one
 				one.TB = t

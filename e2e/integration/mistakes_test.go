@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"cmp"
 	"context"
+	"errors"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -39,7 +40,7 @@ func (w *world) call(kubeconfig string, args ...string) answered {
 	home := w.TempDir()
 	cmd.Env = []string{"KUBECONFIG=" + kubeconfig, "HOME=" + home, "PATH=" + os.Getenv("PATH"), "LANG=C.UTF-8", "KUBECACHEDIR=" + discovered()}
 	err := cmd.Run()
-	if _, ended := err.(*exec.ExitError); err != nil && !ended {
+	if _, ended := errors.AsType[*exec.ExitError](err); err != nil && !ended {
 		w.Fatal(err)
 	}
 	return answered{out.String(), errOut.String(), cmd.ProcessState.ExitCode()}

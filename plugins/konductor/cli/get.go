@@ -124,7 +124,7 @@ func (g *getting) explain(err error, kind string, names []string) error {
 	if meta.IsNoMatchError(err) {
 		return &konductor.UninstalledError{}
 	}
-	if all, ok := err.(utilerrors.Aggregate); ok {
+	if all, ok := errors.AsType[utilerrors.Aggregate](err); ok {
 		err = utilerrors.Reduce(utilerrors.Flatten(all))
 	}
 	if err != nil {
@@ -189,7 +189,10 @@ func (g *getting) follow(ctx context.Context, factory cmdutil.Factory, args []st
 		return err
 	}
 	watcher, err := watchtools.NewRetryWatcherWithContext(ctx, revision, cache.ToListerWatcherWithContext(&cache.ListWatch{
-		WatchFunc: func(o metav1.ListOptions) (watch.Interface, error) { return found.Watch(o.ResourceVersion) },
+		// The Builder's watch can't be given a context. watcher.Stop ends it.
+		WatchFuncWithContext: func(_ context.Context, o metav1.ListOptions) (watch.Interface, error) {
+			return found.Watch(o.ResourceVersion)
+		},
 	}))
 	if err != nil {
 		return err

@@ -132,7 +132,7 @@ func (a *app) status(cmd *cobra.Command, s *summary, kind, name string) error {
 	case s.LabelSelector != "" || s.FieldSelector != "":
 		return fmt.Errorf("an object of a name needs no selector: leave -l and --field-selector out, or use 'status all'")
 	case s.format() != "" || s.Watch:
-		return s.getting.run(cmd, kind, name)
+		return s.run(cmd, kind, name)
 	}
 	client, err := a.client()
 	if err != nil {

@@ -55,10 +55,10 @@ func (a *app) statusAll(ctx context.Context, s *summary) error {
 	case s.Watch && s.format() != "" && s.format() != "json":
 		return fmt.Errorf("-o must be json with --watch, not %q", s.format())
 	}
-	if err := s.getting.check(); err != nil {
+	if err := s.check(); err != nil {
 		return err
 	}
-	s.drawing.allNamespaces, s.selector = s.AllNamespaces, s.LabelSelector
+	s.allNamespaces, s.selector = s.AllNamespaces, s.LabelSelector
 	if s.Watch {
 		return a.watchLines(ctx, s.format(), &s.drawing)
 	}

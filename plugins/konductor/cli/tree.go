@@ -19,3 +19,14 @@ func Tree(name string) *cobra.Command {
 	root.SetErr(streams.ErrOut)
 	return root
 }
+
+// Examples returns the command lines among the examples of a command's help.
+func Examples(cmd *cobra.Command) []string {
+	var lines []string
+	for line := range strings.Lines(cmd.Example) {
+		if line = strings.TrimSpace(line); line != "" && !strings.HasPrefix(line, "#") {
+			lines = append(lines, line)
+		}
+	}
+	return lines
+}
