@@ -158,7 +158,7 @@ test-unit: race-note ## Unit and property tests
 
 .PHONY: test-integration
 test-integration: race-note ## Tests against a real kube-apiserver and etcd
-	cd e2e && $(GO) test $(RACE) -timeout 20m ./cluster/... ./chart/... ./cmd/... ./crd/... ./docs/... ./release/... ./integration/... ./bench/...
+	cd e2e && $(GO) test $(RACE) -timeout 20m ./cluster/... ./chart/... ./cmd/... ./crd/... ./docs/... ./release/... ./monitoring/... ./integration/... ./bench/...
 
 .PHONY: test-chaos
 test-chaos: race-note ## A short campaign while everything fails, and proof that the checks notice each broken rule (CHAOS_SEED)

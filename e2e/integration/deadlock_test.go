@@ -212,7 +212,7 @@ func TestWhyTellsAPersonTheRootCause(t *testing.T) {
 		t.Errorf("as JSON: exit code %d\n%s", code, out)
 	}
 	_, errOut, code = w.command(w.config, "why", "lease/none")
-	if want := "error: lease/none not found in namespace " + w.namespace + "\n"; code != 2 || errOut != want {
+	if want := "error: lease/none not found in namespace " + w.namespace + ": see 'kubectl konductor lease list'\n"; code != 2 || errOut != want {
 		t.Errorf("of nothing: exit code %d, %q, want %q", code, errOut, want)
 	}
 	out, _, code = w.command(w.config, "graph")

@@ -122,6 +122,9 @@ func connections() []goleak.Option {
 		// client-go's cache of transports looks for ones without users every now and then.
 		goleak.IgnoreAnyFunction("k8s.io/client-go/transport.(*tlsTransportCache).startGC"),
 		goleak.IgnoreAnyFunction("k8s.io/klog/v2.(*flushDaemon).run.func1"),
+		// Of an operator for several namespaces that was stopped before its first lists were through, controller-runtime
+		// waits for them for ever. A process that ends doesn't.
+		goleak.IgnoreTopFunction("sigs.k8s.io/controller-runtime/pkg/cache.newMultiNamespaceInformerHandlerRegistration.func1"),
 		// The thread that starts a control plane's processes stays: they die with it.
 		goleak.IgnoreAnyFunction("github.com/LogicIQ/konductor/e2e/internal/process.(*Group).serveStarts"),
 	}

@@ -168,7 +168,7 @@ func TestMistakesThatOnlyAClusterTellsGetOneSentence(t *testing.T) {
 		"arriving well after having failed":     {"", "barrier arrive given-up --holder quitter", 1, "quitter has taken part in barrier/given-up already on other terms (failed: true before, false now): release that first, or use another holder"},
 		"waiting for what has failed":           {"", "barrier wait given-up", 6, "barrier/given-up failed: "},
 		"looking at what waits":                 {"", "barrier wait extracts-done --timeout 0", 3, "barrier/extracts-done is not there yet: "},
-		"waiting for too long":                  {"", "gate wait dependencies-ready --timeout 50ms", 3, "timed out after 50ms waiting for gate/dependencies-ready: "},
+		"waiting for too long":                  {"", "gate wait dependencies-ready --timeout 3s", 3, "timed out after 3s waiting for gate/dependencies-ready: "},
 		// Values that the API server checks.
 		"nobody expected":                {"", "barrier create x --expected 0", 1, `Barrier.konductor.io "x" is invalid: `},
 		"a quorum of more than all":      {"", "barrier create x --expected 2 --quorum 3", 1, `Barrier.konductor.io "x" is invalid: `},

@@ -16,7 +16,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/go-logr/logr"
 	"github.com/spf13/cobra"
 	"golang.org/x/term"
 	"k8s.io/cli-runtime/pkg/genericclioptions"
@@ -25,7 +24,6 @@ import (
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/clientcmd"
 	"k8s.io/client-go/util/homedir"
-	"k8s.io/klog/v2"
 	"k8s.io/utils/ptr"
 
 	"github.com/LogicIQ/konductor/plugins/konductor/frame"
@@ -45,8 +43,6 @@ func Run(ctx context.Context, args []string, streams genericiooptions.IOStreams)
 	root.SetIn(streams.In)
 	root.SetOut(streams.Out)
 	root.SetErr(streams.ErrOut)
-	// What libraries log of what goes wrong comes before our one sentence and says less.
-	klog.SetLogger(logr.Discard())
 	cmd, err := root.ExecuteContextC(ctx)
 	if err != nil && !errors.Is(err, errBrokenPipe) && err.Error() != "" {
 		fmt.Fprintln(streams.ErrOut, a.alarm("error:")+" "+a.describe(ctx, cmd, err))
