@@ -12,6 +12,8 @@ import (
 	"github.com/yuin/goldmark/ast"
 	"k8s.io/cli-runtime/pkg/genericiooptions"
 
+	"github.com/LogicIQ/konductor/e2e/install"
+	"github.com/LogicIQ/konductor/plugins/konductor/chart"
 	"github.com/LogicIQ/konductor/plugins/konductor/cli"
 )
 
@@ -36,6 +38,12 @@ func TestManifestsOnPagesAreAccepted(t *testing.T) {
 			if isPart {
 				continue
 			}
+			if values, ok := strings.CutPrefix(b.text, "# values.yaml\n"); ok {
+				if err := chartTakes(values); err != nil {
+					t.Errorf("%s:%d: values that the chart doesn't take: %v", p.name, b.line, err)
+				}
+				continue
+			}
 			objects, err := parse(b.text)
 			if err != nil {
 				t.Errorf("%s:%d: neither a piece of a file in examples/ nor a manifest: %v\n%s", p.name, b.line, err, b.text)
@@ -51,6 +59,16 @@ func TestManifestsOnPagesAreAccepted(t *testing.T) {
 	if shown < 8 {
 		t.Errorf("only %d manifests found", shown)
 	}
+}
+
+// chartTakes reports what is wrong with values of the chart.
+func chartTakes(text string) error {
+	values, err := chart.Parse([]byte(text))
+	if err != nil {
+		return err
+	}
+	_, err = chart.Render(chart.Release{Namespace: install.Namespace, KubeVersion: "v1.36.0"}, values)
+	return err
 }
 
 func TestExamplesAreAccepted(t *testing.T) {

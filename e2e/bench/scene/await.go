@@ -77,13 +77,17 @@ func Each(ctx context.Context, n int, f func(ctx context.Context, i int) error) 
 	return group.Wait()
 }
 
-// Clear deletes konductor's objects and the Pods of a namespace.
+// namespaceController is who deletes everything in a namespace that is being deleted. Nobody else may end the holds of
+// others without saying so in each.
+const namespaceController = "system:serviceaccount:kube-system:namespace-controller"
+
+// Clear deletes konductor's objects and the Pods of a namespace, as the end of the namespace would.
 func (s *Scene) Clear(ctx context.Context, namespace string) error {
 	in := client.InNamespace(namespace)
 	for _, kind := range []client.Object{
 		&konductorv1.Claim{}, &konductorv1.Arrival{}, &konductorv1.Gate{}, &konductorv1.Barrier{}, &konductorv1.Lease{}, &konductorv1.Semaphore{},
 	} {
-		if err := s.Objects.DeleteAllOf(ctx, kind, in); err != nil {
+		if err := s.sweeper.DeleteAllOf(ctx, kind, in); err != nil {
 			return err
 		}
 	}

@@ -49,6 +49,7 @@ type Scene struct {
 	// Dir is a folder for whatever files are needed. It goes with the scene.
 	Dir string
 
+	sweeper            client.Client // for Clear
 	operatorArgs       []string
 	operatorKubeconfig string
 	namespaces         int
@@ -106,6 +107,11 @@ func (s *Scene) connect() error {
 		return err
 	}
 	if s.Objects, err = client.NewWithWatch(s.Config(), client.Options{Scheme: scheme}); err != nil {
+		return err
+	}
+	sweeper := rest.CopyConfig(s.Config())
+	sweeper.Impersonate.UserName = namespaceController
+	if s.sweeper, err = client.New(sweeper, client.Options{Scheme: scheme}); err != nil {
 		return err
 	}
 	if s.Kube, err = kubernetes.NewForConfig(s.Config()); err != nil {

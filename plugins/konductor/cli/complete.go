@@ -187,16 +187,17 @@ func (a *app) completionCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "completion SHELL", Short: "Set up completion of commands, flags and names",
 		Long: `Print a script by which bash, zsh, fish or powershell completes the command lines of
-this program: commands, flags, and the names of objects there are.
+koncli: commands, flags, and the names of objects there are.
 
 "kubectl konductor" is completed by kubectl, whose own completion has to be set up
 (see 'kubectl completion --help'); 'completion install' is all that is needed beside.`,
-		Example: a.examples(`  # koncli in this bash
+		// The plugin is completed by kubectl: these are for the program under its other name, whatever it was called by.
+		Example: `  # koncli in this bash
   source <(koncli completion bash)
 
   # koncli in every fish
   koncli completion fish > ~/.config/fish/completions/koncli.fish
-`),
+`,
 		ValidArgs: shells,
 		Args: func(cmd *cobra.Command, args []string) error {
 			if len(args) != 1 || !slices.Contains(shells, args[0]) {
