@@ -99,7 +99,7 @@ release-snapshot: release-dist ## Build all of a release into bin/dist without p
 
 .PHONY: release-test
 release-test: ## Check what release-snapshot has built: archives, packages, image, SBOM, and with the real krew
-	cd e2e && KONDUCTOR_DIST=$(abspath $(DIST)) $(GO) test -count=1 -timeout 20m ./release/...
+	cd e2e && KONDUCTOR_DIST=$(abspath $(DIST)) $(GO) test -tags dist -count=1 -timeout 20m ./release/...
 
 .PHONY: release
 release: $(CLUSTER) $(RELEASE) release-modules ## Make a draft release of the tag that is checked out, and push its image (needs GITHUB_TOKEN and docker login)

@@ -10,6 +10,7 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/kubernetes"
 
@@ -18,6 +19,9 @@ import (
 	"github.com/LogicIQ/konductor/e2e/install"
 	konductor "github.com/LogicIQ/konductor/sdk/go"
 )
+
+// firstChart is the chart as it was first written. It was made with git archive from the commit that added it.
+const firstChart = "testdata/konductor-first.tgz"
 
 // work is what goes on while konductor is installed, upgraded and taken away: a lease that somebody holds and another
 // waits for.
@@ -100,6 +104,80 @@ func awaitPods(t *testing.T, cp *cluster.ControlPlane) {
 		d, err := kube.AppsV1().Deployments(install.Namespace).Get(t.Context(), install.Deployment, metav1.GetOptions{})
 		return err == nil && d.Status.ObservedGeneration == d.Generation && d.Status.UpdatedReplicas > 0
 	})
+}
+
+func TestObjectsAndHoldersOutliveUpgradeRollbackAndUninstallation(t *testing.T) {
+	for name, helm := range map[string]string{"Helm 4": "helm", "Helm 3": "helm3"} {
+		t.Run(name, func(t *testing.T) {
+			cp := controlPlane(t)
+			restricted(t, cp, install.Namespace)
+			do := func(args ...string) string {
+				t.Helper()
+				return string(run(t, nil, helm, append(args, "--kubeconfig", cp.Kubeconfig(), "--namespace", install.Namespace)...))
+			}
+			do("install", "konductor", firstChart)
+			awaitPods(t, cp)
+			alsoTells(t, cp)
+			stop := startOperator(t, cp)
+			w := begin(t, cp)
+
+			notes := do("upgrade", "konductor", chartDir(t))
+			if !strings.Contains(notes, "rollout status deployment/konductor-operator") {
+				t.Errorf("the upgrade says:\n%s", notes)
+			}
+			awaitPods(t, cp)
+			w.stands("after the upgrade")
+			// The new rights and types are such that the operator goes on.
+			if _, err := w.holder.CreateBarrier(t.Context(), "one", 1); err != nil {
+				t.Fatal(err)
+			}
+			if err := w.holder.ArriveBarrier(t.Context(), "one"); err != nil {
+				t.Fatal(err)
+			}
+			if err := w.holder.WaitBarrier(t.Context(), "one"); err != nil {
+				t.Fatalf("after the upgrade a barrier doesn't open: %v", err)
+			}
+			do("rollback", "konductor", "1")
+			awaitPods(t, cp)
+			w.stands("after the rollback")
+			do("upgrade", "konductor", chartDir(t))
+			w.stands("after the second upgrade")
+
+			stop()
+			do("uninstall", "konductor", "--wait")
+			kube := kubernetes.NewForConfigOrDie(cp.Config())
+			if _, err := kube.AppsV1().Deployments(install.Namespace).Get(t.Context(), install.Deployment, metav1.GetOptions{}); !apierrors.IsNotFound(err) {
+				t.Errorf("the operator is still there after helm uninstall: %v", err)
+			}
+			w.stands("after helm uninstall")
+			// Nobody grants or takes away anything, and what was there is found again.
+			do("install", "konductor", chartDir(t), "--set", "replicas=1")
+			startOperator(t, cp)
+			w.stands("after the next installation")
+			w.end()
+		})
+	}
+}
+
+// alsoTells gives the operator the right to update the status of Claims. The first chart gives it to patch them, which is
+// what operators of its time did; it is one of today's that runs here.
+func alsoTells(t *testing.T, cp *cluster.ControlPlane) {
+	t.Helper()
+	roles := kubernetes.NewForConfigOrDie(cp.Config()).RbacV1()
+	name := metav1.ObjectMeta{Name: "operator-of-today"}
+	_, err := roles.ClusterRoles().Create(t.Context(), &rbacv1.ClusterRole{ObjectMeta: name, Rules: []rbacv1.PolicyRule{
+		{APIGroups: []string{konductorv1.GroupName}, Resources: []string{"claims/status"}, Verbs: []string{"update"}},
+	}}, metav1.CreateOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, err = roles.ClusterRoleBindings().Create(t.Context(), &rbacv1.ClusterRoleBinding{
+		ObjectMeta: name, RoleRef: rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "ClusterRole", Name: name.Name},
+		Subjects: []rbacv1.Subject{{Kind: rbacv1.ServiceAccountKind, Namespace: install.Namespace, Name: install.Deployment}},
+	}, metav1.CreateOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
 }
 
 // clusterWide are the rights that an account has in no namespace in particular, as the API server sees them.

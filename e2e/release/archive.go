@@ -65,22 +65,32 @@ func readTarGz(file string) ([]Entry, error) {
 		return nil, err
 	}
 	var entries []Entry
-	for r := tar.NewReader(zr); ; {
+	err = eachFile(zr, func(h *tar.Header, data []byte) {
+		if h.Typeflag == tar.TypeReg {
+			entries = append(entries, Entry{h.Name, h.FileInfo().Mode(), h.ModTime, data})
+		}
+	})
+	return entries, err
+}
+
+// eachFile calls f for everything in a tar but its folders.
+func eachFile(in io.Reader, f func(h *tar.Header, data []byte)) error {
+	for r := tar.NewReader(in); ; {
 		h, err := r.Next()
 		if errors.Is(err, io.EOF) {
-			return entries, nil
+			return nil
 		}
 		if err != nil {
-			return nil, err
+			return err
 		}
-		if h.Typeflag != tar.TypeReg {
+		if h.Typeflag == tar.TypeDir {
 			continue
 		}
 		data, err := io.ReadAll(r)
 		if err != nil {
-			return nil, err
+			return err
 		}
-		entries = append(entries, Entry{h.Name, h.FileInfo().Mode(), h.ModTime, data})
+		f(h, data)
 	}
 }
 

@@ -7,7 +7,6 @@ import (
 	"crypto/x509"
 	"encoding/hex"
 	"encoding/pem"
-	"errors"
 	"io"
 	"log"
 	"net/http/httptest"
@@ -204,23 +203,13 @@ func contents(t *testing.T, img v1.Image) map[string]Entry {
 	files := map[string]Entry{}
 	in := mutate.Extract(img)
 	defer func() { _ = in.Close() }()
-	for r := tar.NewReader(in); ; {
-		h, err := r.Next()
-		if errors.Is(err, io.EOF) {
-			return files
-		}
-		if err != nil {
-			t.Fatal(err)
-		}
-		if h.Typeflag == tar.TypeDir {
-			continue
-		}
-		data, err := io.ReadAll(r)
-		if err != nil {
-			t.Fatal(err)
-		}
+	err := eachFile(in, func(h *tar.Header, data []byte) {
 		files[h.Name] = Entry{h.Name, h.FileInfo().Mode(), h.ModTime, data}
+	})
+	if err != nil {
+		t.Fatal(err)
 	}
+	return files
 }
 
 func TestAnImageThatCannotBeIsRefused(t *testing.T) {

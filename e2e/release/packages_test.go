@@ -1,3 +1,5 @@
+//go:build dist
+
 package release
 
 import (
@@ -144,31 +146,21 @@ func readTar(t *testing.T, in io.Reader, files map[string]packaged) map[string]s
 		t.Fatal(err)
 	}
 	content := map[string]string{}
-	for r := tar.NewReader(zr); ; {
-		h, err := r.Next()
-		if errors.Is(err, io.EOF) {
-			return content
-		}
-		if err != nil {
-			t.Fatal(err)
-		}
-		if h.Typeflag == tar.TypeDir {
-			continue
-		}
-		data, err := io.ReadAll(r)
-		if err != nil {
-			t.Fatal(err)
-		}
+	err = eachFile(zr, func(h *tar.Header, data []byte) {
 		name := "/" + strings.TrimPrefix(strings.TrimPrefix(h.Name, "."), "/")
 		content[name] = string(data)
 		if h.Name == ".PKGINFO" {
 			content["/.PKGINFO"] = string(data)
-			continue
+			return
 		}
 		if files != nil {
 			files[name] = packaged{link: h.Linkname, mode: h.Mode & 0o7777, sum: sum(data)}
 		}
+	})
+	if err != nil {
+		t.Fatal(err)
 	}
+	return content
 }
 
 // field gives the rest of the line that begins with key.
