@@ -50,7 +50,7 @@ func TestPeopleUseABarrierWithKubectlAndThePlugin(t *testing.T) {
 	s.run("kubectl konductor barrier delete stage-1-complete").exits(1).says("--yes")
 	s.run("kubectl konductor barrier delete stage-1-complete --yes").exits(0).prints("stage-1-complete deleted")
 	barriers.awaitGone("stage-1-complete")
-	s.run("kubectl konductor barrier list").exits(0).says("no barriers found in namespace " + s.namespace)
+	s.run("kubectl konductor barrier list").exits(0).says("No resources found in " + s.namespace + " namespace.")
 }
 
 func TestEachExitCodeComesFromARealCommand(t *testing.T) {
