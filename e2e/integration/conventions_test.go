@@ -279,7 +279,8 @@ func TestWithoutKonductorTheNextCommandIsNamed(t *testing.T) {
 	want := "error: the cluster of context prod doesn't have konductor's resource types (group konductor.io): install konductor first, for example with 'kubectl konductor install --context=prod'\n"
 	for args, code := range map[string]int{
 		"lease list": 1, "lease list -w": 1, "lease status x": 1, "status lease/x -o yaml": 1, "lease create x": 1, "lease delete x --yes": 1, "lease acquire x": 1,
-		"barrier wait x": 1, "barrier arrive x": 1, "semaphore resize x --permits 1": 1, "status all": 1, "why lease/x": 1, "graph": 1,
+		"barrier wait x": 1, "barrier arrive x": 1, "semaphore resize x --permits 1": 1, "status all": 1, "status all -w": 1, "why lease/x": 1, "why job/x": 1, "graph": 1, "graph -A": 1,
+		"watch": 1, "watch --once": 1, "watch --once -o json": 1, "watch -A -o json": 1,
 		"run --lease x -- true": 65,
 	} {
 		if got := bare.call(kubeconfig, strings.Fields(args)...); got.Err != want || got.Code != code {
