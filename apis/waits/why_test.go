@@ -190,7 +190,7 @@ func TestWhyFindsTheRootCause(t *testing.T) {
 		},
 		"a gate that the operator hasn't told": {
 			set: func(s *scene) { s.gate("g", on("Job", "j")); s.job("j", ended(batchv1.JobComplete, "")) },
-			ask: "gate/g", root: "gate/g > job/j: OperatorSilent", says: "is complete for 60s", next: "app.kubernetes.io/name=konductor",
+			ask: "gate/g", root: "gate/g > job/j: OperatorSilent", says: "is complete for 60s", next: "koncli doctor -n shop",
 		},
 		"a job that failed": {
 			set: func(s *scene) { s.job("j", ended(batchv1.JobFailed, "DeadlineExceeded")) },

@@ -287,6 +287,15 @@ func TestWithoutKonductorTheNextCommandIsNamed(t *testing.T) {
 			t.Errorf("%s: %+v", args, got)
 		}
 	}
+	const found = "konductor's resource types are not installed in the cluster of context prod\n                  -> koncli install --context=prod\n"
+	if got := bare.call(kubeconfig, "doctor"); !strings.Contains(got.Out, found) || got.Err != "" || got.Code != 1 {
+		t.Errorf("doctor: %+v", got)
+	}
+	// --server overrules the context, which is then not where it is looked.
+	want = "error: this cluster doesn't have konductor's resource types (group konductor.io): install konductor first, for example with 'kubectl konductor install'\n"
+	if got := bare.call(kubeconfig, "lease", "list", "--server", plane.Config().Host); got.Err != want || got.Code != 1 {
+		t.Errorf("with --server: %+v", got)
+	}
 }
 
 // forTheCluster are commands that install konductor and look at what is installed. Their examples are run in e2e/chart,
