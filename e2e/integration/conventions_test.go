@@ -239,11 +239,29 @@ func TestRequestsSayWhoAsksAndWarningsAreSaidOnce(t *testing.T) {
 			c.AuthInfos[name] = &api.AuthInfo{}
 		}
 	})
-	for _, args := range []string{"barrier list", "status barrier/stage -o name", "barrier status stage -o yaml", "barrier create other --expected 1"} {
+	const warning = "Warning: this API will be gone some day"
+	for _, args := range []string{
+		"barrier list", "status barrier/stage -o name", "barrier status stage -o yaml", "barrier create other --expected 1",
+		"status all", "status barrier/stage", "watch --once", "graph", "why barrier/stage",
+	} {
 		got := w.call(kubeconfig, strings.Fields(args)...)
-		if got.Err != "Warning: this API will be gone some day\n" || got.Code != 0 {
+		if got.Err != warning+"\n" || got.Code != 0 {
 			t.Errorf("%s: %+v", args, got)
 		}
+	}
+	for _, args := range []string{"status all -w", "watch", "watch -o json"} {
+		// They end when nobody reads any more.
+		got := w.shell(w.plugins("koncli"), kubeconfig, "koncli "+args+" | head -n 1 > /dev/null")
+		if got.Err != warning+"\n" {
+			t.Errorf("%s: %+v", args, got)
+		}
+	}
+	// Across the picture of the dashboard they would go: they come after it.
+	s := w.terminal(kubeconfig, 120, 30, "watch").sees("barrier/stage", "barrier/other", "live")
+	s.types("a").sees("arrive as:").loses("asking whether").types(enter).sees("arrived").types("q").ends(0)
+	picture, after, _ := strings.Cut(s.written(), "\x1b[?1049l")
+	if strings.Contains(picture, warning) || strings.Count(after, warning) != 1 {
+		t.Errorf("the dashboard drew\n%q\nand said\n%q", picture, after)
 	}
 	mu.Lock()
 	defer mu.Unlock()

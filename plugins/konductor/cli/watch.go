@@ -107,6 +107,7 @@ func (a *app) dashboard(cmd *cobra.Command, w *watching) error {
 	if err != nil {
 		return err
 	}
+	defer c.warnings.say()
 	feed, err := live.Start(c.config, o)
 	if err != nil {
 		return err
