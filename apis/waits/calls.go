@@ -326,9 +326,9 @@ func kindNamed(word string) string {
 // kindOfOthers returns the kind that people mean by a word, of the kinds that aren't konductor's.
 func kindOfOthers(word, group string) string {
 	switch {
-	case (word == "job" || word == "jobs") && (group == "" || group == "batch"):
+	case (word == "job" || word == "jobs") && (group == "" || group == "batch" || group == "v1.batch"):
 		return KindJob
-	case (word == "pod" || word == "pods" || word == "po") && group == "":
+	case (word == "pod" || word == "pods" || word == "po") && (group == "" || group == "v1."):
 		return KindPod
 	}
 	return ""

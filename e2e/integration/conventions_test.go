@@ -24,10 +24,15 @@ import (
 	"github.com/spf13/cobra"
 	batchv1 "k8s.io/api/batch/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/cli-runtime/pkg/genericclioptions"
+	"k8s.io/cli-runtime/pkg/resource"
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/clientcmd/api"
+	"k8s.io/utils/ptr"
 
 	konductorv1 "github.com/LogicIQ/konductor/apis/v1"
+	"github.com/LogicIQ/konductor/apis/waits"
 	"github.com/LogicIQ/konductor/e2e/cluster"
 	"github.com/LogicIQ/konductor/plugins/konductor/cli"
 )
@@ -319,6 +324,57 @@ func TestWithoutKonductorTheNextCommandIsNamed(t *testing.T) {
 // forTheCluster are commands that install konductor and look at what is installed. Their examples are run in e2e/chart,
 // with a cluster of their own.
 var forTheCluster = []string{"install", "upgrade", "uninstall", "doctor", "rbac"}
+
+// TestKindsAreSpelledAsKubectlSpellsThem holds what stands at waits.ParseRef against kubectl's own way to read a type.
+func TestKindsAreSpelledAsKubectlSpellsThem(t *testing.T) {
+	w := newWorld(t)
+	flags := genericclioptions.NewConfigFlags(true).WithDiscoveryBurst(300)
+	flags.KubeConfig, flags.CacheDir = ptr.To(w.kubeconfigFor(w.kubeconfig, nil)), ptr.To(w.TempDir())
+	discovery, err := flags.ToDiscoveryClient()
+	w.ok(err)
+	all := 0
+	for version, kinds := range map[string][]string{
+		"konductor.io/v1": {konductorv1.KindBarrier, konductorv1.KindGate, konductorv1.KindLease, konductorv1.KindSemaphore},
+		"batch/v1":        {waits.KindJob},
+		"v1":              {waits.KindPod},
+	} {
+		served, err := discovery.ServerResourcesForGroupVersion(version)
+		w.ok(err)
+		gv, err := schema.ParseGroupVersion(version)
+		w.ok(err)
+		for _, r := range served.APIResources {
+			if !slices.Contains(kinds, r.Kind) || strings.Contains(r.Name, "/") {
+				continue
+			}
+			for _, name := range append([]string{r.Name, r.SingularName}, r.ShortNames...) {
+				for _, word := range []string{name, strings.TrimSuffix(name+"."+gv.Group, "."), name + "." + gv.Version + "." + gv.Group} {
+					all++
+					infos, err := resource.NewBuilder(flags).Unstructured().NamespaceParam(w.namespace).RequireObject(false).
+						ResourceTypeOrNameArgs(false, word+"/x").Do().Infos()
+					w.ok(err)
+					theirs := infos[0].Mapping.GroupVersionKind
+					ref, ok := waits.ParseRef(word + "/x")
+					if !ok || ref.Kind != r.Kind || ref.Name != "x" {
+						t.Errorf("%s is %+v (%v), want a %s", word, ref, ok, r.Kind)
+					}
+					if ours := theirs.Group == gv.Group && theirs.Kind == r.Kind; !ours && (word != "lease" && word != "leases") {
+						t.Errorf("kubectl takes %s for a %s", word, theirs)
+					}
+				}
+			}
+		}
+	}
+	if all < 6*3*2 {
+		t.Errorf("only %d spellings were tried", all)
+	}
+	barrierOf(w, "one", 1)
+	barrierOf(w, "two", 1)
+	got := w.shell(w.plugins("koncli"), *flags.KubeConfig, "koncli barrier list -o name | xargs koncli barrier delete --yes && koncli why po/x")
+	want := answered{"barrier.konductor.io/one deleted\nbarrier.konductor.io/two deleted\n", "error: pod/x not found in namespace " + w.namespace + "\n", 2}
+	if got != want {
+		t.Errorf("deleting what was listed: %+v", got)
+	}
+}
 
 // TestEveryCommandsExamplesWork runs the examples of each command's help as they stand there.
 func TestEveryCommandsExamplesWork(t *testing.T) {
