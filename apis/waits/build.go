@@ -308,7 +308,7 @@ func (a *Analysis) addArrivers() {
 		}
 		for _, b := range a.arrivesAt(j.ref.Namespace, j.calls, func(string) bool { return false }) {
 			if rest := j.stillToStart(b); rest > 0 {
-				add(b, j.ref.String()+"/…", j, nil, rest)
+				add(b, j.startingAs(), j, nil, rest)
 			}
 		}
 	}
@@ -344,6 +344,14 @@ func (p *process) participant() string {
 	return owner.String()
 }
 
+// startingAs names the participants of a Job that have no Pod yet.
+func (j *job) startingAs() string {
+	if j.indexed() {
+		return j.ref.String() + "/…"
+	}
+	return j.ref.String()
+}
+
 // stillToStart returns how many participants of the Job are neither at the barrier nor have a Pod that could go there.
 func (j *job) stillToStart(b *barrier) int32 {
 	if !j.indexed() {
@@ -352,16 +360,12 @@ func (j *job) stillToStart(b *barrier) int32 {
 		}
 		return 1
 	}
-	completions := int32(1)
-	if j.obj.Spec.Completions != nil {
-		completions = *j.obj.Spec.Completions
-	}
 	here := make(map[string]bool, len(j.pods))
 	for _, p := range j.pods {
 		here[p.participant()] = true
 	}
 	rest := int32(0)
-	for i := range completions {
+	for i := range j.participants() {
 		if name := fmt.Sprintf("%s/%d", j.ref, i); !b.arrived[name] && !here[name] {
 			rest++
 		}

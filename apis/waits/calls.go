@@ -41,6 +41,8 @@ type Call struct {
 	Impatient bool
 	// Alone says that the container does nothing but this call, so that while it runs, the call does.
 	Alone bool
+	// Renamed says that it arrives under a name that it is given (--holder), which need not be known here.
+	Renamed bool
 	// Declared says that an annotation tells of the call, and no command.
 	Declared bool
 }
@@ -197,6 +199,7 @@ func parseCalls(argv []string) []Call {
 	}
 	call.AndWait = call.Verb == VerbArrive && first(flags["--wait"]) == "true"
 	call.Impatient = impatient(flags)
+	call.Renamed = call.Verb == VerbArrive && renamed(flags)
 	if call.Kind == "" || !named(call.Name) {
 		return nil
 	}
@@ -234,7 +237,7 @@ func heldCalls(command string, words []string) (calls []Call) {
 	if command == "run" {
 		held := slices.Clone(calls)
 		if barrier := first(flags["--arrive"]); barrier != "" {
-			calls = append(calls, Call{Kind: konductorv1.KindBarrier, Verb: VerbArrive, Name: barrier, Permits: 1})
+			calls = append(calls, Call{Kind: konductorv1.KindBarrier, Verb: VerbArrive, Name: barrier, Permits: 1, Renamed: renamed(flags)})
 		}
 		for _, c := range held {
 			calls = append(calls, Call{Kind: c.Kind, Verb: VerbRelease, Name: c.Name, Permits: 1})
@@ -255,6 +258,8 @@ func impatient(flags map[string][]string) bool {
 	timeout := first(flags["--timeout"])
 	return timeout == "0" || timeout == "0s"
 }
+
+func renamed(flags map[string][]string) bool { return len(flags["--holder"]) > 0 }
 
 func first(values []string) string {
 	if len(values) == 0 {
@@ -321,9 +326,9 @@ func kindNamed(word string) string {
 // kindOfOthers returns the kind that people mean by a word, of the kinds that aren't konductor's.
 func kindOfOthers(word, group string) string {
 	switch {
-	case (word == "job" || word == "jobs") && (group == "" || group == "batch"):
+	case (word == "job" || word == "jobs") && (group == "" || group == "batch" || group == "v1.batch"):
 		return KindJob
-	case (word == "pod" || word == "pods" || word == "po") && group == "":
+	case (word == "pod" || word == "pods" || word == "po") && (group == "" || group == "v1."):
 		return KindPod
 	}
 	return ""

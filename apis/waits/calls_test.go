@@ -33,6 +33,7 @@ func TestCallsAreReadOffCommands(t *testing.T) {
 		"the image's own entrypoint":     {corev1.Container{Image: "registry:5000/logiciq/koncli:v1@sha256:0", Args: []string{"lease", "acquire", "l"}}, "koncli Lease acquire l (alone)"},
 		"as a plugin":                    {corev1.Container{Command: []string{"kubectl", "konductor", "lease", "release", "l"}}, "koncli Lease release l (alone)"},
 		"one that doesn't wait":          {corev1.Container{Command: []string{"koncli", "lease", "acquire", "l", "--timeout", "0"}}, "koncli Lease acquire l --timeout=0 (alone)"},
+		"under a name of its own":        {corev1.Container{Command: []string{"koncli", "barrier", "arrive", "b", "--holder", "me"}}, "koncli Barrier arrive b --holder=other (alone)"},
 		"a variable of the manifest":     {corev1.Container{Command: []string{"koncli", "barrier", "wait", "$(B)"}, Env: []corev1.EnvVar{{Name: "B", Value: "x"}}}, "koncli Barrier wait x (alone)"},
 		"a variable from elsewhere":      {corev1.Container{Command: []string{"koncli", "barrier", "wait", "$(B)"}}, ""},
 		"a script of one call":           {corev1.Container{Command: []string{"sh", "-ec", "exec koncli gate wait g"}}, "koncli Gate wait g (alone)"},

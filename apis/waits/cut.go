@@ -102,6 +102,9 @@ func (c *Call) argv() []string {
 	if c.Impatient {
 		argv = append(argv, "--timeout=0")
 	}
+	if c.Renamed {
+		argv = append(argv, "--holder=other")
+	}
 	return argv
 }
 

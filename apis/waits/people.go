@@ -1,9 +1,13 @@
 package waits
 
 import (
+	"cmp"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	konductorv1 "github.com/LogicIQ/konductor/apis/v1"
 )
@@ -58,8 +62,11 @@ type Waiter struct {
 type Missing struct {
 	// Count is how many must still arrive before it opens.
 	Count int `json:"count"`
-	// Known are participants that are seen to be on their way, by the commands of Pods and Jobs.
+	// Known are participants that are seen to be on their way: the commands of their Pods and Jobs say so, or others of
+	// their Indexed Job have arrived.
 	Known []Participant `json:"known,omitempty"`
+	// Ended are participants that don't come any more: their Pod or Job has ended, and they have not arrived.
+	Ended []Participant `json:"ended,omitempty"`
 }
 
 // Participant is one that has yet to arrive, or several of one Job that have no Pod yet.
@@ -151,19 +158,93 @@ func (a *Analysis) Queue(ref Ref) (queue []Waiter) {
 	return queue
 }
 
-// Missing returns who has yet to arrive at a Barrier, or nil when it doesn't wait.
+// Missing returns who has yet to arrive at a Barrier, or nil when it doesn't wait. Of those who arrive under a name that
+// they are given it can't be told whether they have, so that they are left out.
 func (a *Analysis) Missing(ref Ref) *Missing {
 	b := a.barriers[ref]
 	if b == nil || !b.waiting() {
 		return nil
 	}
 	m := &Missing{Count: int(b.missing())}
-	for _, r := range b.arrivers {
-		one := Participant{Name: r.participant, Count: int(r.count), Process: r.ref()}
-		one.Deadlocked = a.deadlocked[one.Process] != nil
-		m.Known = append(m.Known, one)
+	add := func(to *[]Participant, name string, n int32, process Ref) {
+		*to = append(*to, Participant{Name: name, Count: int(n), Process: process, Deadlocked: a.deadlocked[process] != nil})
 	}
+	for _, r := range b.arrivers {
+		if arrives, renamed := arrivesUnder(r.calls(), b.ref); arrives && !renamed {
+			add(&m.Known, r.participant, r.count, r.ref())
+		}
+	}
+	for _, j := range a.jobs {
+		arrives, renamed := arrivesUnder(j.calls, b.ref)
+		switch {
+		case j.ref.Namespace != b.ref.Namespace || renamed || !arrives && !b.someOf(j):
+		case j.ended() != "":
+			if n := j.notAt(b); n > 0 {
+				add(&m.Ended, j.startingAs(), n, j.ref)
+			}
+		case !arrives:
+			for _, p := range j.pods {
+				if name := p.participant(); !b.arrived[name] {
+					add(&m.Known, name, 1, p.ref)
+				}
+			}
+			if n := j.stillToStart(b); n > 0 {
+				add(&m.Known, j.startingAs(), n, j.ref)
+			}
+		}
+	}
+	for ref, pod := range a.endedPods {
+		arrives, renamed := arrivesUnder(podCalls(&pod.Spec), b.ref)
+		if ref.Namespace == b.ref.Namespace && metav1.GetControllerOf(pod) == nil && arrives && !renamed && !b.arrived[ref.String()] {
+			add(&m.Ended, ref.String(), 1, ref)
+		}
+	}
+	byName := func(x, y Participant) int {
+		return cmp.Or(strings.Compare(x.Name, y.Name), CompareRefs(x.Process, y.Process))
+	}
+	slices.SortFunc(m.Known, byName)
+	slices.SortFunc(m.Ended, byName)
 	return m
+}
+
+// arrivesUnder reports whether calls arrive at a barrier, and whether under a name that they are given.
+func arrivesUnder(containers []containerCalls, barrier Ref) (arrives, renamed bool) {
+	for _, c := range containers {
+		for i := range c.calls {
+			if call := &c.calls[i]; call.Kind == barrier.Kind && call.Verb == VerbArrive && call.Name == barrier.Name {
+				arrives, renamed = true, renamed || call.Renamed
+			}
+		}
+	}
+	return arrives, renamed
+}
+
+// someOf reports whether participants of an Indexed Job have arrived.
+func (b *barrier) someOf(j *job) bool { return j.indexed() && j.notAt(b) < j.participants() }
+
+// participants returns how many participants a Job is.
+func (j *job) participants() int32 {
+	if !j.indexed() || j.obj.Spec.Completions == nil {
+		return 1
+	}
+	return *j.obj.Spec.Completions
+}
+
+// notAt returns how many participants of the Job have not arrived.
+func (j *job) notAt(b *barrier) int32 {
+	if !j.indexed() {
+		if b.arrived[j.ref.String()] {
+			return 0
+		}
+		return 1
+	}
+	rest := int32(0)
+	for i := range j.participants() {
+		if !b.arrived[fmt.Sprintf("%s/%d", j.ref, i)] {
+			rest++
+		}
+	}
+	return rest
 }
 
 // Deadlocked says in words which circle of waits an object is in, or "" when it is in none.

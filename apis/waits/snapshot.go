@@ -71,7 +71,10 @@ func (r Ref) In(namespace string) string {
 }
 
 // ParseRef reads KIND/NAME or, of two words, KIND NAME, with the kinds as kubectl takes them: lease/x, klease/x,
-// leases.konductor.io/x, job/x, pod/x. ok is false when there is no such kind; without a name it is empty.
+// leases.konductor.io/x, job/x, jobs.batch/x, po/x. ok is false when there is no such kind; without a name it is empty.
+//
+// It is no resource.Builder of cli-runtime: that would take lease/x for a lease of Kubernetes' own, and ask the API server
+// for all the resource types there are to find out what the six words mean that are known here.
 func ParseRef(words ...string) (ref Ref, ok bool) {
 	kind, name := "", ""
 	switch len(words) {

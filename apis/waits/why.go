@@ -330,10 +330,10 @@ func (w *walk) since(t time.Time) string { return duration.HumanDuration(max(w.N
 // old reports whether something has been for so long that an operator must have seen it.
 func (w *walk) old(t time.Time) bool { return w.Now.Sub(t) > operatorAnswers }
 
-func (w *walk) silent(what string) *Cause {
+func (w *walk) silent(namespace, what string) *Cause {
 	return &Cause{
-		Reason: OperatorSilent, Message: what, Remedy: "see whether konductor's operator runs",
-		Command: "kubectl get deployments,pods -A -l app.kubernetes.io/name=konductor",
+		Reason: OperatorSilent, Message: what, Remedy: "find out whether konductor's operator runs",
+		Command: "koncli doctor -n " + namespace,
 	}
 }
 

@@ -36,7 +36,7 @@ func (w *walk) gate(ref Ref) *Cause {
 		return w.gateEnded(g, GateTimedOut, "has timed out: ", "raise spec.timeout: the gate then waits again")
 	default:
 	}
-	if silent := w.unseen(g.obj.Status.ObservedGeneration, g.obj.Generation, g.obj.CreationTimestamp.Time, g.obj.Status.Phase == ""); silent != nil {
+	if silent := w.unseen(ref.Namespace, g.obj.Status.ObservedGeneration, g.obj.Generation, g.obj.CreationTimestamp.Time, g.obj.Status.Phase == ""); silent != nil {
 		return silent
 	}
 	c := &Cause{Command: kubectl("describe", ref)}
@@ -119,7 +119,7 @@ func (w *walk) unnoticed(target Ref, g *gate) *Cause {
 	if j := w.jobs[target]; j != nil {
 		for _, c := range j.obj.Status.Conditions {
 			if c.Type == batchv1.JobComplete && w.old(c.LastTransitionTime.Time) && w.old(g.obj.CreationTimestamp.Time) {
-				silent := w.silent(fmt.Sprintf("is complete for %s, and the operator hasn't told the gate", w.since(c.LastTransitionTime.Time)))
+				silent := w.silent(g.obj.Namespace, fmt.Sprintf("is complete for %s, and the operator hasn't told the gate", w.since(c.LastTransitionTime.Time)))
 				silent.Object = target
 				return silent
 			}
@@ -129,14 +129,14 @@ func (w *walk) unnoticed(target Ref, g *gate) *Cause {
 }
 
 // unseen says that no operator has looked at an object, when that is so for longer than it takes.
-func (w *walk) unseen(observed, generation int64, created time.Time, never bool) *Cause {
+func (w *walk) unseen(namespace string, observed, generation int64, created time.Time, never bool) *Cause {
 	switch {
 	case never && w.old(created):
-		return w.silent(fmt.Sprintf("was created %s ago, and no operator has looked at it", w.since(created)))
+		return w.silent(namespace, fmt.Sprintf("was created %s ago, and no operator has looked at it", w.since(created)))
 	case never:
 		return &Cause{Reason: AboutToGo, Message: "is new: the operator is about to look at it"}
 	case observed < generation:
-		return w.silent(fmt.Sprintf("has changed (generation %d), and the operator has seen generation %d only", generation, observed))
+		return w.silent(namespace, fmt.Sprintf("has changed (generation %d), and the operator has seen generation %d only", generation, observed))
 	}
 	return nil
 }
@@ -166,7 +166,7 @@ func (w *walk) barrier(ref Ref) *Cause {
 		}
 	default:
 	}
-	if silent := w.unseen(b.obj.Status.ObservedGeneration, b.obj.Generation, b.obj.CreationTimestamp.Time, b.obj.Status.Phase == ""); silent != nil {
+	if silent := w.unseen(ref.Namespace, b.obj.Status.ObservedGeneration, b.obj.Generation, b.obj.CreationTimestamp.Time, b.obj.Status.Phase == ""); silent != nil {
 		return silent
 	}
 	if c := w.exceedsSemaphore(b); c != nil {
@@ -350,7 +350,7 @@ func (w *walk) resource(ref Ref, by *wait) *Cause {
 		return w.asksTooMuch(r, by.permits, by.process.ref.String()+" asks for")
 	}
 	observed, generation, created, never := r.observed()
-	if silent := w.unseen(observed, generation, created, never); silent != nil {
+	if silent := w.unseen(r.ref.Namespace, observed, generation, created, never); silent != nil {
 		return silent
 	}
 	if by == nil || by.claim == nil {
@@ -406,7 +406,7 @@ func (w *walk) standingFor(r *resource, by *wait) *Cause {
 	}
 	freed := r.freedAt()
 	if w.old(by.claim.CreationTimestamp.Time) && w.old(freed) {
-		return w.silent(fmt.Sprintf("is free, and the operator hasn't granted it to %s, which waits since %s", by.process.ref.In(r.ref.Namespace), w.since(by.claim.CreationTimestamp.Time)))
+		return w.silent(r.ref.Namespace, fmt.Sprintf("is free, and the operator hasn't granted it to %s, which waits since %s", by.process.ref.In(r.ref.Namespace), w.since(by.claim.CreationTimestamp.Time)))
 	}
 	return &Cause{Reason: AboutToGo, Message: "is free: the operator is about to grant it"}
 }

@@ -190,7 +190,7 @@ func TestWhyFindsTheRootCause(t *testing.T) {
 		},
 		"a gate that the operator hasn't told": {
 			set: func(s *scene) { s.gate("g", on("Job", "j")); s.job("j", ended(batchv1.JobComplete, "")) },
-			ask: "gate/g", root: "gate/g > job/j: OperatorSilent", says: "is complete for 60s", next: "app.kubernetes.io/name=konductor",
+			ask: "gate/g", root: "gate/g > job/j: OperatorSilent", says: "is complete for 60s", next: "koncli doctor -n shop",
 		},
 		"a job that failed": {
 			set: func(s *scene) { s.job("j", ended(batchv1.JobFailed, "DeadlineExceeded")) },
@@ -404,7 +404,7 @@ func TestTheQueueIsInTheOperatorsOrder(t *testing.T) {
 
 func TestWhoIsMissingAtABarrier(t *testing.T) {
 	s := newScene()
-	s.barrier("parts", 5, "job/indexed/0")
+	s.barrier("parts", 6, "job/indexed/0", "job/sharded/1")
 	s.job("indexed", does("koncli barrier arrive parts"), func(j *batchv1.Job) {
 		j.Spec.CompletionMode = ptr.To(batchv1.IndexedCompletion)
 		j.Spec.Completions, j.Spec.Parallelism = ptr.To[int32](4), ptr.To[int32](1)
@@ -412,11 +412,26 @@ func TestWhoIsMissingAtABarrier(t *testing.T) {
 	s.pod("indexed-1", of("indexed"), index(1), runs("main", "koncli barrier arrive parts"))
 	s.pod("alone", runs("main", "sh: work && /konductor/koncli barrier arrive parts"))
 	s.pod("done", ran("main", "koncli barrier arrive parts"), runs("rest", "work"))
+	s.pod("renamed", runs("main", "koncli barrier arrive parts --holder me"))
+	s.job("failed", does("koncli barrier arrive parts"), func(j *batchv1.Job) {
+		j.Status.Conditions = []batchv1.JobCondition{{Type: batchv1.JobFailed, Status: corev1.ConditionTrue}}
+	})
+	s.pod("over", runs("main", "koncli barrier arrive parts"), func(p *corev1.Pod) { p.Status.Phase = corev1.PodFailed })
+	// Of this one only the arrival tells.
+	s.job("sharded", does("work"), func(j *batchv1.Job) {
+		j.Spec.CompletionMode, j.Spec.Completions = ptr.To(batchv1.IndexedCompletion), ptr.To[int32](3)
+	})
+	s.pod("sharded-2", of("sharded"), index(2), runs("main", "work"))
 	got := waits.Analyze(&s.Snapshot).Missing(ref("barrier/parts"))
 	want := &waits.Missing{Count: 4, Known: []waits.Participant{
 		{Name: "job/indexed/1", Count: 1, Process: ref("pod/indexed-1")},
 		{Name: "job/indexed/…", Count: 2, Process: ref("job/indexed")},
+		{Name: "job/sharded/2", Count: 1, Process: ref("pod/sharded-2")},
+		{Name: "job/sharded/…", Count: 1, Process: ref("job/sharded")},
 		{Name: "pod/alone", Count: 1, Process: ref("pod/alone")},
+	}, Ended: []waits.Participant{
+		{Name: "job/failed", Count: 1, Process: ref("job/failed")},
+		{Name: "pod/over", Count: 1, Process: ref("pod/over")},
 	}}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)

@@ -53,6 +53,8 @@ func sections() []section {
 		{"rest", "Resources", method((*measures.Run).Rest)},
 		{"programs", "Programs", method((*measures.Run).Programs)},
 		{"size", "Programs", method((*measures.Run).Size)},
+		{"dashboard", "Looking", method((*measures.Run).Dashboard)},
+		{"looks", "Looking", method((*measures.Run).Looks)},
 		{"crash", "When the operator ends", method((*measures.Run).Crash)},
 		{"growth-waiters", growth, method((*measures.Run).GrowthOfWaiters)},
 		{"growth-holders", growth, method((*measures.Run).GrowthOfHolders)},

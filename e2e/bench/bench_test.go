@@ -67,6 +67,8 @@ func promised() []string {
 		"3 gates over as many Jobs: Job done until gate open, p50",
 		"operator memory, having seen them come", "operator memory, freshly started",
 		"writes per minute at rest", "koncli barrier wait on an open barrier, p50", "container image, compressed",
+		"dashboard CPU, 4 objects, 50 changes/s", "dashboard first frame, 4 objects, after the data, p50",
+		"koncli status all, 4 objects, p50", "koncli graph, 4 objects, p50", "koncli why, 4 objects, p50",
 		"operator killed until the next grant",
 		"handover with n waiting: exponent", "acquire as holder number n: exponent", "last arrival until open with n barriers: exponent",
 		"n arrive at once, first call until open: exponent",

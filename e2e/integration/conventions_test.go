@@ -24,10 +24,15 @@ import (
 	"github.com/spf13/cobra"
 	batchv1 "k8s.io/api/batch/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/cli-runtime/pkg/genericclioptions"
+	"k8s.io/cli-runtime/pkg/resource"
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/clientcmd/api"
+	"k8s.io/utils/ptr"
 
 	konductorv1 "github.com/LogicIQ/konductor/apis/v1"
+	"github.com/LogicIQ/konductor/apis/waits"
 	"github.com/LogicIQ/konductor/e2e/cluster"
 	"github.com/LogicIQ/konductor/plugins/konductor/cli"
 )
@@ -239,11 +244,29 @@ func TestRequestsSayWhoAsksAndWarningsAreSaidOnce(t *testing.T) {
 			c.AuthInfos[name] = &api.AuthInfo{}
 		}
 	})
-	for _, args := range []string{"barrier list", "status barrier/stage -o name", "barrier status stage -o yaml", "barrier create other --expected 1"} {
+	const warning = "Warning: this API will be gone some day"
+	for _, args := range []string{
+		"barrier list", "status barrier/stage -o name", "barrier status stage -o yaml", "barrier create other --expected 1",
+		"status all", "status barrier/stage", "watch --once", "graph", "why barrier/stage",
+	} {
 		got := w.call(kubeconfig, strings.Fields(args)...)
-		if got.Err != "Warning: this API will be gone some day\n" || got.Code != 0 {
+		if got.Err != warning+"\n" || got.Code != 0 {
 			t.Errorf("%s: %+v", args, got)
 		}
+	}
+	for _, args := range []string{"status all -w", "watch", "watch -o json"} {
+		// They end when nobody reads any more.
+		got := w.shell(w.plugins("koncli"), kubeconfig, "koncli "+args+" | head -n 1 > /dev/null")
+		if got.Err != warning+"\n" {
+			t.Errorf("%s: %+v", args, got)
+		}
+	}
+	// Across the picture of the dashboard they would go: they come after it.
+	s := w.terminal(kubeconfig, 120, 30, "watch").sees("barrier/stage", "barrier/other", "live")
+	s.types("a").sees("arrive as:").loses("asking whether").types(enter).sees("arrived").types("q").ends(0)
+	picture, after, _ := strings.Cut(s.written(), "\x1b[?1049l")
+	if strings.Contains(picture, warning) || strings.Count(after, warning) != 1 {
+		t.Errorf("the dashboard drew\n%q\nand said\n%q", picture, after)
 	}
 	mu.Lock()
 	defer mu.Unlock()
@@ -279,18 +302,79 @@ func TestWithoutKonductorTheNextCommandIsNamed(t *testing.T) {
 	want := "error: the cluster of context prod doesn't have konductor's resource types (group konductor.io): install konductor first, for example with 'kubectl konductor install --context=prod'\n"
 	for args, code := range map[string]int{
 		"lease list": 1, "lease list -w": 1, "lease status x": 1, "status lease/x -o yaml": 1, "lease create x": 1, "lease delete x --yes": 1, "lease acquire x": 1,
-		"barrier wait x": 1, "barrier arrive x": 1, "semaphore resize x --permits 1": 1, "status all": 1, "why lease/x": 1, "graph": 1,
+		"barrier wait x": 1, "barrier arrive x": 1, "semaphore resize x --permits 1": 1, "status all": 1, "status all -w": 1, "why lease/x": 1, "why job/x": 1, "graph": 1, "graph -A": 1,
+		"watch": 1, "watch --once": 1, "watch --once -o json": 1, "watch -A -o json": 1,
 		"run --lease x -- true": 65,
 	} {
 		if got := bare.call(kubeconfig, strings.Fields(args)...); got.Err != want || got.Code != code {
 			t.Errorf("%s: %+v", args, got)
 		}
 	}
+	const found = "konductor's resource types are not installed in the cluster of context prod\n                  -> koncli install --context=prod\n"
+	if got := bare.call(kubeconfig, "doctor"); !strings.Contains(got.Out, found) || got.Err != "" || got.Code != 1 {
+		t.Errorf("doctor: %+v", got)
+	}
+	// --server overrules the context, which is then not where it is looked.
+	want = "error: this cluster doesn't have konductor's resource types (group konductor.io): install konductor first, for example with 'kubectl konductor install'\n"
+	if got := bare.call(kubeconfig, "lease", "list", "--server", plane.Config().Host); got.Err != want || got.Code != 1 {
+		t.Errorf("with --server: %+v", got)
+	}
 }
 
 // forTheCluster are commands that install konductor and look at what is installed. Their examples are run in e2e/chart,
 // with a cluster of their own.
 var forTheCluster = []string{"install", "upgrade", "uninstall", "doctor", "rbac"}
+
+// TestKindsAreSpelledAsKubectlSpellsThem holds what stands at waits.ParseRef against kubectl's own way to read a type.
+func TestKindsAreSpelledAsKubectlSpellsThem(t *testing.T) {
+	w := newWorld(t)
+	flags := genericclioptions.NewConfigFlags(true).WithDiscoveryBurst(300)
+	flags.KubeConfig, flags.CacheDir = ptr.To(w.kubeconfigFor(w.kubeconfig, nil)), ptr.To(w.TempDir())
+	discovery, err := flags.ToDiscoveryClient()
+	w.ok(err)
+	all := 0
+	for version, kinds := range map[string][]string{
+		"konductor.io/v1": {konductorv1.KindBarrier, konductorv1.KindGate, konductorv1.KindLease, konductorv1.KindSemaphore},
+		"batch/v1":        {waits.KindJob},
+		"v1":              {waits.KindPod},
+	} {
+		served, err := discovery.ServerResourcesForGroupVersion(version)
+		w.ok(err)
+		gv, err := schema.ParseGroupVersion(version)
+		w.ok(err)
+		for _, r := range served.APIResources {
+			if !slices.Contains(kinds, r.Kind) || strings.Contains(r.Name, "/") {
+				continue
+			}
+			for _, name := range append([]string{r.Name, r.SingularName}, r.ShortNames...) {
+				for _, word := range []string{name, strings.TrimSuffix(name+"."+gv.Group, "."), name + "." + gv.Version + "." + gv.Group} {
+					all++
+					infos, err := resource.NewBuilder(flags).Unstructured().NamespaceParam(w.namespace).RequireObject(false).
+						ResourceTypeOrNameArgs(false, word+"/x").Do().Infos()
+					w.ok(err)
+					theirs := infos[0].Mapping.GroupVersionKind
+					ref, ok := waits.ParseRef(word + "/x")
+					if !ok || ref.Kind != r.Kind || ref.Name != "x" {
+						t.Errorf("%s is %+v (%v), want a %s", word, ref, ok, r.Kind)
+					}
+					if ours := theirs.Group == gv.Group && theirs.Kind == r.Kind; !ours && (word != "lease" && word != "leases") {
+						t.Errorf("kubectl takes %s for a %s", word, theirs)
+					}
+				}
+			}
+		}
+	}
+	if all < 6*3*2 {
+		t.Errorf("only %d spellings were tried", all)
+	}
+	barrierOf(w, "one", 1)
+	barrierOf(w, "two", 1)
+	got := w.shell(w.plugins("koncli"), *flags.KubeConfig, "koncli barrier list -o name | xargs koncli barrier delete --yes && koncli why po/x")
+	want := answered{"barrier.konductor.io/one deleted\nbarrier.konductor.io/two deleted\n", "error: pod/x not found in namespace " + w.namespace + "\n", 2}
+	if got != want {
+		t.Errorf("deleting what was listed: %+v", got)
+	}
+}
 
 // TestEveryCommandsExamplesWork runs the examples of each command's help as they stand there.
 func TestEveryCommandsExamplesWork(t *testing.T) {

@@ -1,18 +1,13 @@
 package integration
 
 import (
-	"fmt"
 	"net/http"
-	"os"
-	"path/filepath"
-	"strconv"
 	"strings"
 	"syscall"
 	"testing"
 	"time"
 
 	"go.uber.org/goleak"
-	"golang.org/x/sync/errgroup"
 	rbacv1 "k8s.io/api/rbac/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
@@ -30,7 +25,7 @@ const (
 )
 
 // dashboard starts the dashboard on a terminal of that size.
-func (w *world) dashboard(on *site, cols, rows int, args ...string) *screen {
+func (w *world) dashboard(on *site, cols, rows int, args ...string) *terminal {
 	w.Helper()
 	return w.terminal(on.Kubeconfig(), cols, rows, append([]string{"watch", "--namespace", w.namespace}, args...)...)
 }
@@ -173,70 +168,4 @@ func TestAFeedLeavesNoGoroutineBehind(t *testing.T) {
 	if err := goleak.Find(append(connections(), before)...); err != nil {
 		t.Error(err)
 	}
-}
-
-// BenchmarkDashboard measures what the dashboard takes of a core while it shows 1000 objects of which 50 change each
-// second. It reports; it decides nothing.
-func BenchmarkDashboard(b *testing.B) {
-	const objects, perSecond, long = 1000, 50, 20 * time.Second
-	for b.Loop() {
-		w := newWorldOn(b, shared)
-		op := w.operator()
-		var creating errgroup.Group
-		creating.SetLimit(16)
-		maker := w.someone("maker")
-		for i := range objects {
-			creating.Go(func() error {
-				if i%2 == 0 {
-					_, err := maker.CreateBarrier(w.ctx, fmt.Sprintf("barrier-%04d", i), 100000)
-					return err
-				}
-				_, err := maker.CreateSemaphore(w.ctx, fmt.Sprintf("semaphore-%04d", i), 10)
-				return err
-			})
-		}
-		w.ok(creating.Wait())
-		start := time.Now()
-		s := w.dashboard(shared, 120, 40).sees("1000 objects")
-		first := time.Since(start)
-		ticker := time.NewTicker(time.Second / perSecond)
-		defer ticker.Stop()
-		cpu, begin, wrote := w.cpuOf(s.cmd.Process.Pid), time.Now(), len(s.written())
-		changes := 0
-		for ; time.Since(begin) < long; changes++ {
-			<-ticker.C
-			name := fmt.Sprintf("barrier-%04d", changes*2%objects)
-			creating.Go(func() error {
-				return maker.ArriveBarrier(w.ctx, name, konductor.WithHolder(strconv.Itoa(changes)))
-			})
-		}
-		took := time.Since(begin)
-		used := w.cpuOf(s.cmd.Process.Pid) - cpu
-		w.ok(creating.Wait())
-		b.ReportMetric(100*used.Seconds()/took.Seconds(), "%core")
-		b.ReportMetric(float64(changes)/took.Seconds(), "changes/s")
-		b.ReportMetric(float64(len(s.written())-wrote)/took.Seconds()/1024, "KiB-drawn/s")
-		b.ReportMetric(float64(first.Milliseconds()), "ms-to-first-frame")
-		s.types("q").ends(0)
-		op.stop()
-		w.cancel()
-	}
-}
-
-// cpuOf returns the time that a process has had on any core.
-func (w *world) cpuOf(pid int) time.Duration {
-	w.Helper()
-	stat, err := os.ReadFile(filepath.Join("/proc", strconv.Itoa(pid), "stat"))
-	if err != nil {
-		w.Skip("only Linux tells: ", err)
-	}
-	// After the name, which is in parentheses, the 12th and 13th are the user's and the system's, in hundredths of a second.
-	fields := strings.Fields(string(stat[strings.LastIndexByte(string(stat), ')')+1:]))
-	var ticks int64
-	for _, field := range fields[11:13] {
-		n, err := strconv.ParseInt(field, 10, 64)
-		w.ok(err)
-		ticks += n
-	}
-	return time.Duration(ticks) * 10 * time.Millisecond
 }

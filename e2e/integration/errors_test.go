@@ -155,11 +155,20 @@ func TestWithoutAnOperatorWaitersAreToldAndLooksEnd(t *testing.T) {
 		told string
 	}
 	waits := map[string]wait{
-		"barrier":   {func(a *actor) { waiting(w, func() error { return a.WaitBarrier(w.ctx, "stage") }) }, "no operator has looked at barrier/stage for 5s: see whether konductor's operator runs"},
-		"gate":      {func(a *actor) { waiting(w, func() error { return a.WaitGate(w.ctx, "deps") }) }, "no operator has looked at gate/deps for 5s: see whether konductor's operator runs"},
-		"lease":     {func(a *actor) { a.acquiring(konductorv1.KindLease, "db", konductor.WithTimeout(20*time.Second)) }, "lease/db is free but no operator has answered for 5s: see whether konductor's operator runs"},
-		"semaphore": {func(a *actor) { a.acquiring(konductorv1.KindSemaphore, "api", konductor.WithTimeout(20*time.Second)) }, "semaphore/api is free but no operator has answered for 5s: see whether konductor's operator runs"},
+		"barrier":   {func(a *actor) { waiting(w, func() error { return a.WaitBarrier(w.ctx, "stage") }) }, "no operator has looked at barrier/stage for 5s: find out why with 'kubectl konductor doctor --namespace=" + w.namespace + "'"},
+		"gate":      {func(a *actor) { waiting(w, func() error { return a.WaitGate(w.ctx, "deps") }) }, "no operator has looked at gate/deps for 5s: find out why with 'kubectl konductor doctor --namespace=" + w.namespace + "'"},
+		"lease":     {func(a *actor) { a.acquiring(konductorv1.KindLease, "db", konductor.WithTimeout(20*time.Second)) }, "lease/db is free but no operator has answered for 5s: find out why with 'kubectl konductor doctor --namespace=" + w.namespace + "'"},
+		"semaphore": {func(a *actor) { a.acquiring(konductorv1.KindSemaphore, "api", konductor.WithTimeout(20*time.Second)) }, "semaphore/api is free but no operator has answered for 5s: find out why with 'kubectl konductor doctor --namespace=" + w.namespace + "'"},
 	}
+	// Who has come by a kubeconfig is told of which cluster it is.
+	kubeconfig := w.kubeconfigFor(w.kubeconfig, nil)
+	called := inBackground(w, func() (answered, error) { return w.call(kubeconfig, "lease", "acquire", "db", "--timeout", "0"), nil })
+	named := w.someone("named")
+	var err error
+	named.Client, err = konductor.New(w.config, konductor.InNamespace(w.namespace), konductor.InContext("my prod"), konductor.NotifyFunc(named.told.add))
+	w.ok(err)
+	named.acquiring(konductorv1.KindSemaphore, "api", konductor.WithTimeout(20*time.Second))
+
 	actors := map[string]*actor{}
 	for name, wait := range waits {
 		actors[name] = w.someone(name)
@@ -168,7 +177,12 @@ func TestWithoutAnOperatorWaitersAreToldAndLooksEnd(t *testing.T) {
 	for name, wait := range waits {
 		actors[name].awaitSentence(wait.told)
 	}
-	err := look.fails()
+	named.awaitSentence("semaphore/api is free but no operator in the cluster of context my prod has answered for 5s: find out why with 'kubectl konductor doctor --context='my prod' --namespace=" + w.namespace + "'")
+	want := answered{Code: 1, Err: "error: no operator in the cluster of context prod has answered the claim on lease/db within 10s: find out why with 'kubectl konductor doctor --context=prod --namespace=" + w.namespace + "'\n"}
+	if diff := cmp.Diff(want, called.must()); diff != "" {
+		t.Errorf("acquire of the command line (-want +got):\n%s", diff)
+	}
+	err = look.fails()
 	if want := "no operator has answered the claim on lease/db within 10s"; !strings.Contains(err.Error(), want) {
 		t.Errorf("the error is %q, want %q", err, want)
 	}

@@ -346,7 +346,7 @@ func (c *Client) awaitGrant(ctx context.Context, t target, claim *konductorv1.Cl
 	}
 	if o.lookOnce() {
 		var cancel context.CancelFunc
-		ctx, cancel = context.WithTimeoutCause(ctx, busyAnswer, fmt.Errorf("no operator has answered the claim on %s within %s: see whether konductor's operator runs (kubectl get deployments -A -l app.kubernetes.io/name=konductor)", t.ref(), busyAnswer))
+		ctx, cancel = context.WithTimeoutCause(ctx, busyAnswer, errors.New(c.noOperator(fmt.Sprintf("has answered the claim on %s within %s", t.ref(), busyAnswer))))
 		defer cancel()
 	} else {
 		defer c.watchClaimed(ctx, t)()
@@ -378,7 +378,7 @@ func (c *Client) watchClaimed(ctx context.Context, t target) (stop func()) {
 	timer := time.AfterFunc(operatorAnswers, func() {
 		free, err := c.free(ctx, t)
 		if err == nil && free {
-			c.notify(fmt.Sprintf("%s is free but no operator has answered for %s: see whether konductor's operator runs (kubectl get deployments -A -l app.kubernetes.io/name=konductor)", t.ref(), operatorAnswers))
+			c.notify(t.ref() + " is free but " + c.noOperator(fmt.Sprintf("has answered for %s", operatorAnswers)))
 		}
 	})
 	return func() {

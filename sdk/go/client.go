@@ -23,6 +23,7 @@ import (
 // Client takes part in barriers, gates, leases and semaphores of one namespace. It is safe for concurrent use.
 type Client struct {
 	namespace string
+	context   string // of the kubeconfig; empty: there is none
 	identity  identity
 	objects   objects
 	metadata  metadata.Interface
@@ -60,6 +61,12 @@ func InNamespace(namespace string) ClientOption {
 	return func(c *Client) { c.namespace = namespace }
 }
 
+// InContext tells the Client the name of the kubeconfig's context that its config was made from, so that what it says to
+// people names the cluster. New finds it out itself when it is given no config.
+func InContext(name string) ClientOption {
+	return func(c *Client) { c.context = name }
+}
+
 // NotifyFunc makes the Client call say with a sentence for people whenever a wait has something to tell: that the
 // object doesn't exist yet, that the API server is out of reach, that no operator answers. It may be called from several
 // goroutines.
@@ -70,14 +77,13 @@ func NotifyFunc(say func(string)) ClientOption {
 // New returns a Client for the cluster that config names. When config is nil that is the cluster the Pod runs in, or
 // outside of one the current context of the kubeconfig.
 func New(config *rest.Config, opts ...ClientOption) (*Client, error) {
-	namespace := ""
+	c := &Client{notify: func(string) {}}
 	if config == nil {
 		var err error
-		if config, namespace, err = defaultConfig(); err != nil {
+		if config, err = c.defaultConfig(); err != nil {
 			return nil, err
 		}
 	}
-	c := &Client{namespace: namespace, notify: func(string) {}}
 	for _, o := range opts {
 		o(c)
 	}
@@ -98,19 +104,23 @@ func New(config *rest.Config, opts ...ClientOption) (*Client, error) {
 // Namespace returns the namespace that the Client works in.
 func (c *Client) Namespace() string { return c.namespace }
 
-// defaultConfig finds the cluster and the namespace to work in as kubectl does.
-func defaultConfig() (*rest.Config, string, error) {
+// defaultConfig finds the cluster, its context and the namespace to work in as kubectl does.
+func (c *Client) defaultConfig() (*rest.Config, error) {
 	loader := clientcmd.NewNonInteractiveDeferredLoadingClientConfig(
 		clientcmd.NewDefaultClientConfigLoadingRules(), &clientcmd.ConfigOverrides{})
 	config, err := loader.ClientConfig()
 	if err != nil {
-		return nil, "", fmt.Errorf("finding the cluster: %w", err)
+		return nil, fmt.Errorf("finding the cluster: %w", err)
 	}
-	namespace, _, err := loader.Namespace()
+	if c.namespace, _, err = loader.Namespace(); err != nil {
+		return nil, fmt.Errorf("finding the namespace: %w", err)
+	}
+	raw, err := loader.RawConfig()
 	if err != nil {
-		return nil, "", fmt.Errorf("finding the namespace: %w", err)
+		return nil, fmt.Errorf("finding the cluster: %w", err)
 	}
-	return config, namespace, nil
+	c.context = raw.CurrentContext
+	return config, nil
 }
 
 // connect makes the clients of all kinds, which share one connection.

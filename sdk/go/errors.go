@@ -241,7 +241,12 @@ func (e *UninstalledError) Unwrap() error { return e.err }
 // explain turns an error of the API server's into the one that says what to do. verb, resource and name say what was
 // asked for.
 func (c *Client) explain(err error, verb, resource, name string) error {
-	return explain(err, verb, resource, c.namespace, name)
+	err = explain(err, verb, resource, c.namespace, name)
+	var uninstalled *UninstalledError
+	if errors.As(err, &uninstalled) {
+		uninstalled.Context = c.context
+	}
+	return err
 }
 
 // Explain turns an error that the API server gave to a request for objects of a konductor kind into one of this

@@ -4,6 +4,8 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"slices"
+	"strings"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -47,32 +49,62 @@ func (c *Client) DeleteLease(ctx context.Context, name string, opts ...Option) e
 }
 
 // BreakLease takes the lease away from whoever holds it, and returns who that was. The holder learns of it, but may act
-// on its hold until then. It returns a *NotFoundError when nobody holds the lease. Options: DryRun.
+// on its hold until then. It returns a *NotFoundError, and takes nothing away, when nobody holds the lease, and when the
+// hold isn't one that the options allow, or ends by itself at that moment. Options: WithHolder for the only holder that is
+// meant, OnlyClaims, DryRun.
 func (c *Client) BreakLease(ctx context.Context, name string, opts ...Option) (holder string, err error) {
+	o := collect(opts)
 	l, err := c.GetLease(ctx, name)
 	if err != nil {
 		return "", err
 	}
-	if l.Status.ClaimUID == "" {
-		return "", &NotFoundError{Kind: konductorv1.KindLease, Name: name, Namespace: c.namespace, Message: fmt.Sprintf("nobody holds %s in namespace %s", ref(konductorv1.KindLease, name), c.namespace)}
+	holder = l.Status.Holder
+	switch {
+	case l.Status.ClaimUID == "":
+		return "", c.notHeld(konductorv1.KindLease, name, "nobody holds %s")
+	case o.holder != "" && o.holder != holder:
+		return "", c.notHeld(konductorv1.KindLease, name, o.holder+" doesn't hold %s, "+holder+" does: nothing was taken away")
+	case !o.breaks(holder, l.Status.ClaimUID):
+		return "", c.notHeld(konductorv1.KindLease, name, "%s has changed hands, and "+holder+" holds it now: nothing was taken away")
 	}
-	return l.Status.Holder, c.breakHold(ctx, konductorv1.KindLease, name, l.Status.Claim, l.Status.ClaimUID, collect(opts))
+	broken, err := c.breakHold(ctx, konductorv1.KindLease, name, l.Status.Claim, l.Status.ClaimUID, o)
+	switch {
+	case err != nil:
+		return "", err
+	case !broken:
+		return "", c.notHeld(konductorv1.KindLease, name, holder+" doesn't hold %s any more: nothing was taken away")
+	}
+	return holder, nil
 }
 
-// breakHold deletes somebody else's claim. Before that it writes into the claim who does it, for the Event. That needs the
-// same right, so that a dry run ends there.
-func (c *Client) breakHold(ctx context.Context, kind, name, claim string, uid types.UID, o options) error {
-	err := c.markBroken(ctx, claim, uid, o)
+// notHeld says why there is nothing to take away. Its %s stands for the object.
+func (c *Client) notHeld(kind, name, why string) error {
+	return &NotFoundError{
+		Kind: kind, Name: name, Namespace: c.namespace,
+		Message: strings.Replace(why, "%s", ref(kind, name)+" in namespace "+c.namespace, 1),
+	}
+}
+
+// breaks reports whether a hold may be taken away.
+func (o *options) breaks(holder string, claim types.UID) bool {
+	return (o.holder == "" || o.holder == holder) && (o.claims == nil || slices.Contains(o.claims, claim))
+}
+
+// breakHold deletes somebody else's claim, and reports whether it did: false says that the claim with that UID was gone
+// already. Before that it writes into the claim who does it, for the Event. That needs the same right, so that a dry run
+// ends there.
+func (c *Client) breakHold(ctx context.Context, kind, name, claim string, uid types.UID, o options) (broken bool, err error) {
+	err = c.markBroken(ctx, claim, uid, o)
 	if err == nil && len(o.dryRun) == 0 {
 		err = c.deleteClaim(ctx, claim, uid)
 	}
 	if apierrors.IsNotFound(err) || apierrors.IsConflict(err) {
-		return nil
+		return false, nil
 	}
 	if err != nil {
-		return fmt.Errorf("breaking the hold on %s: %w", ref(kind, name), c.explain(err, "patch,delete", plural(konductorv1.KindClaim), claim))
+		return false, fmt.Errorf("breaking the hold on %s: %w", ref(kind, name), c.explain(err, "patch,delete", plural(konductorv1.KindClaim), claim))
 	}
-	return nil
+	return true, nil
 }
 
 // markBroken writes into a claim that this user is about to delete it.

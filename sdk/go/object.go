@@ -60,8 +60,17 @@ type watchdog struct {
 // watchOperator returns a watchdog for a wait on object.
 func (c *Client) watchOperator(object string) *watchdog {
 	return &watchdog{bark: func() {
-		c.notify(fmt.Sprintf("no operator has looked at %s for %s: see whether konductor's operator runs (kubectl get deployments -A -l app.kubernetes.io/name=konductor)", object, operatorAnswers))
+		c.notify(c.noOperator(fmt.Sprintf("has looked at %s for %s", object, operatorAnswers)))
 	}}
+}
+
+// noOperator says that no operator has done what it should have, and how to find out why.
+func (c *Client) noOperator(has string) string {
+	where, flags := "", " --namespace="+c.namespace
+	if c.context != "" {
+		where, flags = " in the cluster of context "+c.context, " --context="+shellWord(c.context)+flags
+	}
+	return fmt.Sprintf("no operator%s %s: find out why with 'kubectl konductor doctor%s'", where, has, flags)
 }
 
 // see takes note that the object is there, and whether there is a sign of the operator on it.

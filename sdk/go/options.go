@@ -3,6 +3,8 @@ package konductor
 import (
 	"time"
 
+	"k8s.io/apimachinery/pkg/types"
+
 	konductorv1 "github.com/LogicIQ/konductor/apis/v1"
 )
 
@@ -27,6 +29,7 @@ type options struct {
 	expireAfter   time.Duration
 	waitAtMost    time.Duration
 	dryRun        []string
+	claims        []types.UID
 }
 
 func collect(opts []Option) options {
@@ -90,6 +93,12 @@ func ExpireAfter(d time.Duration) Option { return func(o *options) { o.expireAft
 
 // TimeOutAfter makes a created barrier or gate stop waiting that long after its creation.
 func TimeOutAfter(d time.Duration) Option { return func(o *options) { o.waitAtMost = d } }
+
+// OnlyClaims makes a break take away only the holds of these Claims, so that what was looked at is what is broken. Whoever
+// has got the lease or a permit since, even under the same name, keeps it.
+func OnlyClaims(uids ...types.UID) Option {
+	return func(o *options) { o.claims = append([]types.UID{}, uids...) }
+}
 
 // DryRun makes the API server check a write without keeping it.
 func DryRun() Option { return func(o *options) { o.dryRun = []string{"All"} } }

@@ -54,38 +54,37 @@ func (c *Client) ResizeSemaphore(ctx context.Context, name string, permits int32
 }
 
 // BreakSemaphore takes the permits of a semaphore away from the holder that WithHolder names, in whichever Pods it holds
-// some, or without it from all holders, and returns who that was, in the order in which they were granted. The holders
-// learn of it, but may act on their holds until then. It returns a *NotFoundError when there is no such holder. Options:
-// WithHolder, DryRun.
-func (c *Client) BreakSemaphore(ctx context.Context, name string, opts ...Option) (holders []string, err error) {
+// some, or without it from all holders, and returns which holds it took away, in the order in which they were granted. The
+// holders learn of it, but may act on their holds until then. It returns a *NotFoundError when there is no such hold, or
+// none any more. Options: WithHolder, OnlyClaims, DryRun.
+func (c *Client) BreakSemaphore(ctx context.Context, name string, opts ...Option) (taken []konductorv1.SemaphoreHolder, err error) {
 	o := collect(opts)
 	s, err := c.GetSemaphore(ctx, name)
 	if err != nil {
 		return nil, err
 	}
-	for i := range s.Status.Holders {
-		h := &s.Status.Holders[i]
-		if o.holder != "" && h.Holder != o.holder {
+	for _, h := range s.Status.Holders {
+		if !o.breaks(h.Holder, h.ClaimUID) {
 			continue
 		}
-		if err := c.breakHold(ctx, konductorv1.KindSemaphore, name, h.Claim, h.ClaimUID, o); err != nil {
-			return holders, err
+		broken, err := c.breakHold(ctx, konductorv1.KindSemaphore, name, h.Claim, h.ClaimUID, o)
+		if err != nil {
+			return taken, err
 		}
-		holders = append(holders, h.Holder)
-	}
-	if len(holders) == 0 {
-		who := "nobody"
-		if o.holder != "" {
-			who = o.holder + " doesn't hold any permit of"
-		} else {
-			who += " holds any permit of"
-		}
-		return nil, &NotFoundError{
-			Kind: konductorv1.KindSemaphore, Name: name, Namespace: c.namespace,
-			Message: fmt.Sprintf("%s %s in namespace %s", who, ref(konductorv1.KindSemaphore, name), c.namespace),
+		if broken {
+			taken = append(taken, h)
 		}
 	}
-	return holders, nil
+	switch {
+	case len(taken) > 0:
+		return taken, nil
+	case o.claims != nil:
+		return nil, c.notHeld(konductorv1.KindSemaphore, name, "the permits of %s have changed hands: nothing was taken away")
+	case o.holder != "":
+		return nil, c.notHeld(konductorv1.KindSemaphore, name, o.holder+" doesn't hold any permit of %s")
+	default:
+		return nil, c.notHeld(konductorv1.KindSemaphore, name, "nobody holds any permit of %s")
+	}
 }
 
 // DeleteSemaphore deletes a semaphore. Holds on it are lost, and those who wait for it end with a *NotFoundError.

@@ -44,6 +44,9 @@ type Effort struct {
 	Permits []int
 	// Gates is how many gates wait for as many Jobs.
 	Gates int
+	// Shown is how many objects there are to look at, and Looked how long the dashboard shows them while they change.
+	Shown  int
+	Looked time.Duration
 	// Calm is how long nothing must be written.
 	Calm time.Duration
 	// Processes is how many processes of each program are started.
@@ -60,7 +63,7 @@ func Full() Effort {
 	return Effort{
 		Name: "full", Warmup: 10, Repeat: 200, Rounds: 6, Period: 2 * time.Second,
 		Waiting: []int{1, 100, 1000}, Audience: 1000, Some: 100, Many: 10000, Piled: 20000, Clients: floors.Connections, Permits: []int{64, 10},
-		Gates: 1000, Calm: 30 * time.Second, Processes: 60,
+		Gates: 1000, Shown: 1000, Looked: 20 * time.Second, Calm: 30 * time.Second, Processes: 60,
 		Sizes: []int{10, 100, 1000, 10000}, Holders: []int{10, 100, 1000}, Crashes: 2,
 	}
 }
@@ -69,6 +72,7 @@ func Full() Effort {
 func Quick() Effort {
 	e := Full()
 	e.Name, e.Warmup, e.Repeat, e.Rounds, e.Period = "quick", 5, 60, 3, time.Second
+	e.Looked = 10 * time.Second
 	e.Calm, e.Processes, e.Crashes, e.Piled = 10*time.Second, 20, 1, 10000
 	return e
 }
@@ -78,7 +82,7 @@ func Smoke() Effort {
 	return Effort{
 		Name: "smoke", Warmup: 1, Repeat: 2, Rounds: 1, Period: 100 * time.Millisecond,
 		Waiting: []int{1, 3}, Audience: 4, Some: 3, Many: 6, Piled: 8, Clients: 3, Permits: []int{2},
-		Gates: 3, Calm: 2 * time.Second, Processes: 2,
+		Gates: 3, Shown: 4, Looked: time.Second, Calm: 2 * time.Second, Processes: 2,
 		Sizes: []int{2, 4}, Holders: []int{2, 4}, Crashes: 1,
 	}
 }

@@ -102,20 +102,25 @@ func (o *Operator) Kill(ctx context.Context) error { return o.Stop(ctx, syscall.
 
 // CPU returns the processor time that the operator has used so far.
 func (o *Operator) CPU() (time.Duration, error) {
-	stat, err := o.stat()
+	return CPU(o.PID())
+}
+
+// CPU returns the processor time that a process has used so far.
+func CPU(pid int) (time.Duration, error) {
+	stat, err := statOf(pid)
 	return time.Duration(stat.CPUTime() * float64(time.Second)), err
 }
 
 // Memory returns the operator's resident memory in bytes.
 func (o *Operator) Memory() (int, error) {
-	stat, err := o.stat()
+	stat, err := statOf(o.PID())
 	return stat.ResidentMemory(), err
 }
 
-func (o *Operator) stat() (procfs.ProcStat, error) {
-	p, err := procfs.NewProc(o.PID())
+func statOf(pid int) (procfs.ProcStat, error) {
+	p, err := procfs.NewProc(pid)
 	if err != nil {
-		return procfs.ProcStat{}, fmt.Errorf("reading what the operator uses (Linux only): %w", err)
+		return procfs.ProcStat{}, fmt.Errorf("reading what a process uses (Linux only): %w", err)
 	}
 	return p.Stat()
 }

@@ -108,7 +108,7 @@ func (a *app) client() (*konductor.Client, error) {
 	if err != nil {
 		return nil, err
 	}
-	return konductor.New(config, konductor.InNamespace(namespace), konductor.NotifyFunc(a.say))
+	return konductor.New(config, konductor.InNamespace(namespace), konductor.InContext(a.contextName()), konductor.NotifyFunc(a.say))
 }
 
 // restConfig returns how to reach the cluster that the flags name.

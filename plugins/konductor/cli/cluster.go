@@ -27,22 +27,25 @@ const claimKind = konductorv1.KindClaim
 
 // cluster is what the dashboard looks at and acts on: the cluster that the command line names.
 type cluster struct {
-	config  *rest.Config
-	options live.Options
-	program string
-	self    string
-	flags   []string // those that name the cluster and the user
-	shown   []string // the same as people may see them
+	config   *rest.Config
+	warnings *heldBack
+	options  live.Options
+	program  string
+	self     string
+	flags    []string // those that name the cluster and the user
+	shown    []string // the same as people may see them
 }
 
 var _ tui.Cluster = (*cluster)(nil)
 
 func (a *app) newCluster(cmd *cobra.Command, o live.Options) (*cluster, error) {
 	c := &cluster{options: o, program: a.name}
-	var err error
-	if c.config, err = a.restConfig(); err != nil {
+	config, err := a.restConfig()
+	if err != nil {
 		return nil, err
 	}
+	c.config, c.warnings = rest.CopyConfig(config), &heldBack{to: config.WarningHandler}
+	c.config.WarningHandler = c.warnings
 	client, err := a.client()
 	if err != nil {
 		return nil, err
@@ -141,11 +144,12 @@ func (c *cluster) Run(ctx context.Context, args []string) (string, error) {
 	called := strings.ReplaceAll(c.program, " ", "-")
 	line := append(append([]string{called}, args...), c.flags...)
 	code := Run(ctx, line, genericiooptions.IOStreams{In: &bytes.Buffer{}, Out: &out, ErrOut: &errOut})
+	said := c.warnings.lift(errOut.String())
 	if code != exitOK {
 		if ctx.Err() != nil {
 			return "", context.Cause(ctx)
 		}
-		return "", errors.New(strings.TrimPrefix(strings.TrimSpace(errOut.String()), "error: "))
+		return "", errors.New(strings.TrimPrefix(strings.TrimSpace(said), "error: "))
 	}
 	return out.String(), nil
 }

@@ -11,6 +11,7 @@ import (
 	"k8s.io/apimachinery/pkg/runtime"
 
 	konductorv1 "github.com/LogicIQ/konductor/apis/v1"
+	"github.com/LogicIQ/konductor/apis/waits"
 	konductor "github.com/LogicIQ/konductor/sdk/go"
 )
 
@@ -60,7 +61,7 @@ func (a *app) deleteCommand(kind string, remove func(*konductor.Client, context.
 		Use: "delete NAME…", Short: fmt.Sprintf("Delete a %s", lower),
 		Long: fmt.Sprintf(`Delete a %s. Those who wait for it end with exit code 2, and holds on it are
 lost. On a terminal it asks first; elsewhere --yes is needed.`, lower),
-		Example: a.examples(fmt.Sprintf("  koncli %s delete old-one\n  koncli %s delete one two --yes\n", lower, lower)),
+		Example: a.examples(fmt.Sprintf("  koncli %s delete old-one\n  koncli %s delete one two --yes\n\n  # all that are done with\n  koncli %s list -l run=old -o name | xargs -r koncli %s delete --yes\n", lower, lower, lower, lower)),
 		Args: func(cmd *cobra.Command, args []string) error {
 			if len(args) == 0 {
 				return fmt.Errorf("the name of the %s is missing: %s NAME", lower, cmd.CommandPath())
@@ -68,6 +69,10 @@ lost. On a terminal it asks first; elsewhere --yes is needed.`, lower),
 			return nil
 		},
 		RunE: func(cmd *cobra.Command, args []string) error {
+			args, err := namesOf(kind, args)
+			if err != nil {
+				return err
+			}
 			if err := out.complete(); err != nil {
 				return err
 			}
@@ -104,6 +109,26 @@ lost. On a terminal it asks first; elsewhere --yes is needed.`, lower),
 	cmd.Flags().BoolVar(&ignoreNotFound, "ignore-not-found", false, "don't complain when there is none")
 	out.addFlags(cmd)
 	return cmd
+}
+
+// namesOf returns the names of objects of a kind that are given as NAME or, as -o name prints them, as TYPE/NAME.
+func namesOf(kind string, args []string) ([]string, error) {
+	names := make([]string, len(args))
+	for i, arg := range args {
+		names[i] = arg
+		if !strings.Contains(arg, "/") {
+			continue
+		}
+		ref, ok := waits.ParseRef(arg)
+		switch lower := strings.ToLower(kind); {
+		case !ok || ref.Kind != kind:
+			return nil, fmt.Errorf("%s is no %s: give names, or %s/NAME", arg, lower, lower)
+		case ref.Name == "":
+			return nil, fmt.Errorf("the name of the %s is missing in %q", lower, arg)
+		}
+		names[i] = ref.Name
+	}
+	return names, nil
 }
 
 // heldNow says which of the objects are held, and by whom, as far as that can be found out.

@@ -154,7 +154,7 @@ func (a *app) addCompletion(root *cobra.Command) {
 				_ = cmd.RegisterFlagCompletionFunc(name, f)
 			}
 		}
-		if named, ok := kindNamed(cmd.Name()); ok && cmd.HasSubCommands() {
+		if named, ok := primitive(cmd.Name()); ok && cmd.HasSubCommands() {
 			kind = named
 		}
 		if kind != "" && !cmd.HasSubCommands() && cmd.Name() != "create" && cmd.Name() != "list" {

@@ -74,9 +74,9 @@ with 1 otherwise. -o json has the same in a form that doesn't change.`,
 }
 
 func (a *app) examine(ctx context.Context, of *subjects, args []string) (*doctor.Report, error) {
-	config, err := a.config.ToRESTConfig()
+	config, err := a.restConfig()
 	if err != nil {
-		return nil, fmt.Errorf("finding the cluster: %w", err)
+		return nil, err
 	}
 	namespace, err := a.namespace()
 	if err != nil {
@@ -95,7 +95,7 @@ func (a *app) examine(ctx context.Context, of *subjects, args []string) (*doctor
 	}
 	facts, err := doctor.Examine(ctx, kube, doctor.Options{
 		Program: a.name, Client: version(), Platform: runtime.GOOS + "/" + runtime.GOARCH,
-		Namespace: namespace, For: workloads, Now: date.now,
+		Namespace: namespace, Context: a.contextName(), For: workloads, Now: date.now,
 	})
 	if apierrors.IsUnauthorized(err) {
 		return nil, &konductor.ForbiddenError{Verb: "get", Resource: "version", Namespace: namespace, Unauthorized: true}

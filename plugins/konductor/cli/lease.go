@@ -50,6 +50,7 @@ func addDefaultTTL(cmd *cobra.Command, ttl *time.Duration) {
 
 func (a *app) leaseBreak() *cobra.Command {
 	var yes bool
+	var holder string
 	out := newDone()
 	cmd := &cobra.Command{
 		Use: "break NAME", Short: "Take a lease away from whoever holds it", Args: oneName("lease"),
@@ -57,9 +58,15 @@ func (a *app) leaseBreak() *cobra.Command {
 holder learns of it, but may go on working until it does: make sure that it has
 stopped, or that the resource checks fencing tokens.
 
-On a terminal it asks first; elsewhere --yes is needed.`,
-		Example: a.examples("  koncli lease break db-migration\n  koncli lease break db-migration --yes\n"),
+On a terminal it asks first; elsewhere --yes is needed. What it takes away is the hold
+that it asked about: if that has ended by the time of the answer, nothing is done, and
+the exit code is 2.`,
+		Example: a.examples("  koncli lease break db-migration\n\n  # in a script: only if it is still this one\n  koncli lease break db-migration --holder load-7 --yes\n"),
 		RunE: func(cmd *cobra.Command, args []string) error {
+			opts, err := holderOption(cmd, holder)
+			if err != nil {
+				return err
+			}
 			if err := out.complete(); err != nil {
 				return err
 			}
@@ -71,23 +78,26 @@ On a terminal it asks first; elsewhere --yes is needed.`,
 			if err != nil {
 				return err
 			}
-			holder := l.Status.Holder
-			if holder != "" {
+			by := l.Status.Holder
+			meant := by != "" && (holder == "" || holder == by)
+			if meant {
 				question := fmt.Sprintf("take lease %s in namespace %s away from %s, who has held it since %s",
-					args[0], client.Namespace(), holder, l.Status.AcquiredAt.Format(time.RFC3339))
+					args[0], client.Namespace(), by, l.Status.AcquiredAt.Format(time.RFC3339))
 				if err := a.confirm(yes || out.pretends(), question); err != nil {
 					return err
 				}
+				opts = append(opts, konductor.OnlyClaims(l.Status.ClaimUID))
 			}
-			// Where nobody holds it, that says so.
-			if holder == "" || !out.clientOnly() {
-				if holder, err = client.BreakLease(cmd.Context(), args[0], out.options()...); err != nil {
+			// Where nobody holds it, or another, that says so.
+			if !meant || !out.clientOnly() {
+				if by, err = client.BreakLease(cmd.Context(), args[0], append(opts, out.options()...)...); err != nil {
 					return err
 				}
 			}
-			return out.done(konductorv1.KindLease, args[0], "taken away from "+holder, a.streams.Out)
+			return out.done(konductorv1.KindLease, args[0], "taken away from "+by, a.streams.Out)
 		},
 	}
+	cmd.Flags().StringVar(&holder, "holder", "", "take it away only if this is who holds it")
 	addYes(cmd, &yes)
 	out.addFlags(cmd)
 	return cmd

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
+	"k8s.io/apimachinery/pkg/types"
 
 	konductorv1 "github.com/LogicIQ/konductor/apis/v1"
 	konductor "github.com/LogicIQ/konductor/sdk/go"
@@ -108,7 +109,9 @@ and give them to the next in the queue. Holders learn of it, but may go on worki
 until they do: make sure that they have stopped, or that the resource checks fencing
 tokens.
 
-On a terminal it asks first; elsewhere --yes is needed.`,
+On a terminal it asks first; elsewhere --yes is needed. What it takes away are the holds
+that it asked about: those that have ended by the time of the answer are left out, and
+if none is left, nothing is done, and the exit code is 2.`,
 		Example: a.examples("  koncli semaphore break db-connections --holder load-7 --yes\n  koncli semaphore break db-connections --all --dry-run=server\n"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if all == cmd.Flags().Changed("holder") {
@@ -126,21 +129,24 @@ On a terminal it asks first; elsewhere --yes is needed.`,
 				return err
 			}
 			// Who would be meant; it is an error if there is nobody.
-			holders, err := client.BreakSemaphore(cmd.Context(), args[0], append(opts, konductor.DryRun())...)
+			holds, err := client.BreakSemaphore(cmd.Context(), args[0], append(opts, konductor.DryRun())...)
 			if err != nil {
 				return err
 			}
-			who := strings.Join(slices.Compact(holders), ", ")
-			question := fmt.Sprintf("take the permits of semaphore %s in namespace %s away from %s", args[0], client.Namespace(), who)
+			question := fmt.Sprintf("take the permits of semaphore %s in namespace %s away from %s", args[0], client.Namespace(), holdersOf(holds))
 			if err := a.confirm(yes || out.pretends(), question); err != nil {
 				return err
 			}
 			if !out.pretends() {
-				if holders, err = client.BreakSemaphore(cmd.Context(), args[0], opts...); err != nil {
+				asked := holds
+				if holds, err = client.BreakSemaphore(cmd.Context(), args[0], konductor.OnlyClaims(claimsOf(asked)...)); err != nil {
 					return err
 				}
+				if n := len(asked) - len(holds); n > 0 {
+					a.say(fmt.Sprintf("%d of these %d had ended before: only what is left was taken away", n, len(asked)))
+				}
 			}
-			return out.done(konductorv1.KindSemaphore, args[0], "taken away from "+strings.Join(slices.Compact(holders), ", "), a.streams.Out)
+			return out.done(konductorv1.KindSemaphore, args[0], "taken away from "+holdersOf(holds), a.streams.Out)
 		},
 	}
 	cmd.Flags().StringVar(&holder, "holder", "", "whose permits to take away")
@@ -148,4 +154,20 @@ On a terminal it asks first; elsewhere --yes is needed.`,
 	addYes(cmd, &yes)
 	out.addFlags(cmd)
 	return cmd
+}
+
+// holdersOf names who holds, each once in a row.
+func holdersOf(holds []konductorv1.SemaphoreHolder) string {
+	var names []string
+	for i := range holds {
+		names = append(names, holds[i].Holder)
+	}
+	return strings.Join(slices.Compact(names), ", ")
+}
+
+func claimsOf(holds []konductorv1.SemaphoreHolder) (uids []types.UID) {
+	for i := range holds {
+		uids = append(uids, holds[i].ClaimUID)
+	}
+	return uids
 }

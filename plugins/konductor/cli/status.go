@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -12,6 +13,7 @@ import (
 	"k8s.io/apimachinery/pkg/runtime"
 
 	konductorv1 "github.com/LogicIQ/konductor/apis/v1"
+	"github.com/LogicIQ/konductor/apis/waits"
 	"github.com/LogicIQ/konductor/plugins/konductor/live"
 	"github.com/LogicIQ/konductor/plugins/konductor/terminal"
 	"github.com/LogicIQ/konductor/plugins/konductor/view"
@@ -26,19 +28,10 @@ func kinds() [][2]string {
 	}
 }
 
-// kindNamed returns the kind that people call so: by its name, its plural, or its short name.
-func kindNamed(word string) (string, bool) {
-	short := map[string]string{
-		konductorv1.KindBarrier: "kbar", konductorv1.KindGate: "kgate", konductorv1.KindLease: "klease", konductorv1.KindSemaphore: "ksem",
-	}
-	for _, k := range kinds() {
-		for _, name := range []string{k[0], k[1], strings.ToLower(k[0]) + "." + konductorv1.GroupName, k[1] + "." + konductorv1.GroupName, short[k[0]]} {
-			if strings.EqualFold(word, name) {
-				return k[0], true
-			}
-		}
-	}
-	return "", false
+// primitive returns which of the four primitives people call so.
+func primitive(word string) (kind string, ok bool) {
+	ref, ok := waits.ParseRef(word)
+	return ref.Kind, ok && slices.Contains(view.Kinds(), ref.Kind)
 }
 
 // unknownKind refuses a kind that there is not, with the one that may have been meant.
@@ -97,7 +90,7 @@ func statusArgs(cmd *cobra.Command, args []string) (kind, name string, err error
 	} else {
 		word, name, _ = strings.Cut(args[0], "/")
 	}
-	kind, ok := kindNamed(word)
+	kind, ok := primitive(word)
 	switch {
 	case !ok:
 		return "", "", unknownKind(word, "barrier", "gate", "lease", "semaphore")

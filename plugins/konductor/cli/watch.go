@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
+	"k8s.io/utils/ptr"
 
 	"github.com/LogicIQ/konductor/plugins/konductor/frame"
 	"github.com/LogicIQ/konductor/plugins/konductor/live"
@@ -106,6 +107,7 @@ func (a *app) dashboard(cmd *cobra.Command, w *watching) error {
 	if err != nil {
 		return err
 	}
+	defer c.warnings.say()
 	feed, err := live.Start(c.config, o)
 	if err != nil {
 		return err
@@ -165,10 +167,13 @@ func (a *app) glyphs(l *drawing) (glyphs, error) {
 	return newGlyphs(&theme, l.onlyASCII()), nil
 }
 
-// contextName returns the name of the kubeconfig's context, if there is one.
+// contextName returns the name of the kubeconfig's context, if there is one and it says which cluster is meant.
 func (a *app) contextName() string {
-	if a.config.Context != nil && *a.config.Context != "" {
-		return *a.config.Context
+	if ptr.Deref(a.config.APIServer, "") != "" || ptr.Deref(a.config.ClusterName, "") != "" {
+		return ""
+	}
+	if wanted := ptr.Deref(a.config.Context, ""); wanted != "" {
+		return wanted
 	}
 	raw, err := a.config.ToRawKubeConfigLoader().RawConfig()
 	if err != nil {

@@ -171,14 +171,19 @@ func (t *text) people(d *waits.Diagnosis) {
 		return s
 	})
 	if d.Missing != nil {
-		t.section("Seen to be on their way", len(d.Missing.Known), func(i int) string {
-			p := &d.Missing.Known[i]
-			if p.Count > 1 {
-				return fmt.Sprintf("%d participants of %s", p.Count, p.Process)
-			}
-			return fmt.Sprintf("%s (%s)", p.Name, p.Process)
-		})
+		t.participants("Seen to be on their way", d.Missing.Known)
+		t.participants("Ended without having arrived", d.Missing.Ended)
 	}
+}
+
+func (t *text) participants(title string, all []waits.Participant) {
+	t.section(title, len(all), func(i int) string {
+		p := &all[i]
+		if p.Count > 1 {
+			return fmt.Sprintf("%d participants of %s", p.Count, p.Process)
+		}
+		return fmt.Sprintf("%s (%s)", p.Name, p.Process)
+	})
 }
 
 func (t *text) who(process waits.Ref, holder string) string {

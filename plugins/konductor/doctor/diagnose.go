@@ -13,6 +13,7 @@ import (
 	"k8s.io/apimachinery/pkg/util/version"
 
 	"github.com/LogicIQ/konductor/apis/rights"
+	"github.com/LogicIQ/konductor/plugins/konductor/view"
 )
 
 const (
@@ -26,7 +27,7 @@ const (
 
 // Diagnose says of each fact whether it is as it should be.
 func Diagnose(f *Facts) *Report {
-	r := &Report{APIVersion: Version, Kind: "Report", Healthy: true, Namespace: f.Namespace}
+	r := &Report{APIVersion: Version, Kind: "Report", Healthy: true, Context: f.Context, Namespace: f.Namespace}
 	r.add(Check{Name: CheckClient, Status: OK, Message: f.Client + ", " + f.Platform})
 	r.add(f.server())
 	r.add(f.types())
@@ -39,7 +40,7 @@ func Diagnose(f *Facts) *Report {
 		r.add(f.admission())
 	}
 	for i := range f.Subjects {
-		f.Subjects[i].judge(r, f.Program)
+		f.judge(r, &f.Subjects[i])
 	}
 	for _, object := range r.Objects() {
 		if raw, err := json.Marshal(object); err == nil {
@@ -49,8 +50,31 @@ func Diagnose(f *Facts) *Report {
 	return r
 }
 
+// where names the cluster that was looked at, if it has a name.
+func (f *Facts) where() string {
+	if f.Context == "" {
+		return ""
+	}
+	return " in the cluster of context " + f.Context
+}
+
+// run returns a command of this program's on the cluster that was looked at.
+func (f *Facts) run(args ...string) string { return f.command(f.Program, args) }
+
+func (f *Facts) kubectl(args ...string) string { return f.command("kubectl", args) }
+
+func (f *Facts) command(program string, args []string) string {
+	if f.Context != "" {
+		args = append(args, "--context="+f.Context)
+	}
+	return view.CommandLine(program, args)
+}
+
 func (f *Facts) server() Check {
 	c := Check{Name: CheckServer, Status: OK, Message: "Kubernetes " + f.Server}
+	if f.Context != "" {
+		c.Message += ", context " + f.Context
+	}
 	v, err := version.ParseGeneric(f.Server)
 	if err == nil && v.LessThan(version.MustParseGeneric(oldestServer)) {
 		c.Status, c.Fix = Failed, "upgrade the cluster to Kubernetes "+strings.TrimSuffix(oldestServer, ".0")+" or later"
@@ -77,14 +101,14 @@ func (f *Facts) types() Check {
 	}
 	switch {
 	case len(missing) == len(kinds):
-		c.Status, c.Message = Failed, "konductor's resource types are not installed"
-		c.Fix = f.Program + " install"
+		c.Status, c.Message = Failed, "konductor's resource types are not installed"+f.where()
+		c.Fix = f.run("install")
 	case len(missing) > 0:
 		c.Status, c.Message = Failed, "resource types are missing: "+strings.Join(missing, ", ")
-		c.Fix = f.Program + " upgrade"
+		c.Fix = f.run("upgrade")
 	case len(older) > 0:
 		c.Status, c.Message = Failed, "the resource types are older than this program: "+few(older)+" missing"
-		c.Fix = f.Program + " upgrade"
+		c.Fix = f.run("upgrade")
 	case len(newer) > 0:
 		c.Status, c.Message = Warning, "the resource types are newer than this program, which doesn't know "+few(newer)
 		c.Fix = "use the version of this program that the operator has"
@@ -136,7 +160,7 @@ func (f *Facts) operator() Check {
 	case f.OperatorsErr != nil:
 		return c.unread("list deployments outside of "+operatorNamespace, f.OperatorsErr)
 	case !f.installed():
-		c.Status, c.Message, c.Fix = Failed, "no operator is installed: nothing is granted and nothing opens", f.Program+" install"
+		c.Status, c.Message, c.Fix = Failed, "no operator is installed"+f.where()+": nothing is granted and nothing opens", f.run("install")
 		return c
 	case len(f.Operators) == 0:
 		c.Message = "it runs, and not in a Deployment of the chart's"
@@ -148,9 +172,9 @@ func (f *Facts) operator() Check {
 		status, fix := OK, ""
 		switch {
 		case o.Ready == 0:
-			status, fix = Failed, fmt.Sprintf("kubectl describe deployment %s --namespace=%s", o.Name, o.Namespace)
+			status, fix = Failed, f.kubectl("describe", "deployment", o.Name, "--namespace="+o.Namespace)
 		case o.Ready < o.Wanted:
-			status, fix = Warning, fmt.Sprintf("kubectl get pods --namespace=%s", o.Namespace)
+			status, fix = Warning, f.kubectl("get", "pods", "--namespace="+o.Namespace)
 		}
 		if o.Version != "" {
 			said[len(said)-1] += ", version " + o.Version
@@ -179,22 +203,24 @@ func (l *LeaderFacts) fresh(now time.Time) bool {
 
 func (f *Facts) leader() Check {
 	c := Check{Name: CheckLeader, Status: OK}
-	const logs = "kubectl logs --namespace=%s --selector=app.kubernetes.io/name=konductor --tail=50"
+	logs := func(namespace string) string {
+		return f.kubectl("logs", "--namespace="+namespace, "--selector=app.kubernetes.io/name=konductor", "--tail=50")
+	}
 	switch l := f.Leader; {
 	case f.LeaderErr != nil:
 		return c.unread("list leases.coordination.k8s.io, which say who leads", f.LeaderErr)
 	case l == nil:
 		c.Status, c.Message = Failed, "no operator has ever led"
 		if len(f.Operators) > 0 {
-			c.Fix = fmt.Sprintf(logs, f.Operators[0].Namespace)
+			c.Fix = logs(f.Operators[0].Namespace)
 		}
 	case l.Holder == "":
 		c.Status, c.Message = Failed, "nobody leads: the last leader has given up and no other has taken over"
-		c.Fix = fmt.Sprintf(logs, l.Namespace)
+		c.Fix = logs(l.Namespace)
 	case !l.fresh(f.Now):
 		c.Status = Failed
 		c.Message = fmt.Sprintf("%s led, and was last heard of %s ago", l.Holder, ago(f.Now, l.RenewedAt))
-		c.Fix = fmt.Sprintf(logs, l.Namespace)
+		c.Fix = logs(l.Namespace)
 	default:
 		c.Message = fmt.Sprintf("%s, heard of %s ago", l.Holder, ago(f.Now, l.RenewedAt))
 	}
@@ -246,7 +272,7 @@ func (f *Facts) admission() Check {
 }
 
 // judge adds what is to be said of somebody's rights.
-func (s *SubjectFacts) judge(r *Report, program string) {
+func (f *Facts) judge(r *Report, s *SubjectFacts) {
 	who := s.Name
 	if s.Of != "" {
 		who = s.Of + " (" + s.Name + ")"
@@ -254,7 +280,7 @@ func (s *SubjectFacts) judge(r *Report, program string) {
 	if s.NoAccount {
 		r.add(Check{
 			Name: CheckWorkload, Status: Failed, Subject: s.Name, Message: who + " doesn't exist, so that no Pod can be created with it",
-			Fix: fmt.Sprintf("kubectl create serviceaccount %s --namespace=%s", s.Who.Name, s.Who.Namespace),
+			Fix: f.kubectl("create", "serviceaccount", s.Who.Name, "--namespace="+s.Who.Namespace),
 		})
 	}
 	if s.NoToken {
@@ -270,7 +296,7 @@ func (s *SubjectFacts) judge(r *Report, program string) {
 	case len(s.Missing) > 0:
 		c.Status = Failed
 		c.Message = fmt.Sprintf("%s may not %s in namespace %s", who, summary(s.Missing), s.Namespace)
-		c.Fix = program + " rbac --namespace=" + s.Namespace + s.flag() + " | kubectl apply -f -"
+		c.Fix = f.run("rbac", "--namespace="+s.Namespace, "--for="+s.whom()) + " | " + f.kubectl("apply", "-f", "-")
 		r.Missing = append(r.Missing, s.Missing...)
 		role, binding := rights.Grant(s.Namespace, rights.Participant(), s.Who)
 		r.grants = append(r.grants, grant{role, binding})
@@ -283,15 +309,15 @@ func (s *SubjectFacts) judge(r *Report, program string) {
 	r.add(c)
 }
 
-// flag returns how rbac is told for whom.
-func (s *SubjectFacts) flag() string {
+// whom returns how rbac is told for whom.
+func (s *SubjectFacts) whom() string {
 	switch {
 	case s.Who.Kind == "User":
-		return " --for=user/" + s.Who.Name
+		return "user/" + s.Who.Name
 	case s.Who.Namespace != s.Namespace:
-		return " --for=serviceaccount/" + s.Who.Namespace + ":" + s.Who.Name
+		return "serviceaccount/" + s.Who.Namespace + ":" + s.Who.Name
 	default:
-		return " --for=serviceaccount/" + s.Who.Name
+		return "serviceaccount/" + s.Who.Name
 	}
 }
 

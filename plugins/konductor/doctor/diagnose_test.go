@@ -63,6 +63,15 @@ func TestDiagnose(t *testing.T) {
 			"ResourceTypes Warning the resource types are newer than this program, which doesn't know Lease.spec.fair -> use the version of this program that the operator has"},
 		"no operator": {func(f *Facts) { f.Operators = nil; f.Leader.RenewedAt = now().Add(-time.Hour) },
 			"Operator Failed no operator is installed: nothing is granted and nothing opens -> kubectl konductor install"},
+		"no types in a cluster with a name": {func(f *Facts) { f.Types, f.Context = nil, "prod" },
+			"ResourceTypes Failed konductor's resource types are not installed in the cluster of context prod -> kubectl konductor install --context=prod"},
+		"no operator in a cluster with a name": {func(f *Facts) { f.Operators, f.Leader, f.Context = nil, nil, "prod" },
+			"Operator Failed no operator is installed in the cluster of context prod: nothing is granted and nothing opens -> kubectl konductor install --context=prod"},
+		"nobody leads a cluster with a name": {func(f *Facts) { f.Leader, f.Context = nil, "my prod" },
+			"Leader Failed no operator has ever led -> kubectl logs --namespace=konductor-system --selector=app.kubernetes.io/name=konductor --tail=50 --context='my prod'"},
+		"rights that are missing in a cluster with a name": {func(f *Facts) {
+			f.Subjects[0].Missing, f.Context = []Right{{"jane", "get", "pods", "etl"}}, "prod"
+		}, "Rights Failed jane may not get pods in namespace etl -> kubectl konductor rbac --namespace=etl --for=user/jane --context=prod | kubectl apply -f - --context=prod"},
 		"an operator without a Deployment": {func(f *Facts) { f.Operators = nil }, ""},
 		"an operator that isn't ready": {func(f *Facts) { f.Operators[0].Ready = 0 },
 			"Operator Failed konductor-system/konductor-operator: 0 of 2 ready, version 1.2.0 -> kubectl describe deployment konductor-operator --namespace=konductor-system"},

@@ -33,6 +33,8 @@ type Options struct {
 	Program, Client, Platform string
 	// Namespace to look at.
 	Namespace string
+	// Context of the kubeconfig; empty when there is none.
+	Context string
 	// For are the workloads whose rights matter; the caller's own when empty.
 	For []Workload
 	// Now tells the API server's time, once it has answered.
@@ -41,7 +43,7 @@ type Options struct {
 
 // Examine asks the API server. It returns an error only when that doesn't answer at all, or doesn't know who asks.
 func Examine(ctx context.Context, kube kubernetes.Interface, o Options) (*Facts, error) {
-	f := &Facts{Namespace: o.Namespace, Program: o.Program, Client: o.Client, Platform: o.Platform}
+	f := &Facts{Namespace: o.Namespace, Context: o.Context, Program: o.Program, Client: o.Client, Platform: o.Platform}
 	server, err := kube.Discovery().ServerVersion()
 	if err != nil {
 		return nil, err

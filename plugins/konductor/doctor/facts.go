@@ -11,6 +11,8 @@ type Facts struct {
 	// Now is the API server's time.
 	Now       time.Time
 	Namespace string
+	// Context is the kubeconfig's, by which the cluster was reached; empty when there is none.
+	Context string
 	// Program is how this program is called: kubectl konductor or koncli.
 	Program string
 	// Client is the version of this program, with its platform.

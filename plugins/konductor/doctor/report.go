@@ -70,6 +70,8 @@ type Report struct {
 	Kind       string `json:"kind"`
 	// Healthy says that no check has failed.
 	Healthy bool `json:"healthy"`
+	// Context is the kubeconfig's, by which the cluster was reached, if there is one.
+	Context string `json:"context,omitempty"`
 	// Namespace is where it was looked.
 	Namespace string  `json:"namespace"`
 	Checks    []Check `json:"checks"`

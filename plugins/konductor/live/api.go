@@ -46,7 +46,6 @@ func connect(config *rest.Config) (*api, error) {
 	a := &api{clients: map[schema.GroupVersion]*rest.RESTClient{}, params: runtime.NewParameterCodec(s), skew: &skew{}}
 	config = rest.CopyConfig(config)
 	config.QPS = -1
-	config.WarningHandlerWithContext = rest.NoWarnings{}
 	config.NegotiatedSerializer = serializer.NewCodecFactory(s).WithoutConversion()
 	config.Wrap(a.skew.read)
 	client, err := rest.HTTPClientFor(config)

@@ -143,17 +143,7 @@ func (f *Feed) settled() (bool, error) {
 			return false, nil
 		}
 	}
-	var refused error
-	for _, kind := range f.options.Kinds {
-		if !slices.Contains(view.Kinds(), kind) {
-			continue
-		}
-		if f.refused[kind] == nil {
-			return true, nil
-		}
-		refused = f.refused[kind]
-	}
-	return true, refused
+	return true, allRefused(f.options.Kinds, f.refused)
 }
 
 func behindKinds() []string { return []string{view.KindPod, view.KindJob} }

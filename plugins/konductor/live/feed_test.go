@@ -86,20 +86,28 @@ func TestWhatMayNotBeSeenIsToldAndTheRestIsShown(t *testing.T) {
 	}
 }
 
-func TestNothingMayBeSeenIsAnError(t *testing.T) {
-	config := refusing(t, func(string) bool { return true })
-	_, err := Look(t.Context(), config, Options{Namespace: "etl"})
-	var forbidden *konductor.ForbiddenError
-	if !errors.As(err, &forbidden) {
-		t.Errorf("looking once: %v", err)
-	}
-	feed, err := Start(config, Options{Namespace: "etl"})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer feed.Close()
-	if _, err := feed.Settled(t.Context()); !errors.As(err, &forbidden) {
-		t.Errorf("following: %v", err)
+func TestNothingThatMattersMayBeSeenIsAnError(t *testing.T) {
+	for what, refuses := range map[string]func(string) bool{
+		"nothing at all": func(string) bool { return true },
+		"only events":    func(path string) bool { return !strings.HasSuffix(path, "events") },
+		"events and claims": func(path string) bool {
+			return !strings.HasSuffix(path, "events") && !strings.HasSuffix(path, "claims")
+		},
+	} {
+		config := refusing(t, refuses)
+		_, err := Look(t.Context(), config, Options{Namespace: "etl"})
+		var forbidden *konductor.ForbiddenError
+		if !errors.As(err, &forbidden) {
+			t.Errorf("%s, looking once: %v", what, err)
+		}
+		feed, err := Start(config, Options{Namespace: "etl"})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer feed.Close()
+		if _, err := feed.Settled(t.Context()); !errors.As(err, &forbidden) {
+			t.Errorf("%s, following: %v", what, err)
+		}
 	}
 }
 

@@ -2,6 +2,7 @@ package live
 
 import (
 	"context"
+	"slices"
 	"sync"
 
 	"k8s.io/apimachinery/pkg/api/meta"
@@ -12,7 +13,7 @@ import (
 )
 
 // Look returns how everything stands now, without following it. It returns an error when the API server can't be reached,
-// or when none of the kinds may be seen; of a kind that may not, the news says so.
+// or when nothing that matters may be seen; of a kind that may not, the news says so.
 func Look(ctx context.Context, config *rest.Config, o Options) (view.News, error) {
 	if len(o.Kinds) == 0 {
 		o.Kinds = view.Followed()
@@ -28,26 +29,37 @@ func Look(ctx context.Context, config *rest.Config, o Options) (view.News, error
 		all.Go(func() { kinds[i], errs[i] = look(ctx, api.watcher(kind, o, o.Namespace), kind) })
 	}
 	all.Wait()
-	var refused error
-	seen := false
+	refused := map[string]error{}
 	for i, err := range errs {
 		switch {
 		case err == nil:
-			seen = true
 		case !refusal(err):
 			return view.News{}, err
 		default:
-			why := explain(err, o.Kinds[i], o.Namespace)
-			kinds[i] = view.KindNews{Kind: o.Kinds[i], Denied: why.Error()}
-			if refused == nil {
-				refused = why
-			}
+			refused[o.Kinds[i]] = explain(err, o.Kinds[i], o.Namespace)
+			kinds[i] = view.KindNews{Kind: o.Kinds[i], Denied: refused[o.Kinds[i]].Error()}
 		}
 	}
-	if seen {
-		refused = nil
+	return view.News{Kinds: kinds, Skew: api.skew.now()}, allRefused(o.Kinds, refused)
+}
+
+// allRefused returns why there is nothing to see: why none of the primitives among the kinds may be seen, or, where
+// there are none among them, none of the kinds. Events alone are no picture.
+func allRefused(kinds []string, refused map[string]error) (why error) {
+	matters := func(kind string) bool { return slices.Contains(view.Kinds(), kind) }
+	if !slices.ContainsFunc(kinds, matters) {
+		matters = func(string) bool { return true }
 	}
-	return view.News{Kinds: kinds, Skew: api.skew.now()}, refused
+	for _, kind := range kinds {
+		switch {
+		case !matters(kind):
+		case refused[kind] == nil:
+			return nil
+		case why == nil:
+			why = refused[kind]
+		}
+	}
+	return why
 }
 
 func look(ctx context.Context, w *watcher, kind string) (view.KindNews, error) {

@@ -24,7 +24,7 @@ func TestAnActionRunsTheCommandThatWasShown(t *testing.T) {
 		runs  string
 	}{
 		"delete": {"gate/cleanup", []string{"ctrl+d"}, "$ kubectl konductor gate delete cleanup --namespace=etl --yes", "y", "gate delete cleanup --namespace=etl --yes"},
-		"break":  {"lease/db-migration", []string{"b"}, "$ kubectl konductor lease break db-migration --namespace=etl --yes", "y", "lease break db-migration --namespace=etl --yes"},
+		"break":  {"lease/db-migration", []string{"b"}, "$ kubectl konductor lease break db-migration --namespace=etl --holder=migrate-7c9f --yes", "y", "lease break db-migration --namespace=etl --holder=migrate-7c9f --yes"},
 		"arrive": {
 			"barrier/extracts-done", []string{"a"}, "$ kubectl konductor barrier arrive extracts-done --namespace=etl --holder=laptop --fail-if-missing",
 			"enter", "barrier arrive extracts-done --namespace=etl --holder=laptop --fail-if-missing",

@@ -24,8 +24,8 @@ type Action struct {
 	Right Right
 	// Impossible says why it makes no sense as things stand; empty: it does.
 	Impossible string
-	// claimUID is the hold that is to be broken, and no other.
-	claimUID string
+	// holder and claimUID are of the hold that is to be broken, and no other.
+	holder, claimUID string
 }
 
 // Right is the right to do something with the objects of a resource in a namespace.
@@ -71,7 +71,7 @@ func (r *Row) Action(verb, self string) (Action, bool) {
 			a.Impossible = "nobody holds " + r.String()
 			break
 		}
-		a.claimUID = r.Holds[0].ClaimUID
+		a.holder, a.claimUID = r.Holds[0].Holder, r.Holds[0].ClaimUID
 		a.Warning = r.Holds[0].Holder + " may go on working until it learns of it"
 	case Resize:
 		a.Asks, a.Given = "permits", strconv.Itoa(int(r.Total))
@@ -99,7 +99,10 @@ func (a Action) Args(given string) []string {
 		args = append(args, "--holder="+given)
 	case Resize:
 		args = append(args, "--permits="+given)
-	case Break, Delete:
+	case Break:
+		// The lease may change hands between the last look and the command.
+		args = append(args, "--holder="+a.holder, "--yes")
+	case Delete:
 		args = append(args, "--yes")
 	}
 	return args

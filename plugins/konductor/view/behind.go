@@ -29,7 +29,7 @@ func (w *World) Forget(kinds ...string) {
 
 // behind adds the Pods that take part in the object, and the Jobs that they belong to or that a gate waits for.
 func (w *World) behind(d *Detail, now time.Time) {
-	pods, jobs := w.involved(d.Row.Ref)
+	pods, jobs := w.involved(d.Row.Ref, now)
 	for _, pod := range pods {
 		if owner := metav1.GetControllerOf(pod); owner != nil && owner.Kind == KindJob {
 			jobs[owner.Name] = true
@@ -56,7 +56,7 @@ func (w *World) behind(d *Detail, now time.Time) {
 }
 
 // involved returns the Pods and the names of the Jobs that an object speaks of.
-func (w *World) involved(ref Ref) (pods []*corev1.Pod, jobs map[string]bool) {
+func (w *World) involved(ref Ref, now time.Time) (pods []*corev1.Pod, jobs map[string]bool) {
 	jobs = map[string]bool{}
 	addPod := func(name string) {
 		if pod, ok := w.objects[Ref{KindPod, ref.Namespace, name}].(*corev1.Pod); ok {
@@ -78,7 +78,7 @@ func (w *World) involved(ref Ref) (pods []*corev1.Pod, jobs map[string]bool) {
 	}
 	switch o := w.objects[ref].(type) {
 	case *konductorv1.Barrier:
-		for _, m := range w.missingAt(o, w.arrivalsAt(ref)) {
+		for _, m := range w.missingAt(o, w.arrivalsAt(ref), now) {
 			if kind, name, _ := participantParts(m.participant); kind == "job" {
 				jobs[name] = true
 			} else {

@@ -232,7 +232,7 @@ func (w *World) barrierDetail(d *Detail, b *konductorv1.Barrier, now time.Time) 
 	d.fact("Timeout", b.Spec.Timeout)
 	d.fact("TTL", b.Spec.TTL)
 	arrivals := w.arrivalsAt(d.Row.Ref)
-	w.missingDetail(d, b, arrivals)
+	w.missingDetail(d, b, arrivals, now)
 	w.arrivalsDetail(d, b, arrivals, now)
 	d.conditions(b.Status.Conditions, now)
 }

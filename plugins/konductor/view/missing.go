@@ -3,29 +3,27 @@ package view
 import (
 	"cmp"
 	"fmt"
-	"regexp"
 	"slices"
-	"strconv"
-	"strings"
+	"time"
 
 	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	konductorv1 "github.com/LogicIQ/konductor/apis/v1"
+	"github.com/LogicIQ/konductor/apis/waits"
 )
 
-// A barrier knows how many it expects and not whom. Two things tell nevertheless: an Indexed Job of which some indexes
-// have arrived has others; and the command line of a Job or Pod says that it will arrive.
+// A barrier knows how many it expects and not whom. Package waits concludes it from what is known of Jobs and Pods.
 
-// missing is a participant that has not arrived, and how it is.
+// missing is a participant that has not arrived, or several of one Job, and how it is.
 type missing struct {
 	participant, how string
+	count            int
 	mood             Mood
 }
 
 // missingDetail adds who is missing at a barrier that waits.
-func (w *World) missingDetail(d *Detail, b *konductorv1.Barrier, arrivals []*konductorv1.Arrival) {
+func (w *World) missingDetail(d *Detail, b *konductorv1.Barrier, arrivals []*konductorv1.Arrival, now time.Time) {
 	if d.Row.State == Open || d.Row.State == Deleting {
 		return
 	}
@@ -33,13 +31,15 @@ func (w *World) missingDetail(d *Detail, b *konductorv1.Barrier, arrivals []*kon
 	expected := max(int(b.Spec.Expected)-come, 0)
 	var known []missing
 	if w.Denied(konductorv1.KindArrival) == "" {
-		known = w.missingAt(b, arrivals)
+		known = w.missingAt(b, arrivals, now)
 	}
+	unknown := expected
 	s := Section{Title: fmt.Sprintf("Missing (%d)", expected), Columns: []string{"PARTICIPANT", "HOW IT IS"}}
 	for _, m := range known {
 		s.Lines = append(s.Lines, Line{Cells: []string{m.participant, m.how}, Mood: m.mood})
+		unknown -= m.count
 	}
-	switch unknown := expected - len(known); {
+	switch {
 	case unknown > 0 && len(known) > 0:
 		s.More = fmt.Sprintf("and %d of whom nothing is known yet", unknown)
 	case unknown > 0 && w.Denied(konductorv1.KindArrival) != "":
@@ -56,37 +56,22 @@ func (w *World) missingDetail(d *Detail, b *konductorv1.Barrier, arrivals []*kon
 }
 
 // missingAt returns those of whom it is known that they take part and have not arrived, in order.
-func (w *World) missingAt(b *konductorv1.Barrier, arrivals []*konductorv1.Arrival) []missing {
+func (w *World) missingAt(b *konductorv1.Barrier, arrivals []*konductorv1.Arrival, now time.Time) (all []missing) {
+	if !w.Complete(konductorv1.KindArrival, KindPod, KindJob) {
+		return nil
+	}
+	m := w.analyze(b.Namespace, now).Missing(waits.Ref{Kind: konductorv1.KindBarrier, Namespace: b.Namespace, Name: b.Name})
+	if m == nil {
+		return nil
+	}
+	// The analysis may be older than the latest arrivals.
 	here := make(map[string]bool, len(arrivals))
-	indexed := map[string]bool{}
 	for _, a := range arrivals {
 		here[a.Spec.Participant] = true
-		if kind, job, index := participantParts(a.Spec.Participant); kind == "job" && index != "" {
-			indexed[job] = true
-		}
 	}
-	arrives := arriving(b.Name)
-	var all []missing
-	add := func(m missing) {
-		if !here[m.participant] {
-			all = append(all, m)
-		}
-	}
-	for ref, obj := range w.objects {
-		if ref.Namespace != b.Namespace {
-			continue
-		}
-		switch o := obj.(type) {
-		case *batchv1.Job:
-			if indexed[o.Name] || arrives(&o.Spec.Template.Spec) {
-				for _, m := range w.participants(o) {
-					add(m)
-				}
-			}
-		case *corev1.Pod:
-			if metav1.GetControllerOf(o) == nil && arrives(&o.Spec) {
-				add(missing{participant: "pod/" + o.Name, how: podIs(o), mood: podMood(o)})
-			}
+	for _, p := range slices.Concat(m.Known, m.Ended) {
+		if !here[p.Name] {
+			all = append(all, w.missing(&p))
 		}
 	}
 	slices.SortFunc(all, func(a, b missing) int {
@@ -97,37 +82,20 @@ func (w *World) missingAt(b *konductorv1.Barrier, arrivals []*konductorv1.Arriva
 	return all
 }
 
-// participants are those that a Job sends to a barrier: itself, or one for each index.
-func (w *World) participants(job *batchv1.Job) []missing {
-	whole := missing{participant: "job/" + job.Name, how: jobIs(job), mood: jobMood(job)}
-	if job.Spec.CompletionMode == nil || *job.Spec.CompletionMode != batchv1.IndexedCompletion || job.Spec.Completions == nil {
-		return []missing{whole}
-	}
-	pods := map[string]*corev1.Pod{}
-	for _, p := range w.podsOf(job) {
-		pods[p.Annotations[batchv1.JobCompletionIndexAnnotation]] = p
-	}
-	var all []missing
-	for i := range *job.Spec.Completions {
-		m := missing{participant: fmt.Sprintf("%s/%d", whole.participant, i), how: "job " + whole.how + ", no pod for it", mood: whole.mood}
-		if p, ok := pods[strconv.Itoa(int(i))]; ok {
-			m.how, m.mood = "pod "+p.Name+" "+podIs(p), podMood(p)
+// missing says how a participant is.
+func (w *World) missing(p *waits.Participant) missing {
+	m := missing{participant: p.Name, count: p.Count}
+	switch o := w.objects[Ref{p.Process.Kind, p.Process.Namespace, p.Process.Name}].(type) {
+	case *batchv1.Job:
+		m.how, m.mood = jobIs(o), jobMood(o)
+		if p.Name != p.Process.String() {
+			m.how = fmt.Sprintf("%d without a pod, job %s", p.Count, m.how)
 		}
-		all = append(all, m)
+	case *corev1.Pod:
+		m.how, m.mood = podIs(o), podMood(o)
+		if p.Name != p.Process.String() {
+			m.how = "pod " + o.Name + " " + m.how
+		}
 	}
-	return all
-}
-
-// arriving returns what tells whether a Pod's command lines arrive at the barrier of that name, under the name that is
-// theirs by default.
-func arriving(barrier string) func(*corev1.PodSpec) bool {
-	call := regexp.MustCompile(`\bbarrier\s+arrive\s([^\n;&|]*\s)?['"]?` + regexp.QuoteMeta(barrier) + `['"]?([\s;&|)]|$)`)
-	return func(spec *corev1.PodSpec) bool {
-		return slices.ContainsFunc(slices.Concat(spec.InitContainers, spec.Containers), func(c corev1.Container) bool {
-			line := strings.Join(append(slices.Clone(c.Command), c.Args...), " ")
-			found := call.FindString(line)
-			// Under another name it can't be told whether it has arrived.
-			return found != "" && !strings.Contains(line, "--holder")
-		})
-	}
+	return m
 }

@@ -160,7 +160,7 @@ func TestWhoIsMissingWhereThatCanBeKnown(t *testing.T) {
 		"nothing is known": {nil, nil, "nothing is known yet of the 4: no Job or Pod here says that it will arrive"},
 		"an Indexed Job of which one index is here": {
 			[]metav1.Object{indexed, viewtest.Arrival("etl", "b", "job/shard/1", time.Minute, false, ""), viewtest.Pod("etl", "shard-0-x", indexed, "0", corev1.PodRunning)},
-			[]string{"job/shard/0|pod shard-0-x Running", "job/shard/2|job 1 active, no pod for it"}, "and 2 of whom nothing is known yet",
+			[]string{"job/shard/0|pod shard-0-x Running", "job/shard/…|1 without a pod, job 1 active"}, "and 2 of whom nothing is known yet",
 		},
 		"a Job whose command line arrives": {
 			[]metav1.Object{viewtest.Job("etl", "load", 0, sh("load && koncli barrier arrive b --timeout 5m")...)},

@@ -26,10 +26,7 @@ func (w *World) why(ref Ref, now time.Time) string {
 	if !w.Complete(Kinds()...) || !w.Complete(konductorv1.KindClaim, konductorv1.KindArrival, KindPod, KindJob) {
 		return ""
 	}
-	if w.analysis.Analysis == nil || w.analysis.namespace != ref.Namespace || now.Sub(w.analysis.at).Abs() >= fresh {
-		w.analysis = analysis{ref.Namespace, now, waits.Analyze(w.snapshot(ref.Namespace, now))}
-	}
-	d, err := w.analysis.Why(waits.Ref{Kind: ref.Kind, Namespace: ref.Namespace, Name: ref.Name})
+	d, err := w.analyze(ref.Namespace, now).Why(waits.Ref{Kind: ref.Kind, Namespace: ref.Namespace, Name: ref.Name})
 	if err != nil || !d.Blocked || len(d.Roots) == 0 {
 		// An object that was created since is not in the analysis yet.
 		return ""
@@ -47,6 +44,14 @@ func (w *World) why(ref Ref, now time.Time) string {
 		text += ": " + root.Remedy
 	}
 	return text
+}
+
+// analyze returns an analysis of a namespace that is fresh.
+func (w *World) analyze(namespace string, now time.Time) *waits.Analysis {
+	if w.analysis.Analysis == nil || w.analysis.namespace != namespace || now.Sub(w.analysis.at).Abs() >= fresh {
+		w.analysis = analysis{namespace, now, waits.Analyze(w.snapshot(namespace, now))}
+	}
+	return w.analysis.Analysis
 }
 
 // snapshot returns what there is in a namespace.
