@@ -179,6 +179,16 @@ var options = map[string]option{
 				isDashboard(r.at("ConfigMap", "konductor-dashboard-konductor", "data", "konductor.json"))
 		},
 	},
+	"flow control": {"flowControl: {enabled: true, operatorShares: 30, participantShares: 60}\notherOperators: [batch/konductor-operator]", func(r rendering) bool {
+		return r.kinds("PriorityLevelConfiguration") == 2 && r.kinds("FlowSchema") == 3 &&
+			r.has("30", "PriorityLevelConfiguration", operatorName, "spec", "limited", "nominalConcurrencyShares") &&
+			r.has("60", "PriorityLevelConfiguration", "konductor-participants", "spec", "limited", "nominalConcurrencyShares") &&
+			r.has("{kind: ServiceAccount, serviceAccount: {name: konductor-operator, namespace: konductor-system}}", "FlowSchema", operatorName, "spec", "rules", 0, "subjects", 0) &&
+			r.has("{kind: ServiceAccount, serviceAccount: {name: konductor-operator, namespace: batch}}", "FlowSchema", operatorName, "spec", "rules", 0, "subjects", 1)
+	}},
+	"no flow control": {"flowControl: {enabled: false}", func(r rendering) bool {
+		return r.kinds("FlowSchema") == 0 && r.kinds("PriorityLevelConfiguration") == 0
+	}},
 	"no participant role": {"participantRole: false", func(r rendering) bool { return r.at("ClusterRole", "konductor-participant") == nil }},
 	"no admission policy": {"admissionPolicy: false", func(r rendering) bool {
 		return r.kinds("ValidatingAdmissionPolicy") == 0 && r.kinds("MutatingAdmissionPolicy") == 0
@@ -397,6 +407,7 @@ func TestHelmAndThePluginRefuseTheSameValues(t *testing.T) {
 		"{labels: {a: 1}}", "{podLabels: {a: true}}", "{tolerations: {}}", "{topologySpread: {whenUnsatisfiable: Never}}", "{podDisruptionBudget: {maxUnavailable: all}}",
 		"{networkPolicy: {apiServerPorts: []}}", "{networkPolicy: {apiServerPorts: [0]}}", "{metrics: {serve: sometimes}}", "{metrics: {port: 80}}",
 		"{metrics: {serviceMonitor: {interval: often}}}", "{metrics: {dashboards: {}}}", "{participantRole: 'yes'}", "{admissionPolicy: 1}", "{resources: {request: {}}}",
+		"{flowControl: {enabled: 'yes'}}", "{flowControl: {operatorShares: 0}}", "{flowControl: {shares: 5}}",
 	} {
 		file := filepath.Join(t.TempDir(), "values.yaml")
 		if err := os.WriteFile(file, []byte(values), 0o600); err != nil {
