@@ -119,7 +119,8 @@ var options = map[string]option{
 	"no resource types": {"crds: {install: false}", func(r rendering) bool { return r.kinds("CustomResourceDefinition") == 0 }},
 	"some namespaces": {"watchNamespaces: [etl, reports]", func(r rendering) bool {
 		return r.arg("--watch-namespaces=etl,reports") && r.arg("--metrics-bind-address=0") && r.kinds("Service") == 0 &&
-			r.at("ClusterRole", operatorName) == nil && r.kinds("ClusterRoleBinding") == 0 && r.kinds("Role") == 3 && r.kinds("RoleBinding") == 3
+			r.at("ClusterRole", operatorName) == nil && r.kinds("ClusterRoleBinding") == 0 && r.kinds("Role") == 3 && r.kinds("RoleBinding") == 3 &&
+			r.at("Role", operatorName+"-"+install.Namespace, "rules") != nil
 	}},
 	"the log": {"log: {level: debug, format: text}", func(r rendering) bool {
 		return r.arg("--log-level=debug") && r.arg("--log-format=text")
@@ -167,7 +168,7 @@ var options = map[string]option{
 		return r.arg("--metrics-bind-address=:9443") && r.has("9443", "Service", operatorName+"-metrics", "spec", "ports", 0, "port")
 	}},
 	"metrics of some namespaces": {"watchNamespaces: [etl]\nmetrics: {serve: always}", func(r rendering) bool {
-		return r.arg("--metrics-bind-address=:8443") && r.at("ClusterRole", operatorName+"-metrics") != nil && r.at("ClusterRole", operatorName) == nil
+		return r.arg("--metrics-bind-address=:8443") && r.at("ClusterRole", operatorName+"-metrics-"+install.Namespace) != nil && r.at("ClusterRole", operatorName) == nil
 	}},
 	"monitoring": {
 		"metrics: {serviceMonitor: {enabled: true, interval: 10s, labels: {release: prometheus}}, prometheusRule: {enabled: true, labels: {release: prometheus}}, dashboard: {enabled: true, labels: {grafana_dashboard: 'yes'}, annotations: {grafana_folder: Batch}}}",
