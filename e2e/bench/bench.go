@@ -127,11 +127,11 @@ func measure(ctx context.Context, s *scene.Scene, o Options) (rows []report.Row,
 		}
 		begin := time.Now()
 		measured, err := measureSection(ctx, sec, run)
-		if err != nil {
-			return rows, fmt.Errorf("%s: %w", sec.name, err)
-		}
 		for _, row := range measured {
 			rows = append(rows, row.In(sec.title))
+		}
+		if err != nil {
+			return rows, fmt.Errorf("%s: %w", sec.name, err)
 		}
 		o.Log("measured %s in %s", sec.name, time.Since(begin).Round(time.Second))
 	}

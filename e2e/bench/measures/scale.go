@@ -28,14 +28,13 @@ func (r *Run) Scale(ctx context.Context) (rows []report.Row, err error) {
 		next := populationOf(size)
 		busy, err := r.carrying(ctx, namespace, size, there, next)
 		if err != nil {
-			return nil, err
+			return rows, err
 		}
 		started, err := r.starting(ctx, size)
-		if err != nil {
-			return nil, err
+		if rows = append(append(rows, busy...), started...); err != nil {
+			return rows, err
 		}
 		there = next
-		rows = append(append(rows, busy...), started...)
 	}
 	return rows, r.WithOperator(ctx, func(*scene.Operator) error { return r.Clear(ctx, namespace) })
 }
