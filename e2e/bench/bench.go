@@ -14,6 +14,7 @@ import (
 	"errors"
 	"fmt"
 	"regexp"
+	"slices"
 	"time"
 
 	"github.com/LogicIQ/konductor/e2e/bench/floors"
@@ -51,6 +52,7 @@ func sections() []section {
 		{"gates", scale, method((*measures.Run).GatesOnJobs)},
 		{"memory", "Resources", method((*measures.Run).Memory)},
 		{"rest", "Resources", method((*measures.Run).Rest)},
+		{"scale", "With more objects", method((*measures.Run).Scale)},
 		{"programs", "Programs", method((*measures.Run).Programs)},
 		{"size", "Programs", method((*measures.Run).Size)},
 		{"dashboard", "Looking", method((*measures.Run).Dashboard)},
@@ -70,10 +72,12 @@ func method(f func(*measures.Run, context.Context) ([]report.Row, error)) func(c
 	return func(ctx context.Context, r *measures.Run) ([]report.Row, error) { return f(r, ctx) }
 }
 
-// patience is how long one section may take. Something that is waited for in vain then says what it was.
-const patience = 6 * time.Minute
+// patience is how long one section may take, and perObject how much longer for each object that was asked for.
+// Something that is waited for in vain then says what it was.
+const patience, perObject = 6 * time.Minute, 10 * time.Millisecond
 
 func measureSection(ctx context.Context, s section, r *measures.Run) ([]report.Row, error) {
+	patience := patience + time.Duration(slices.Max(r.Live))*perObject
 	ctx, cancel := context.WithTimeoutCause(ctx, patience, fmt.Errorf("it took longer than %s", patience))
 	defer cancel()
 	return s.run(ctx, r)
@@ -125,11 +129,11 @@ func measure(ctx context.Context, s *scene.Scene, o Options) (rows []report.Row,
 		}
 		begin := time.Now()
 		measured, err := measureSection(ctx, sec, run)
-		if err != nil {
-			return rows, fmt.Errorf("%s: %w", sec.name, err)
-		}
 		for _, row := range measured {
 			rows = append(rows, row.In(sec.title))
+		}
+		if err != nil {
+			return rows, fmt.Errorf("%s: %w", sec.name, err)
 		}
 		o.Log("measured %s in %s", sec.name, time.Since(begin).Round(time.Second))
 	}

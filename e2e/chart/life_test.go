@@ -65,16 +65,23 @@ func begin(t *testing.T, cp *cluster.ControlPlane) *work {
 // stands checks that nothing of it was lost.
 func (w *work) stands(when string) {
 	w.t.Helper()
-	lease, err := w.holder.GetLease(w.t.Context(), "db")
-	if err != nil {
-		w.t.Fatalf("%s: %v", when, err)
-	}
+	var lease *konductorv1.Lease
+	var err error
+	eventually(w.t, "the lease can be read", func() bool {
+		lease, err = w.holder.GetLease(w.t.Context(), "db")
+		return err == nil
+	})
 	if lease.Status.Holder != "first" || lease.Status.FencingToken != w.hold.Token() {
 		w.t.Fatalf("%s: the lease is held by %q with token %d, want first with %d", when, lease.Status.Holder, lease.Status.FencingToken, w.hold.Token())
 	}
-	claims, err := w.holder.ListClaims(w.t.Context(), konductorv1.KindLease, "db")
-	if err != nil || len(claims.Items) != 2 {
-		w.t.Fatalf("%s: there are %d claims, want 2: %v", when, len(claims.Items), err)
+	var claims *konductorv1.ClaimList
+	// An API server whose resource types have just changed needs a moment.
+	eventually(w.t, "the claims can be read", func() bool {
+		claims, err = w.holder.ListClaims(w.t.Context(), konductorv1.KindLease, "db")
+		return err == nil
+	})
+	if len(claims.Items) != 2 {
+		w.t.Fatalf("%s: there are %d claims, want 2", when, len(claims.Items))
 	}
 	select {
 	case <-w.hold.Lost():

@@ -119,7 +119,8 @@ var options = map[string]option{
 	"no resource types": {"crds: {install: false}", func(r rendering) bool { return r.kinds("CustomResourceDefinition") == 0 }},
 	"some namespaces": {"watchNamespaces: [etl, reports]", func(r rendering) bool {
 		return r.arg("--watch-namespaces=etl,reports") && r.arg("--metrics-bind-address=0") && r.kinds("Service") == 0 &&
-			r.at("ClusterRole", operatorName) == nil && r.kinds("ClusterRoleBinding") == 0 && r.kinds("Role") == 3 && r.kinds("RoleBinding") == 3
+			r.at("ClusterRole", operatorName) == nil && r.kinds("ClusterRoleBinding") == 0 && r.kinds("Role") == 3 && r.kinds("RoleBinding") == 3 &&
+			r.at("Role", operatorName+"-"+install.Namespace, "rules") != nil
 	}},
 	"the log": {"log: {level: debug, format: text}", func(r rendering) bool {
 		return r.arg("--log-level=debug") && r.arg("--log-format=text")
@@ -167,7 +168,7 @@ var options = map[string]option{
 		return r.arg("--metrics-bind-address=:9443") && r.has("9443", "Service", operatorName+"-metrics", "spec", "ports", 0, "port")
 	}},
 	"metrics of some namespaces": {"watchNamespaces: [etl]\nmetrics: {serve: always}", func(r rendering) bool {
-		return r.arg("--metrics-bind-address=:8443") && r.at("ClusterRole", operatorName+"-metrics") != nil && r.at("ClusterRole", operatorName) == nil
+		return r.arg("--metrics-bind-address=:8443") && r.at("ClusterRole", operatorName+"-metrics-"+install.Namespace) != nil && r.at("ClusterRole", operatorName) == nil
 	}},
 	"monitoring": {
 		"metrics: {serviceMonitor: {enabled: true, interval: 10s, labels: {release: prometheus}}, prometheusRule: {enabled: true, labels: {release: prometheus}}, dashboard: {enabled: true, labels: {grafana_dashboard: 'yes'}, annotations: {grafana_folder: Batch}}}",
@@ -179,6 +180,16 @@ var options = map[string]option{
 				isDashboard(r.at("ConfigMap", "konductor-dashboard-konductor", "data", "konductor.json"))
 		},
 	},
+	"flow control": {"flowControl: {enabled: true, operatorShares: 30, participantShares: 60}\notherOperators: [batch/konductor-operator]", func(r rendering) bool {
+		return r.kinds("PriorityLevelConfiguration") == 2 && r.kinds("FlowSchema") == 3 &&
+			r.has("30", "PriorityLevelConfiguration", operatorName, "spec", "limited", "nominalConcurrencyShares") &&
+			r.has("60", "PriorityLevelConfiguration", "konductor-participants", "spec", "limited", "nominalConcurrencyShares") &&
+			r.has("{kind: ServiceAccount, serviceAccount: {name: konductor-operator, namespace: konductor-system}}", "FlowSchema", operatorName, "spec", "rules", 0, "subjects", 0) &&
+			r.has("{kind: ServiceAccount, serviceAccount: {name: konductor-operator, namespace: batch}}", "FlowSchema", operatorName, "spec", "rules", 0, "subjects", 1)
+	}},
+	"no flow control": {"flowControl: {enabled: false}", func(r rendering) bool {
+		return r.kinds("FlowSchema") == 0 && r.kinds("PriorityLevelConfiguration") == 0
+	}},
 	"no participant role": {"participantRole: false", func(r rendering) bool { return r.at("ClusterRole", "konductor-participant") == nil }},
 	"no admission policy": {"admissionPolicy: false", func(r rendering) bool {
 		return r.kinds("ValidatingAdmissionPolicy") == 0 && r.kinds("MutatingAdmissionPolicy") == 0
@@ -397,6 +408,7 @@ func TestHelmAndThePluginRefuseTheSameValues(t *testing.T) {
 		"{labels: {a: 1}}", "{podLabels: {a: true}}", "{tolerations: {}}", "{topologySpread: {whenUnsatisfiable: Never}}", "{podDisruptionBudget: {maxUnavailable: all}}",
 		"{networkPolicy: {apiServerPorts: []}}", "{networkPolicy: {apiServerPorts: [0]}}", "{metrics: {serve: sometimes}}", "{metrics: {port: 80}}",
 		"{metrics: {serviceMonitor: {interval: often}}}", "{metrics: {dashboards: {}}}", "{participantRole: 'yes'}", "{admissionPolicy: 1}", "{resources: {request: {}}}",
+		"{flowControl: {enabled: 'yes'}}", "{flowControl: {operatorShares: 0}}", "{flowControl: {shares: 5}}",
 	} {
 		file := filepath.Join(t.TempDir(), "values.yaml")
 		if err := os.WriteFile(file, []byte(values), 0o600); err != nil {

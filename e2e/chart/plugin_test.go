@@ -106,7 +106,7 @@ func TestThePluginInstallsUpgradesAndUninstalls(t *testing.T) {
 	}
 
 	// No node runs Pods here, so that the operator never becomes ready.
-	do("v1.1.0", "install", "--timeout=5s", "--set", "networkPolicy.enabled=true").exits(t, 3,
+	do("v1.1.0", "install", "--timeout=5s", "--set", "networkPolicy.enabled=true", "--set", "flowControl.enabled=true").exits(t, 3,
 		"deployment.apps/konductor-operator created", "waiting for the operator", "timed out waiting for the operator: pod/konductor-operator-", "no scheduler has given it a node")
 	again := do("v1.1.0", "install", "--wait=false").exits(t, 0, "deployment.apps/konductor-operator unchanged", "kubectl -n konductor-system rollout status")
 	if strings.Contains(again.stdout, " created") || strings.Contains(again.stdout, " configured") || strings.Contains(again.stdout, " deleted") {
@@ -185,6 +185,8 @@ func left(t *testing.T, cp *cluster.ControlPlane, when string) {
 		{Group: "admissionregistration.k8s.io", Version: "v1", Resource: "validatingadmissionpolicybindings"},
 		{Group: "admissionregistration.k8s.io", Version: "v1", Resource: "mutatingadmissionpolicies"},
 		{Group: "admissionregistration.k8s.io", Version: "v1", Resource: "mutatingadmissionpolicybindings"},
+		{Group: "flowcontrol.apiserver.k8s.io", Version: "v1", Resource: "flowschemas"},
+		{Group: "flowcontrol.apiserver.k8s.io", Version: "v1", Resource: "prioritylevelconfigurations"},
 	} {
 		list, err := server.objects.Resource(resource).List(t.Context(), ours)
 		if err != nil {

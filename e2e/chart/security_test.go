@@ -89,11 +89,16 @@ func (w *town) ok(err error) {
 // operate runs the operator with the very account that the chart makes for it.
 func (w *town) operate() {
 	w.Helper()
+	w.operateAs(w.token(systemNamespace, "konductor-operator"))
+}
+
+func (w *town) operateAs(config *rest.Config) {
+	w.Helper()
 	ctx, stop := context.WithCancel(context.Background())
 	ended := make(chan error, 1)
 	go func() {
 		ended <- operator.Run(ctx, operator.Options{
-			Config: w.token(systemNamespace, "konductor-operator"), Logger: logr.Discard(), MetricsAddress: "0", HealthAddress: "0",
+			Config: config, Logger: logr.Discard(), MetricsAddress: "0", HealthAddress: "0",
 			LeaderElection: true, LeaderElectionNamespace: systemNamespace, Registerer: prometheus.NewRegistry(),
 		})
 	}()

@@ -38,6 +38,8 @@ type Effort struct {
 	Some, Many int
 	// Piled is how many claims that nobody serves another namespace is filled with.
 	Piled int
+	// Live are the numbers of live objects, from few to many, with which it is looked at what one operator carries.
+	Live []int
 	// Clients is how many acquire and release at the same time.
 	Clients int
 	// Permits are the numbers of permits that they share.
@@ -62,7 +64,8 @@ type Effort struct {
 func Full() Effort {
 	return Effort{
 		Name: "full", Warmup: 10, Repeat: 200, Rounds: 6, Period: 2 * time.Second,
-		Waiting: []int{1, 100, 1000}, Audience: 1000, Some: 100, Many: 10000, Piled: 20000, Clients: floors.Connections, Permits: []int{64, 10},
+		Waiting: []int{1, 100, 1000}, Audience: 1000, Some: 100, Many: 10000, Piled: 20000,
+		Live: []int{100, 1000, 10000}, Clients: floors.Connections, Permits: []int{64, 10},
 		Gates: 1000, Shown: 1000, Looked: 20 * time.Second, Calm: 30 * time.Second, Processes: 60,
 		Sizes: []int{10, 100, 1000, 10000}, Holders: []int{10, 100, 1000}, Crashes: 2,
 	}
@@ -74,6 +77,7 @@ func Quick() Effort {
 	e.Name, e.Warmup, e.Repeat, e.Rounds, e.Period = "quick", 5, 60, 3, time.Second
 	e.Looked = 10 * time.Second
 	e.Calm, e.Processes, e.Crashes, e.Piled = 10*time.Second, 20, 1, 10000
+	e.Live = []int{100, 1000}
 	return e
 }
 
@@ -81,7 +85,7 @@ func Quick() Effort {
 func Smoke() Effort {
 	return Effort{
 		Name: "smoke", Warmup: 1, Repeat: 2, Rounds: 1, Period: 100 * time.Millisecond,
-		Waiting: []int{1, 3}, Audience: 4, Some: 3, Many: 6, Piled: 8, Clients: 3, Permits: []int{2},
+		Waiting: []int{1, 3}, Audience: 4, Some: 3, Many: 6, Piled: 8, Live: []int{20, 40}, Clients: 3, Permits: []int{2},
 		Gates: 3, Shown: 4, Looked: time.Second, Calm: 2 * time.Second, Processes: 2,
 		Sizes: []int{2, 4}, Holders: []int{2, 4}, Crashes: 1,
 	}

@@ -6,6 +6,7 @@ import (
 
 	"golang.org/x/sync/errgroup"
 	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/watch"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -87,7 +88,12 @@ func (s *Scene) Clear(ctx context.Context, namespace string) error {
 	for _, kind := range []client.Object{
 		&konductorv1.Claim{}, &konductorv1.Arrival{}, &konductorv1.Gate{}, &konductorv1.Barrier{}, &konductorv1.Lease{}, &konductorv1.Semaphore{},
 	} {
-		if err := s.sweeper.DeleteAllOf(ctx, kind, in); err != nil {
+		// Many objects take longer than a request may. Those that are gone by then are gone.
+		err := s.sweeper.DeleteAllOf(ctx, kind, in)
+		for apierrors.IsTimeout(err) {
+			err = s.sweeper.DeleteAllOf(ctx, kind, in)
+		}
+		if err != nil {
 			return err
 		}
 	}

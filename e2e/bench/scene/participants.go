@@ -16,7 +16,7 @@ import (
 )
 
 // atOnce is how many requests set the scene at the same time.
-const atOnce = 32
+const atOnce = 64
 
 // Participant is an SDK client in a Pod of its own, and the watches that it has open.
 type Participant struct {

@@ -7,6 +7,7 @@ import (
 	"io"
 	"path/filepath"
 	"regexp"
+	"strconv"
 	"strings"
 	"time"
 
@@ -24,6 +25,7 @@ type flags struct {
 	only, json, docs string
 	quick            bool
 	pprof            string
+	objects          string
 }
 
 func newCommand(out, errOut io.Writer, getenv func(string) string) *cobra.Command {
@@ -39,6 +41,7 @@ func newCommand(out, errOut io.Writer, getenv func(string) string) *cobra.Comman
 	cmd.Flags().BoolVar(&f.quick, "quick", getenv("BENCH_QUICK") == "1", "fewer repetitions (or BENCH_QUICK=1)")
 	cmd.Flags().StringVar(&f.json, "json", "", "where to write the rows as JSON (default bin/bench.json)")
 	cmd.Flags().StringVar(&f.docs, "docs", getenv("BENCH_DOCS"), "where to write the page of the documentation (or BENCH_DOCS)")
+	cmd.Flags().StringVar(&f.objects, "objects", getenv("BENCH_OBJECTS"), "numbers of objects for section scale, from few to many, such as 100,1000 (or BENCH_OBJECTS)")
 	cmd.Flags().StringVar(&f.pprof, "pprof", "", "where operators serve their profiles, such as 127.0.0.1:6060")
 	return cmd
 }
@@ -57,6 +60,11 @@ func run(ctx context.Context, f flags, out, errOut io.Writer) error {
 	}
 	if f.quick {
 		o.Effort = measures.Quick()
+	}
+	if f.objects != "" {
+		if o.Live, err = sizes(f.objects); err != nil {
+			return err
+		}
 	}
 	if f.pprof != "" {
 		o.OperatorArgs = []string{"--pprof-bind-address=" + f.pprof}
@@ -83,4 +91,16 @@ func run(ctx context.Context, f flags, out, errOut io.Writer) error {
 		return errors.Join(failed, err)
 	}
 	return report.WritePage(f.docs, rows, result.Machine)
+}
+
+// sizes reads numbers that grow.
+func sizes(list string) (all []int, err error) {
+	for _, text := range strings.Split(list, ",") {
+		n, err := strconv.Atoi(strings.TrimSpace(text))
+		if err != nil || n < 1 || len(all) > 0 && n <= all[len(all)-1] {
+			return nil, fmt.Errorf("--objects must be numbers from small to large, such as 100,1000,10000, not %q", list)
+		}
+		all = append(all, n)
+	}
+	return all, nil
 }
