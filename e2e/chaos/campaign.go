@@ -195,6 +195,10 @@ func (c *campaign) calm(ctx context.Context, e *ending) error {
 		c.witness.Present(func(present map[string]revisions.Revision) { e.unquiet = checks.Quiet(present, time.Now()) })
 	}
 	e.quietIn = time.Since(calmed)
+	if ctx.Err() != nil {
+		// Who was not served by now might have been: that breaks no promise.
+		err = errors.Join(err, fmt.Errorf("the campaign was interrupted before all was quiet: %w", context.Cause(ctx)))
+	}
 	return err
 }
 

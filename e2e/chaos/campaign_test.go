@@ -1,6 +1,7 @@
 package chaos
 
 import (
+	"context"
 	"fmt"
 	"math/rand/v2"
 	"os"
@@ -37,6 +38,26 @@ func TestKonductorKeepsItsPromisesWhileEverythingFails(t *testing.T) {
 	}
 	if t.Failed() {
 		t.Logf("to run it again: make test-chaos CHAOS_SEED=%d", seed)
+	}
+}
+
+// TestACampaignThatIsInterruptedSaysSo makes sure that what an impatient person leaves unfinished is not taken for a
+// broken promise.
+func TestACampaignThatIsInterruptedSaysSo(t *testing.T) {
+	koncli, site := build(t), siteFor(t, false)
+	ctx, interrupt := context.WithCancel(t.Context())
+	defer interrupt()
+	report, err := Run(ctx, site, Options{
+		Lasts: time.Second, Seed: 1, Koncli: koncli, Dir: t.TempDir(), SDK: 2, Commands: 1, Patience: 90 * time.Second, SpareControlPlane: true,
+		Log: func(format string, args ...any) {
+			t.Logf(format, args...)
+			if strings.HasPrefix(format, "faults have stopped") {
+				interrupt()
+			}
+		},
+	})
+	if err == nil || !strings.Contains(err.Error(), "interrupted before all was quiet") || report != nil {
+		t.Errorf("it reported %+v and said %v", report, err)
 	}
 }
 

@@ -223,10 +223,11 @@ func flood(w *town, flooder *rest.Config) {
 	for i := range 64 {
 		all.Go(func() {
 			for flooding.Err() == nil {
-				// The Pod's own name is not in it, so that the policy refuses it: a flood needs no more than a token.
+				// The Pod's own name is not in it, so that the policy refuses it: a flood needs no more than a token. For some seconds
+				// after its start the API server has no schema for policies of resource types that are new to it.
 				err := attacker.Post().Namespace(namespace).Resource("claims").SetHeader("Content-Type", "application/json").
 					Body([]byte(unboundClaim(fmt.Sprintf("junk-%d", i)))).Do(flooding).Error()
-				if err != nil && flooding.Err() == nil && !apierrors.IsForbidden(err) && !apierrors.IsTooManyRequests(err) {
+				if err != nil && flooding.Err() == nil && !apierrors.IsForbidden(err) && !apierrors.IsTooManyRequests(err) && !apierrors.IsServiceUnavailable(err) {
 					w.Errorf("the flood: %v", err)
 					return
 				}
