@@ -217,8 +217,8 @@ func (c *SDK) outcome(err error) (history.Outcome, string) {
 	return history.Unknown, ""
 }
 
-// unheard is what an acquire says that must not wait and that no operator has answered.
-const unheard = "no operator has answered"
+// unheard is part of what an acquire says that must not wait and that no operator has answered.
+const unheard = " has answered the claim on "
 
 func is[E error](err error) func() bool {
 	return func() bool {
