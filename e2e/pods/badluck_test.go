@@ -102,7 +102,7 @@ func (s *scene) scale(ctx context.Context, n int) {
 
 func TestFiftyWaitersGoOnAfterTheAPIServerWasRestarted(t *testing.T) {
 	s := newSceneAlone(t, "api-restart")
-	s.restartsAPIServer = true
+	s.forgets = true
 	claims := watching[*konductorv1.Claim](s)
 	s.run("koncli lease create nightly").exits(0)
 	// A pipeline with the rights of a participant and no more: an API server that starts knows nobody's rights at first.

@@ -67,7 +67,7 @@ func watchingIn[T client.Object](s *scene, namespace string) *chronicle[T] {
 	s.Cleanup(func() {
 		cancel()
 		<-ended
-		if c.gap != nil && !s.restartsAPIServer {
+		if c.gap != nil && !s.forgets {
 			s.Errorf("the chronicle of %T has a gap: %v", *new(T), c.gap)
 		}
 	})

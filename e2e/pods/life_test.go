@@ -19,6 +19,7 @@ import (
 // somebody waits for it, in a namespace that lets in only Pods of the Pod Security level "restricted".
 func TestHelmInstallsUpgradesRollsBackAndUninstallsUnderWork(t *testing.T) {
 	s := newSceneAlone(t, "helm")
+	s.forgets = true
 	tools, err := toolchain.Open(t.Logf)
 	s.ok(err)
 	helm, err := tools.Path(s.ctx, "helm")

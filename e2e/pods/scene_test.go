@@ -39,8 +39,8 @@ type scene struct {
 	config    *rest.Config
 	kube      kubernetes.Interface
 	objects   client.WithWatch
-	// restartsAPIServer is set by a test that does.
-	restartsAPIServer bool
+	// forgets is set by a test that makes the API server forget what went before: it restarts it, or changes resource types.
+	forgets bool
 	// pods and jobs tell all that happens to those of the namespace.
 	pods *chronicle[*corev1.Pod]
 	jobs *chronicle[*batchv1.Job]
