@@ -57,6 +57,13 @@ type Options struct {
 	HealthAddress string
 	// PprofAddress is where Go's profiles are served, over plain HTTP and to everybody; nowhere when empty.
 	PprofAddress string
+	// TracingEndpoint is the URL of the collector that takes OpenTelemetry traces by OTLP over gRPC: http://HOST:PORT, or
+	// https://HOST:PORT for TLS. Nothing is traced when it is empty.
+	TracingEndpoint string
+	// TracingSamplingRate is how many reconciliations of a million are traced, from 0 to MaxTracingSamplingRate.
+	TracingSamplingRate int
+	// Version is the operator's version, as traces tell it.
+	Version string
 	// Registerer takes the operator's metrics; controller-runtime's when nil.
 	Registerer prometheus.Registerer
 }
@@ -64,10 +71,18 @@ type Options struct {
 // Run runs the operator until ctx is done. It then finishes what it is doing, gives up leadership, and returns nil.
 func Run(ctx context.Context, o Options) error {
 	ctx = log.IntoContext(ctx, o.Logger)
+	traces, flush, err := newTraces(ctx, o)
+	if err != nil {
+		return err
+	}
+	defer flush()
 	clock := controller.NewServerClock()
 	config := rest.CopyConfig(o.Config)
 	// The operator's own work queue paces it. A rate limit on top would only make waiters wait.
 	config.QPS = -1
+	if traces != nil {
+		config.Wrap(traces.Wrap)
+	}
 	config.Wrap(clock.Wrap)
 	config.Wrap(controller.Reconnect)
 
@@ -86,6 +101,7 @@ func Run(ctx context.Context, o Options) error {
 	}
 	deps := controller.Deps{
 		Client: mgr.GetClient(), Live: mgr.GetAPIReader(), Recorder: recorder, Clock: clock, Metrics: counters,
+		Traces: traces,
 	}
 	if err := errors.Join(
 		controller.RegisterStock(o.registerer(), mgr.GetClient(), clock, mgr.Elected()),

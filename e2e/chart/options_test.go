@@ -180,6 +180,13 @@ var options = map[string]option{
 				isDashboard(r.at("ConfigMap", "konductor-dashboard-konductor", "data", "konductor.json"))
 		},
 	},
+	"traces": {"tracing: {endpoint: 'otel-collector.monitoring:4317'}\nnetworkPolicy: {enabled: true}", func(r rendering) bool {
+		return r.arg("--tracing-endpoint=otel-collector.monitoring:4317") && r.arg("--tracing-sampling-rate=1000000") &&
+			r.has("[{protocol: TCP, port: 4317}, {protocol: UDP, port: 53}, {protocol: TCP, port: 53}]", "NetworkPolicy", operatorName, "spec", "egress", 1, "ports")
+	}},
+	"some traces over TLS": {"tracing: {endpoint: 'https://[2001:db8::1]:443', samplingRatePerMillion: 100}", func(r rendering) bool {
+		return r.arg("--tracing-endpoint=https://[2001:db8::1]:443") && r.arg("--tracing-sampling-rate=100")
+	}},
 	"flow control": {"flowControl: {enabled: true, operatorShares: 30, participantShares: 60}\notherOperators: [batch/konductor-operator]", func(r rendering) bool {
 		return r.kinds("PriorityLevelConfiguration") == 2 && r.kinds("FlowSchema") == 3 &&
 			r.has("30", "PriorityLevelConfiguration", operatorName, "spec", "limited", "nominalConcurrencyShares") &&
@@ -407,6 +414,7 @@ func TestHelmAndThePluginRefuseTheSameValues(t *testing.T) {
 		"{watchNamespaces: [Upper]}", "{watchNamespaces: [a, a]}", "{log: {level: loud}}", "{log: {format: xml}}", "{extraArgs: [operator]}", "{extraEnv: [{value: x}]}",
 		"{labels: {a: 1}}", "{podLabels: {a: true}}", "{tolerations: {}}", "{topologySpread: {whenUnsatisfiable: Never}}", "{podDisruptionBudget: {maxUnavailable: all}}",
 		"{networkPolicy: {apiServerPorts: []}}", "{networkPolicy: {apiServerPorts: [0]}}", "{metrics: {serve: sometimes}}", "{metrics: {port: 80}}",
+		"{tracing: {endpoint: collector}}", "{tracing: {endpoint: 'http://collector:4317'}}", "{tracing: {samplingRatePerMillion: 0.5}}", "{tracing: {samplingRatePerMillion: 1000001}}",
 		"{metrics: {serviceMonitor: {interval: often}}}", "{metrics: {dashboards: {}}}", "{participantRole: 'yes'}", "{admissionPolicy: 1}", "{resources: {request: {}}}",
 		"{flowControl: {enabled: 'yes'}}", "{flowControl: {operatorShares: 0}}", "{flowControl: {shares: 5}}",
 	} {

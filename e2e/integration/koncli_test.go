@@ -83,9 +83,15 @@ func (w *world) koncli(args ...string) *program {
 
 func (w *world) koncliWith(kubeconfig string, args ...string) *program {
 	w.Helper()
+	return w.koncliIn(nil, kubeconfig, args...)
+}
+
+// koncliIn is koncliWith with further environment variables, as NAME=VALUE.
+func (w *world) koncliIn(environment []string, kubeconfig string, args ...string) *program {
+	w.Helper()
 	p := &program{w: w, dir: w.TempDir(), out: &output{}, done: make(chan struct{})}
 	p.cmd = exec.Command(koncliPath, append([]string{"--kubeconfig", kubeconfig, "--namespace", w.namespace}, args...)...)
-	p.cmd.Env = append(os.Environ(), "DIR="+p.dir)
+	p.cmd.Env = append(append(os.Environ(), "DIR="+p.dir), environment...)
 	p.cmd.Stdout, p.cmd.Stderr = p.out, p.out
 	// Who is left behind by a test that fails must not keep the test from ending.
 	p.cmd.WaitDelay = time.Second

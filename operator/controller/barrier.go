@@ -8,6 +8,7 @@ import (
 	"sync"
 	"time"
 
+	"go.opentelemetry.io/otel/attribute"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/types"
 	ctrl "sigs.k8s.io/controller-runtime"
@@ -54,7 +55,7 @@ func SetupBarriers(mgr ctrl.Manager, deps Deps) error {
 		Watches(&konductorv1.Barrier{}, r.onBarrier()).
 		Watches(&konductorv1.Arrival{}, r.onArrival()).
 		WithOptions(controllerOptions()).
-		Complete(r.Metrics.timed(konductorv1.KindBarrier, r))
+		Complete(r.observed(konductorv1.KindBarrier, r))
 }
 
 // Reconcile brings one Barrier up to date with its arrivals.
@@ -125,6 +126,8 @@ func (r *barriers) write(ctx context.Context, roll *attendance, barrier *konduct
 	now := r.Clock.Now()
 	roll.wrote(next, now.Elapsed)
 	r.Metrics.arrived(&barrier.Status, &next.Status)
+	tracedLook(ctx).brings(string(next.Status.Phase), attribute.Int("konductor.arrived", int(next.Status.Arrived)),
+		attribute.Int("konductor.failed", int(next.Status.Failed)), attribute.Int("konductor.expected", int(next.Spec.Expected)))
 	if next.Status.Phase != barrier.Status.Phase && next.Status.Phase != konductorv1.BarrierWaiting {
 		after := now.Server.Sub(next.CreationTimestamp.Time)
 		r.Metrics.stoppedWaiting(konductorv1.KindBarrier, string(next.Status.Phase), after)

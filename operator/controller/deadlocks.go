@@ -58,7 +58,7 @@ func SetupDeadlocks(mgr ctrl.Manager, deps Deps, namespaces []string) error {
 		Watches(&corev1.Pod{}, r.onParticipant()).
 		Watches(&batchv1.Job{}, r.onParticipant()).
 		WithOptions(options).
-		Complete(r.Metrics.timed("Deadlock", r))
+		Complete(r.observed("Deadlock", r))
 }
 
 // Reconcile looks at one namespace, and at those that its gates look into.

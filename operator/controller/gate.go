@@ -7,6 +7,7 @@ import (
 	"strings"
 	"time"
 
+	"go.opentelemetry.io/otel/attribute"
 	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -67,7 +68,7 @@ func SetupGates(ctx context.Context, mgr ctrl.Manager, deps Deps, namespaces []s
 	if r.watched {
 		builder = builder.Watches(&corev1.Namespace{}, r.gatesInto())
 	}
-	return builder.Complete(r.Metrics.timed(konductorv1.KindGate, r))
+	return builder.Complete(r.observed(konductorv1.KindGate, r))
 }
 
 // Reconcile brings one Gate up to date with the objects that it looks at.
@@ -112,6 +113,8 @@ func (r *gates) write(ctx context.Context, gate *konductorv1.Gate, d rules.GateD
 	if err := r.Client.Status().Update(ctx, next); err != nil {
 		return ignoreLost(err)
 	}
+	tracedLook(ctx).brings(string(next.Status.Phase), attribute.Int("konductor.met", int(next.Status.ConditionsMet)),
+		attribute.Int("konductor.conditions", int(next.Status.ConditionsTotal)))
 	if next.Status.Phase != gate.Status.Phase && next.Status.Phase != konductorv1.GateWaiting {
 		after := r.Clock.Now().Server.Sub(next.CreationTimestamp.Time)
 		r.Metrics.stoppedWaiting(konductorv1.KindGate, string(next.Status.Phase), after)

@@ -46,6 +46,13 @@ type Deps struct {
 	Clock Clock
 	// Metrics counts what happens.
 	Metrics *Metrics
+	// Traces makes traces of it; nil for none.
+	Traces *Traces
+}
+
+// observed returns r with each of its runs measured and traced.
+func (d *Deps) observed(controller string, r reconcile.Reconciler) reconcile.Reconciler {
+	return d.Metrics.timed(controller, d.Traces.traced(controller, r))
 }
 
 // holds is the controller of Leases or of Semaphores: T is *Lease or *Semaphore.
@@ -118,7 +125,7 @@ func (r *holds[T]) setup(mgr ctrl.Manager) error {
 		Watches(&konductorv1.Claim{}, r.onClaim()).
 		Watches(&corev1.Pod{}, r.onPod()).
 		WithOptions(controllerOptions()).
-		Complete(r.Metrics.timed(r.kind, r))
+		Complete(r.observed(r.kind, r))
 }
 
 // Reconcile brings one Lease or Semaphore up to date: it ends the holds that are over, grants what is free, and tells
@@ -251,15 +258,17 @@ func (r *holds[T]) write(ctx context.Context, a *account[T], next T, act rules.H
 	a.claims.Settle(r.holders(next))
 	a.mu.Unlock()
 	r.Metrics.wrote(r.kind, &act, now)
-	r.log(ctx, next, &act, now)
+	r.report(ctx, next, &act, now)
 	return true, nil
 }
 
-// log logs what a written decision has granted and ended: what is out of the ordinary at the usual level, the rest, of which
-// there may be very much, at that for debugging. The context's logger names the object.
-func (r *holds[T]) log(ctx context.Context, next T, act *rules.HoldActions, now rules.Now) {
+// report logs what a written decision has granted and ended: what is out of the ordinary at the usual level, the rest, of
+// which there may be very much, at that for debugging. The context's logger names the object. The trace, if there is one,
+// has all of it.
+func (r *holds[T]) report(ctx context.Context, next T, act *rules.HoldActions, now rules.Now) {
 	usual := log.FromContext(ctx)
 	debug := usual.V(1)
+	look := tracedLook(ctx)
 	for i := range act.Ended {
 		e := &act.Ended[i]
 		logger := usual
@@ -268,8 +277,9 @@ func (r *holds[T]) log(ctx context.Context, next T, act *rules.HoldActions, now 
 		}
 		logger.Info("a hold has ended", "reason", e.Reason, "holder", e.Holder.Holder, "claim", e.Holder.Claim,
 			"fencingToken", e.Holder.FencingToken, "held", heldFor(e, now).String())
+		look.ends(e.Holder.Holder, e.Reason)
 	}
-	if len(act.Granted) == 0 || !debug.Enabled() {
+	if len(act.Granted) == 0 || (!debug.Enabled() && look == nil) {
 		return
 	}
 	tokens := map[types.UID]int64{}
@@ -278,6 +288,7 @@ func (r *holds[T]) log(ctx context.Context, next T, act *rules.HoldActions, now 
 	}
 	for _, c := range act.Granted {
 		debug.Info("granted", "holder", c.Holder, "claim", c.Name, "fencingToken", tokens[c.UID], "waited", waited(c, now).String())
+		look.grants(c.Holder, tokens[c.UID])
 	}
 }
 

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"maps"
 	"path"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -65,7 +66,14 @@ func functions(tree *template.Template) template.FuncMap {
 		"trimPrefix": func(prefix, s string) string { return strings.TrimPrefix(s, prefix) },
 		"trimSuffix": func(suffix, s string) string { return strings.TrimSuffix(s, suffix) },
 		"base":       path.Base,
-		"join":       join,
+		"regexFind": func(pattern, in string) (string, error) {
+			r, err := regexp.Compile(pattern)
+			if err != nil {
+				return "", err
+			}
+			return r.FindString(in), nil
+		},
+		"join": join,
 
 		"default": func(otherwise, v any) any {
 			if truth, ok := template.IsTrue(v); ok && truth {

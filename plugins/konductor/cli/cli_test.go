@@ -71,6 +71,12 @@ func TestMistakesGetOneSentenceThatSaysWhatToDo(t *testing.T) {
 		"no directory to copy to":                       {"koncli copy-to", "name one directory: koncli copy-to DIR"},
 		"a directory that is not there":                 {"koncli copy-to /does/not/exist", "directory /does/not/exist does not exist: mount a volume there or create it first"},
 		"a log level that does not exist":               {"koncli operator --log-level loud", `--log-level must be debug, info, warn or error, not "loud"`},
+		"a collector of traces without a port":          {"koncli operator --tracing-endpoint collector", `--tracing-endpoint must be HOST:PORT, or https://HOST:PORT for TLS, such as otel-collector.monitoring:4317, not "collector"`},
+		"a collector of traces by another protocol":     {"koncli operator --tracing-endpoint http://collector:4318", `--tracing-endpoint must be HOST:PORT, or https://HOST:PORT for TLS, such as otel-collector.monitoring:4317, not "http://collector:4318"`},
+		"a collector of traces with a path":             {"koncli operator --tracing-endpoint https://collector/x:4318", `--tracing-endpoint must be HOST:PORT, or https://HOST:PORT for TLS, such as otel-collector.monitoring:4317, not "https://collector/x:4318"`},
+		"a collector of traces at no port":              {"koncli operator --tracing-endpoint collector:0", `--tracing-endpoint must be HOST:PORT, or https://HOST:PORT for TLS, such as otel-collector.monitoring:4317, not "collector:0"`},
+		"more traces than all":                          {"koncli operator --tracing-sampling-rate 1000001", "--tracing-sampling-rate must be from 0 to 1000000, not 1000001"},
+		"a share of traces":                             {"koncli operator --tracing-sampling-rate 0.5", `--tracing-sampling-rate must be a whole number, not "0.5" (see 'koncli operator --help')`},
 		"a version in a format that does not exist":     {"koncli version --client -o xml", `-o must be json or yaml, not "xml"`},
 		"nothing to do with a barrier":                  {"kubectl-konductor barrier", "say what to do: kubectl konductor barrier VERB NAME"},
 	} {
