@@ -409,6 +409,10 @@ mkdir -p bin .config/fish/completions; for name in migrate extract report; do pr
 	for command, lines := range examples {
 		one := *w
 		one.namespace = namespaces[command]
+		// There are many, and each has the time of a test.
+		ctx, cancel := context.WithTimeout(t.Context(), patience)
+		t.Cleanup(cancel)
+		one.ctx = ctx
 		one.setScene(command)
 		for _, example := range lines {
 			t.Run(example, func(t *testing.T) {

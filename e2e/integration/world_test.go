@@ -22,7 +22,7 @@ import (
 )
 
 // patience is how long a test waits for anything before it fails. Far more than needed: the machine may be busy.
-const patience = 60 * time.Second
+const patience = 2 * time.Minute
 
 // world is a test's own corner of a cluster: a namespace, and an administrator's clients to set the scene with.
 type world struct {

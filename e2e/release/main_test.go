@@ -106,6 +106,15 @@ func koncli(t *testing.T) string {
 	return file
 }
 
+// checkVersion checks what a program says its version is.
+func checkVersion(t *testing.T, version, name string, args ...string) {
+	t.Helper()
+	out := output(t, t.TempDir(), []string{"KUBECONFIG=/dev/null"}, name, append(args, "version", "--client")...)
+	if want := "Client Version: " + version + "\n"; out != want {
+		t.Errorf("%s says %q, want %q", name, out, want)
+	}
+}
+
 // small builds a program that does nothing.
 func small(t *testing.T, arch string) string {
 	t.Helper()
