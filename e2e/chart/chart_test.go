@@ -21,7 +21,7 @@ import (
 	"k8s.io/client-go/kubernetes"
 
 	"github.com/LogicIQ/konductor/e2e/cluster"
-	"github.com/LogicIQ/konductor/e2e/cluster/toolchain"
+	"github.com/LogicIQ/konductor/e2e/cluster/toolchain/toolchaintest"
 	"github.com/LogicIQ/konductor/e2e/manifest"
 	konductor "github.com/LogicIQ/konductor/sdk/go"
 )
@@ -81,14 +81,7 @@ func chartDir(t *testing.T) string {
 // run runs one of the pinned tools and returns its output.
 func run(t *testing.T, stdin []byte, tool string, args ...string) []byte {
 	t.Helper()
-	tools, err := toolchain.Open(t.Logf)
-	if err != nil {
-		t.Fatal(err)
-	}
-	path, err := tools.Path(t.Context(), tool)
-	if err != nil {
-		t.Fatal(err)
-	}
+	path := toolchaintest.Path(t, tool)
 	cmd := exec.CommandContext(t.Context(), path, args...)
 	home := t.TempDir()
 	cmd.Env = append(os.Environ(), "HELM_CACHE_HOME="+home, "HELM_CONFIG_HOME="+home, "HELM_DATA_HOME="+home, "HOME="+home)
@@ -106,14 +99,7 @@ func TestHelmFindsNothingToComplainAbout(t *testing.T) {
 }
 
 func TestAUnknownValueIsRefused(t *testing.T) {
-	tools, err := toolchain.Open(t.Logf)
-	if err != nil {
-		t.Fatal(err)
-	}
-	helm, err := tools.Path(t.Context(), "helm")
-	if err != nil {
-		t.Fatal(err)
-	}
+	helm := toolchaintest.Path(t, "helm")
 	out, err := exec.CommandContext(t.Context(), helm, "template", "k", chartDir(t), "--set", "replica=3").CombinedOutput()
 	if err == nil || !strings.Contains(string(out), "replica") {
 		t.Errorf("helm template with a misspelt value: %v\n%s", err, out)

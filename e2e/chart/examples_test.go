@@ -13,7 +13,7 @@ import (
 	"k8s.io/apimachinery/pkg/util/wait"
 	"k8s.io/client-go/kubernetes"
 
-	"github.com/LogicIQ/konductor/e2e/cluster/toolchain"
+	"github.com/LogicIQ/konductor/e2e/cluster/toolchain/toolchaintest"
 	"github.com/LogicIQ/konductor/e2e/install"
 	"github.com/LogicIQ/konductor/plugins/konductor/cli"
 )
@@ -43,14 +43,7 @@ func TestTheExamplesOfCommandsForTheClusterWork(t *testing.T) {
 	t.Cleanup(func() { stop(); <-ended })
 
 	dir := t.TempDir()
-	tools, err := toolchain.Open(t.Logf)
-	if err != nil {
-		t.Fatal(err)
-	}
-	kubectl, err := tools.Path(t.Context(), "kubectl")
-	if err != nil {
-		t.Fatal(err)
-	}
+	kubectl := toolchaintest.Path(t, "kubectl")
 	for name, target := range map[string]string{"koncli": plugin(t, "v1.2.0"), "kubectl": kubectl} {
 		if err := os.Symlink(target, filepath.Join(dir, name)); err != nil {
 			t.Fatal(err)

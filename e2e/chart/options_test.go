@@ -18,7 +18,7 @@ import (
 	"k8s.io/client-go/kubernetes"
 	"sigs.k8s.io/yaml"
 
-	"github.com/LogicIQ/konductor/e2e/cluster/toolchain"
+	"github.com/LogicIQ/konductor/e2e/cluster/toolchain/toolchaintest"
 	"github.com/LogicIQ/konductor/e2e/install"
 	"github.com/LogicIQ/konductor/e2e/manifest"
 	"github.com/LogicIQ/konductor/plugins/konductor/chart"
@@ -400,14 +400,7 @@ func paths(prefix string, values map[string]any) (all []string) {
 }
 
 func TestHelmAndThePluginRefuseTheSameValues(t *testing.T) {
-	tools, err := toolchain.Open(t.Logf)
-	if err != nil {
-		t.Fatal(err)
-	}
-	helm, err := tools.Path(t.Context(), "helm")
-	if err != nil {
-		t.Fatal(err)
-	}
+	helm := toolchaintest.Path(t, "helm")
 	for _, values := range []string{
 		"{replicas: many}", "{replicas: -1}", "{replicas: 1.5}", "{replica: 1}", "{image: {name: x}}", "{image: {repository: ''}}", "{image: {digest: sha256:short}}",
 		"{image: {pullPolicy: Sometimes}}", "{imagePullSecrets: [registry]}", "{imagePullSecrets: [{}]}", "{crds: {keep: maybe}}", "{watchNamespaces: etl}",

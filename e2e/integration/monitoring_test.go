@@ -20,7 +20,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	konductorv1 "github.com/LogicIQ/konductor/apis/v1"
-	"github.com/LogicIQ/konductor/e2e/cluster/toolchain"
+	"github.com/LogicIQ/konductor/e2e/cluster/toolchain/toolchaintest"
 	"github.com/LogicIQ/konductor/e2e/monitoring"
 )
 
@@ -64,21 +64,6 @@ scrape_configs:
 		}
 	})
 	return p
-}
-
-// tool returns the path of one of the pinned tools. It may have to be built, so this is for before the test's world, whose
-// time is limited.
-func tool(t *testing.T, name string) string {
-	t.Helper()
-	tools, err := toolchain.Open(t.Logf)
-	if err != nil {
-		t.Fatal(err)
-	}
-	path, err := tools.Path(t.Context(), name)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return path
 }
 
 // values returns what a query results in, without what is not a number.
@@ -159,7 +144,7 @@ func (w *world) day(n int) {
 }
 
 func TestEveryPanelOfTheDashboardShowsDataOfARealOperatorInARealPrometheus(t *testing.T) {
-	program := tool(t, "prometheus")
+	program := toolchaintest.Path(t, "prometheus")
 	w := newWorld(t)
 	address := w.freeAddress()
 	w.koncli("operator", "--leader-elect=false", "--watch-namespaces="+w.namespace,
@@ -221,7 +206,7 @@ func TestEveryPanelOfTheDashboardShowsDataOfARealOperatorInARealPrometheus(t *te
 }
 
 func TestWhatTheOperatorServesIsMetricsAsPromtoolWantsThem(t *testing.T) {
-	promtool := tool(t, "promtool")
+	promtool := toolchaintest.Path(t, "promtool")
 	w := newWorld(t)
 	address := w.freeAddress()
 	w.koncli("operator", "--leader-elect=false", "--watch-namespaces="+w.namespace,

@@ -7,7 +7,7 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/LogicIQ/konductor/e2e/cluster/toolchain"
+	"github.com/LogicIQ/konductor/e2e/cluster/toolchain/toolchaintest"
 	"github.com/LogicIQ/konductor/e2e/manifest"
 	"github.com/LogicIQ/konductor/e2e/monitoring"
 )
@@ -15,14 +15,7 @@ import (
 // promtool runs promtool and ends the test if it finds fault.
 func promtool(t *testing.T, args ...string) {
 	t.Helper()
-	tools, err := toolchain.Open(t.Logf)
-	if err != nil {
-		t.Fatal(err)
-	}
-	path, err := tools.Path(t.Context(), "promtool")
-	if err != nil {
-		t.Fatal(err)
-	}
+	path := toolchaintest.Path(t, "promtool")
 	if out, err := exec.CommandContext(t.Context(), path, args...).CombinedOutput(); err != nil {
 		t.Fatalf("promtool %s: %v\n%s", strings.Join(args, " "), err, out)
 	}

@@ -19,6 +19,7 @@ import (
 	"testing"
 
 	"github.com/LogicIQ/konductor/e2e/cluster/image"
+	"github.com/LogicIQ/konductor/e2e/cluster/toolchain/toolchaintest"
 )
 
 // dist gives the folder that "make release-snapshot" has filled.
@@ -233,12 +234,12 @@ func TestRealKrew(t *testing.T) {
 
 	bin := t.TempDir()
 	for _, name := range []string{"kubectl", "kubectl-krew"} {
-		if err := os.Symlink(tool(t, name), filepath.Join(bin, name)); err != nil {
+		if err := os.Symlink(toolchaintest.Path(t, name), filepath.Join(bin, name)); err != nil {
 			t.Fatal(err)
 		}
 	}
 	env := []string{"PATH=" + bin + ":" + os.Getenv("PATH"), "HOME=" + t.TempDir(), "KREW_NO_UPGRADE_CHECK=1"}
-	output(t, bin, env, tool(t, "validate-krew-manifest"), "-manifest", file)
+	output(t, bin, env, toolchaintest.Path(t, "validate-krew-manifest"), "-manifest", file)
 
 	root := t.TempDir()
 	env = append(env, "KREW_ROOT="+root)

@@ -9,6 +9,8 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"sigs.k8s.io/yaml"
+
+	"github.com/LogicIQ/konductor/e2e/cluster/toolchain/toolchaintest"
 )
 
 // krewPlugin is a manifest of krew, as far as ours go.
@@ -192,5 +194,5 @@ func TestWhatTheConfigurationSaysOfTheKrewManifestKeepsItsRules(t *testing.T) {
 }
 
 func TestGoreleaserAcceptsItsConfiguration(t *testing.T) {
-	output(t, checkout(t), nil, tool(t, "goreleaser"), "check") // which also fails on what is deprecated
+	output(t, checkout(t), nil, toolchaintest.Path(t, "goreleaser"), "check") // which also fails on what is deprecated
 }

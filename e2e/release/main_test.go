@@ -15,7 +15,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/LogicIQ/konductor/e2e/cluster/toolchain"
 	"github.com/LogicIQ/konductor/e2e/manifest"
 )
 
@@ -29,20 +28,6 @@ func checkout(t *testing.T) string {
 		t.Fatal(err)
 	}
 	return root
-}
-
-// tool gives the path of a pinned program.
-func tool(t *testing.T, name string) string {
-	t.Helper()
-	tools, err := toolchain.Open(t.Logf)
-	if err != nil {
-		t.Fatal(err)
-	}
-	path, err := tools.Path(t.Context(), name)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return path
 }
 
 // output runs a command in a folder and gives what it prints.

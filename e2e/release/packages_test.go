@@ -84,22 +84,32 @@ func TestPackagesPutEverythingInItsPlace(t *testing.T) {
 	}
 }
 
-// TestDpkgInstallsThePackage installs the package for this machine with the real dpkg, in a folder that plays the root.
+// TestDpkgInstallsThePackage installs the package for this machine with the real dpkg, in a folder that plays the root, and
+// removes it again. Who isn't root can have it unpacked there, no more: dpkg gives files to root.
 func TestDpkgInstallsThePackage(t *testing.T) {
 	dir := dist(t)
-	if runtime.GOOS != "linux" || os.Getuid() != 0 || !hasTool(t.Context(), "dpkg") {
-		t.Skip("needs dpkg, and root")
+	if runtime.GOOS != "linux" || !hasTool(t.Context(), "dpkg") {
+		if os.Getenv("CI") == "true" {
+			t.Fatal("needs Linux, and dpkg")
+		}
+		t.Skip("needs Linux, and dpkg")
 	}
 	version := built(t, dir).Spec.Version
 	root := t.TempDir()
+	program := filepath.Join(root, "usr/bin/koncli")
+	file := filepath.Join(dir, "konductor_"+version+"_linux_"+runtime.GOARCH+".deb")
+	if os.Getuid() != 0 {
+		output(t, root, nil, "dpkg", "--extract", file, root)
+		checkVersion(t, version, program)
+		return
+	}
 	for _, name := range []string{"var/lib/dpkg/status", "var/lib/dpkg/updates/.keep", "var/lib/dpkg/info/.keep", "var/lib/dpkg/triggers/.keep"} {
 		write(t, filepath.Join(root, name), "")
 	}
-	output(t, root, nil, "dpkg", "--root="+root, "--log=/dev/null", "--force-not-root", "--install",
-		filepath.Join(dir, "konductor_"+version+"_linux_"+runtime.GOARCH+".deb"))
-	checkVersion(t, version, filepath.Join(root, "usr/bin/koncli"))
+	output(t, root, nil, "dpkg", "--root="+root, "--log=/dev/null", "--install", file)
+	checkVersion(t, version, program)
 	output(t, root, nil, "dpkg", "--root="+root, "--log=/dev/null", "--purge", "konductor")
-	if _, err := os.Lstat(filepath.Join(root, "usr/bin/koncli")); !os.IsNotExist(err) {
+	if _, err := os.Lstat(program); !os.IsNotExist(err) {
 		t.Errorf("koncli is still there: %v", err)
 	}
 }

@@ -7,6 +7,8 @@ import (
 	"testing"
 
 	"sigs.k8s.io/yaml"
+
+	"github.com/LogicIQ/konductor/e2e/cluster/toolchain/toolchaintest"
 )
 
 // workflow is a workflow of GitHub, as far as the tests look at it.
@@ -24,7 +26,7 @@ type workflow struct {
 
 func TestActionlintAcceptsTheWorkflows(t *testing.T) {
 	// What else is on this machine must not decide, so no shellcheck.
-	output(t, checkout(t), nil, tool(t, "actionlint"), "-shellcheck=", "-pyflakes=")
+	output(t, checkout(t), nil, toolchaintest.Path(t, "actionlint"), "-shellcheck=", "-pyflakes=")
 }
 
 func TestWorkflowsHaveTheLeastRightsAndRunTheSameTargets(t *testing.T) {

@@ -27,19 +27,7 @@ func (r *Run) Handover(ctx context.Context) (rows []report.Row, err error) {
 			if err != nil {
 				return err
 			}
-			var floor, handover stats.Sample
-			err = r.repeatCalmly(func(counts bool) error {
-				answered, err := r.Floors.RoundTrip(ctx)
-				if err != nil {
-					return err
-				}
-				took, err := relay.pass(ctx)
-				if counts {
-					floor.Add(answered)
-					handover.Add(took)
-				}
-				return err
-			})
+			handover, floor, err := r.handovers(ctx, relay)
 			if err != nil {
 				return err
 			}
@@ -60,6 +48,23 @@ func (r *Run) Handover(ctx context.Context) (rows []report.Row, err error) {
 	least, most := r.Waiting[0], r.Waiting[len(r.Waiting)-1]
 	return append(rows, report.Of(fmt.Sprintf("handover with %s waiting against %s", count(most), count(least)), last, "ms").Over(first).AtMost(1.3).
 		Note("both p50; the floor is the shorter queue")), nil
+}
+
+// handovers measures handovers in turns with the floor.
+func (r *Run) handovers(ctx context.Context, relay *relay) (handover, floor stats.Sample, err error) {
+	err = r.repeatCalmly(func(counts bool) error {
+		answered, err := r.Floors.RoundTrip(ctx)
+		if err != nil {
+			return err
+		}
+		took, err := relay.pass(ctx)
+		if counts {
+			floor.Add(answered)
+			handover.Add(took)
+		}
+		return err
+	})
+	return handover, floor, err
 }
 
 // Pending measures whether a long queue makes a grant dearer: two leases with queues of different lengths change hands in

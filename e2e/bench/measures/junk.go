@@ -10,7 +10,6 @@ import (
 
 	konductorv1 "github.com/LogicIQ/konductor/apis/v1"
 	"github.com/LogicIQ/konductor/e2e/bench/report"
-	"github.com/LogicIQ/konductor/e2e/bench/stats"
 )
 
 // Junk measures whether claims that somebody piles up in one namespace make grants in another dearer: handovers before and
@@ -50,23 +49,6 @@ func (r *Run) Junk(ctx context.Context) (rows []report.Row, err error) {
 		return r.Clear(ctx, elsewhere)
 	})
 	return rows, err
-}
-
-// handovers measures handovers in turns with the floor.
-func (r *Run) handovers(ctx context.Context, relay *relay) (handover, floor stats.Sample, err error) {
-	err = r.repeatCalmly(func(counts bool) error {
-		answered, err := r.Floors.RoundTrip(ctx)
-		if err != nil {
-			return err
-		}
-		took, err := relay.pass(ctx)
-		if counts {
-			floor.Add(answered)
-			handover.Add(took)
-		}
-		return err
-	})
-	return handover, floor, err
 }
 
 // pileUp creates claims that nobody serves: one half waits for a semaphore without permits, the other for leases that

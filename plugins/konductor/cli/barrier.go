@@ -85,10 +85,7 @@ Job), else the Pod, else this host; --holder says otherwise.`,
 			if err != nil {
 				return err
 			}
-			if err := out.complete(); err != nil {
-				return err
-			}
-			client, err := a.client()
+			client, err := a.writer(out)
 			if err != nil {
 				return err
 			}

@@ -111,6 +111,14 @@ func (a *app) client() (*konductor.Client, error) {
 	return konductor.New(config, konductor.InNamespace(namespace), konductor.InContext(a.contextName()), konductor.NotifyFunc(a.say))
 }
 
+// writer returns the client of a command that writes, once the flags for what it prints are known to be right.
+func (a *app) writer(out *output) (*konductor.Client, error) {
+	if err := out.complete(); err != nil {
+		return nil, err
+	}
+	return a.client()
+}
+
 // restConfig returns how to reach the cluster that the flags name.
 func (a *app) restConfig() (*rest.Config, error) {
 	config, err := a.config.ToRESTConfig()

@@ -73,10 +73,7 @@ lost. On a terminal it asks first; elsewhere --yes is needed.`, lower),
 			if err != nil {
 				return err
 			}
-			if err := out.complete(); err != nil {
-				return err
-			}
-			client, err := a.client()
+			client, err := a.writer(out)
 			if err != nil {
 				return err
 			}

@@ -67,10 +67,7 @@ the exit code is 2.`,
 			if err != nil {
 				return err
 			}
-			if err := out.complete(); err != nil {
-				return err
-			}
-			client, err := a.client()
+			client, err := a.writer(out)
 			if err != nil {
 				return err
 			}

@@ -20,10 +20,7 @@ func (a *app) heldVerb(kind string, cmd *cobra.Command, done string, act func(*k
 		if err != nil {
 			return err
 		}
-		if err := out.complete(); err != nil {
-			return err
-		}
-		client, err := a.client()
+		client, err := a.writer(out)
 		if err != nil {
 			return err
 		}

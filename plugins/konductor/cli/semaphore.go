@@ -69,10 +69,7 @@ func (a *app) semaphoreResize() *cobra.Command {
 			if permits < 0 {
 				return fmt.Errorf("--permits must be at least 0, not %d; 0 pauses the semaphore", permits)
 			}
-			if err := out.complete(); err != nil {
-				return err
-			}
-			client, err := a.client()
+			client, err := a.writer(out)
 			if err != nil {
 				return err
 			}
@@ -121,10 +118,7 @@ if none is left, nothing is done, and the exit code is 2.`,
 			if err != nil {
 				return err
 			}
-			if err := out.complete(); err != nil {
-				return err
-			}
-			client, err := a.client()
+			client, err := a.writer(out)
 			if err != nil {
 				return err
 			}

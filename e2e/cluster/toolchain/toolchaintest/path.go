@@ -1,0 +1,23 @@
+// Package toolchaintest gives tests the pinned programs.
+package toolchaintest
+
+import (
+	"testing"
+
+	"github.com/LogicIQ/konductor/e2e/cluster/toolchain"
+)
+
+// Path returns the path of a pinned program. It ends the test when there is no program of that name, or it can't be built.
+// The first time it is built, which may take minutes.
+func Path(t testing.TB, name string) string {
+	t.Helper()
+	tools, err := toolchain.Open(t.Logf)
+	if err != nil {
+		t.Fatal(err)
+	}
+	path, err := tools.Path(t.Context(), name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
