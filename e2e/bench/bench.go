@@ -77,7 +77,7 @@ func method(f func(*measures.Run, context.Context) ([]report.Row, error)) func(c
 const patience, perObject = 6 * time.Minute, 10 * time.Millisecond
 
 func measureSection(ctx context.Context, s section, r *measures.Run) ([]report.Row, error) {
-	patience := patience + time.Duration(slices.Max(r.Live))*perObject
+	patience := patience + time.Duration(max(r.Piled, slices.Max(r.Live)))*perObject
 	ctx, cancel := context.WithTimeoutCause(ctx, patience, fmt.Errorf("it took longer than %s", patience))
 	defer cancel()
 	return s.run(ctx, r)

@@ -22,7 +22,7 @@ func (c *campaign) newArena(name Place, kubeconfig string) *arena {
 		Namespace: fmt.Sprintf("%s-%d", name, c.site.campaigns),
 		Leases:    []string{"migration", "report"}, Semaphores: map[string]int32{"connections": 3, "workers": 6},
 		Registers: map[string]*clients.Register{}, Barriers: &clients.Board{},
-		Config: c.site.plane.Config(), Kubeconfig: kubeconfig, Koncli: c.Koncli, Objects: c.site.objects,
+		Config: c.site.plane.Config(), Kubeconfig: kubeconfig, Koncli: c.Koncli, Objects: c.site.objects, Admin: c.site.admin,
 		Processes: c.group, Recorder: c.recorder,
 	}
 	if c.OnePool {

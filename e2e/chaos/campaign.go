@@ -10,12 +10,13 @@ import (
 	"time"
 
 	"golang.org/x/sync/errgroup"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/LogicIQ/konductor/e2e/chaos/checks"
 	"github.com/LogicIQ/konductor/e2e/chaos/faults"
 	"github.com/LogicIQ/konductor/e2e/chaos/history"
-	"github.com/LogicIQ/konductor/e2e/chaos/operators"
 	"github.com/LogicIQ/konductor/e2e/chaos/revisions"
+	"github.com/LogicIQ/konductor/e2e/install"
 	"github.com/LogicIQ/konductor/e2e/internal/process"
 )
 
@@ -116,7 +117,7 @@ func (c *campaign) open(ctx context.Context) (err error) {
 		return err
 	}
 	kubeconfig := filepath.Join(c.Dir, "clients.kubeconfig")
-	if err := operators.WriteKubeconfig(kubeconfig, c.site.plane.Config()); err != nil {
+	if err := install.WriteKubeconfig(c.site.plane.Config(), metav1.NamespaceDefault, kubeconfig); err != nil {
 		return err
 	}
 	c.site.campaigns++

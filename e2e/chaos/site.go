@@ -14,6 +14,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/LogicIQ/konductor/e2e/cluster"
+	"github.com/LogicIQ/konductor/e2e/cluster/toolchain"
 	"github.com/LogicIQ/konductor/e2e/install"
 	"github.com/LogicIQ/konductor/operator"
 )
@@ -23,11 +24,14 @@ type Site struct {
 	plane     *cluster.ControlPlane
 	operators *rest.Config
 	objects   client.Client
+	admin     string // the name of whom objects acts as
+	podRole   string // what Pods may do
 	campaigns int
 }
 
-// NewSite starts a control plane. On one that is unguarded the API server accepts every status of a primitive, so that
-// it is up to the operator alone, and to the checks, that it keeps its promises.
+// NewSite starts a control plane and installs the chart. On one that is unguarded there are the resource types alone, and
+// the API server accepts every status of a primitive, so that it is up to the operator, and to the checks, that it keeps
+// its promises.
 func NewSite(ctx context.Context, unguarded bool, log func(format string, args ...any)) (_ *Site, err error) {
 	plane, err := cluster.StartControlPlane(ctx, cluster.ControlPlaneOptions{ControllerManager: true, Log: log})
 	if err != nil {
@@ -39,14 +43,7 @@ func NewSite(ctx context.Context, unguarded bool, log func(format string, args .
 			err = errors.Join(err, s.Close())
 		}
 	}()
-	var edit func(map[string]any)
-	if unguarded {
-		edit = removeGuards
-	}
-	if err := install.ResourceTypes(ctx, plane, edit); err != nil {
-		return nil, fmt.Errorf("installing konductor: %w", err)
-	}
-	if s.operators, err = install.OperatorAccount(ctx, plane.Config()); err != nil {
+	if s.operators, err = s.install(ctx, unguarded, log); err != nil {
 		return nil, fmt.Errorf("installing konductor: %w", err)
 	}
 	scheme, err := operator.NewScheme()
@@ -58,21 +55,47 @@ func NewSite(ctx context.Context, unguarded bool, log func(format string, args .
 			return nil, err
 		}
 	}
-	s.objects, err = client.New(plane.Config(), client.Options{Scheme: scheme})
+	if s.objects, err = client.New(plane.Config(), client.Options{Scheme: scheme}); err != nil {
+		return nil, err
+	}
+	review := &authenticationv1.SelfSubjectReview{}
+	err = s.objects.Create(ctx, review)
+	s.admin = review.Status.UserInfo.Username
 	return s, err
+}
+
+// install returns how operators reach the API server.
+func (s *Site) install(ctx context.Context, unguarded bool, log func(format string, args ...any)) (*rest.Config, error) {
+	if unguarded {
+		s.podRole = "cluster-admin"
+		if err := install.ResourceTypes(ctx, s.plane, removeGuards); err != nil {
+			return nil, err
+		}
+		return install.OperatorAccount(ctx, s.plane.Config())
+	}
+	s.podRole = "konductor-participant"
+	tools, err := toolchain.Open(log)
+	if err != nil {
+		return nil, err
+	}
+	config, err := install.ChartAlone(ctx, tools, s.plane)
+	if err != nil {
+		return nil, err
+	}
+	return config, install.ElectAnywhere(ctx, s.plane.Config())
 }
 
 // Close ends the control plane.
 func (s *Site) Close() error { return s.plane.Close() }
 
-// namespace creates a namespace for a campaign, in which Pods may do everything: what they may not is tested elsewhere.
+// namespace creates a namespace for a campaign, in which Pods may take part.
 func (s *Site) namespace(ctx context.Context, name string) error {
 	if err := s.objects.Create(ctx, &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: name}}); err != nil {
 		return err
 	}
 	return s.objects.Create(ctx, &rbacv1.RoleBinding{
 		ObjectMeta: metav1.ObjectMeta{Namespace: name, Name: "pods"},
-		RoleRef:    rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "ClusterRole", Name: "cluster-admin"},
+		RoleRef:    rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "ClusterRole", Name: s.podRole},
 		Subjects:   []rbacv1.Subject{{Kind: rbacv1.ServiceAccountKind, Namespace: name, Name: "default"}},
 	})
 }

@@ -310,7 +310,7 @@ func accountKubeconfig(ctx context.Context, t *testing.T, cp *cluster.ControlPla
 		t.Fatal(err)
 	}
 	file := filepath.Join(t.TempDir(), account+".yaml")
-	if err := install.WriteKubeconfig(cp.Config(), token.Status.Token, namespace, file); err != nil {
+	if err := install.WriteKubeconfig(install.As(cp.Config(), token.Status.Token), namespace, file); err != nil {
 		t.Fatal(err)
 	}
 	return file

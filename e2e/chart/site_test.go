@@ -184,7 +184,11 @@ func startOperator(t *testing.T, cp *cluster.ControlPlane) (stop func()) {
 	}
 	dir := t.TempDir()
 	file := filepath.Join(dir, "operator.yaml")
-	if err := install.OperatorKubeconfig(ctx, cp.Config(), file); err != nil {
+	config, err := install.OperatorConfig(ctx, cp.Config())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := install.WriteKubeconfig(config, install.Namespace, file); err != nil {
 		t.Fatal(err)
 	}
 	args := slices.Concat(deployment.Spec.Template.Spec.Containers[0].Args, []string{"--kubeconfig=" + file, "--metrics-bind-address=0", "--health-probe-bind-address=0"})

@@ -13,28 +13,35 @@ import (
 	clientcmdapi "k8s.io/client-go/tools/clientcmd/api"
 )
 
-// OperatorKubeconfig writes a file by which an operator that runs beside the cluster reaches it as the account that the
-// chart has made, with its rights and no others.
-func OperatorKubeconfig(ctx context.Context, config *rest.Config, file string) error {
+// OperatorConfig returns how an operator that runs beside the cluster reaches it as the account that is installed, with
+// its rights and no others.
+func OperatorConfig(ctx context.Context, config *rest.Config) (*rest.Config, error) {
 	kube, err := kubernetes.NewForConfig(config)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	day := int64(24 * time.Hour / time.Second)
 	request := &authenticationv1.TokenRequest{Spec: authenticationv1.TokenRequestSpec{ExpirationSeconds: &day}}
 	token, err := kube.CoreV1().ServiceAccounts(Namespace).CreateToken(ctx, Deployment, request, metav1.CreateOptions{})
 	if err != nil {
-		return fmt.Errorf("a token for the operator: %w", err)
+		return nil, fmt.Errorf("a token for the operator: %w", err)
 	}
-	return WriteKubeconfig(config, token.Status.Token, Namespace, file)
+	return As(config, token.Status.Token), nil
 }
 
-// WriteKubeconfig writes a file by which the bearer of a token reaches the API server of config.
-func WriteKubeconfig(config *rest.Config, token, namespace, file string) error {
+// As returns how the bearer of a token reaches the API server of config.
+func As(config *rest.Config, token string) *rest.Config {
+	config = rest.AnonymousClientConfig(config)
+	config.BearerToken = token
+	return config
+}
+
+// WriteKubeconfig writes config, which authenticates with a token, as a file for programs.
+func WriteKubeconfig(config *rest.Config, namespace, file string) error {
 	const name = "e2e"
 	return clientcmd.WriteToFile(clientcmdapi.Config{
 		Clusters:       map[string]*clientcmdapi.Cluster{name: {Server: config.Host, CertificateAuthorityData: config.CAData}},
-		AuthInfos:      map[string]*clientcmdapi.AuthInfo{name: {Token: token}},
+		AuthInfos:      map[string]*clientcmdapi.AuthInfo{name: {Token: config.BearerToken}},
 		Contexts:       map[string]*clientcmdapi.Context{name: {Cluster: name, AuthInfo: name, Namespace: namespace}},
 		CurrentContext: name,
 	}, file)

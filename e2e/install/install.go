@@ -18,6 +18,7 @@ import (
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/rest"
 
+	"github.com/LogicIQ/konductor/e2e/cluster"
 	"github.com/LogicIQ/konductor/e2e/cluster/toolchain"
 	"github.com/LogicIQ/konductor/e2e/manifest"
 )
@@ -64,6 +65,18 @@ func Chart(ctx context.Context, tools *toolchain.Toolchain, kubeconfig string, s
 		return fmt.Errorf("installing the chart: %w\n%s", err, out.String())
 	}
 	return nil
+}
+
+// ChartAlone installs the chart for operators that run beside the cluster, where they can be measured and killed, and
+// returns how they reach it. In the cluster there is none.
+func ChartAlone(ctx context.Context, tools *toolchain.Toolchain, on *cluster.ControlPlane) (*rest.Config, error) {
+	if err := Chart(ctx, tools, on.Kubeconfig(), "replicas=0"); err != nil {
+		return nil, err
+	}
+	if err := RestartGarbageCollector(ctx, on); err != nil {
+		return nil, err
+	}
+	return OperatorConfig(ctx, on.Config())
 }
 
 // Participants makes a namespace whose Pods may take part: the right that a user grants once per namespace.

@@ -7,9 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"syscall"
-	"time"
 
-	authenticationv1 "k8s.io/api/authentication/v1"
 	corev1 "k8s.io/api/core/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -31,9 +29,14 @@ func ResourceTypes(ctx context.Context, on *cluster.ControlPlane, edit func(crd 
 	if err := ServeTypes(ctx, on.Config(), edit); err != nil {
 		return err
 	}
-	// The garbage collector notices new resource types only every half minute, unless it starts anew.
-	const gc = "kube-controller-manager"
-	return errors.Join(on.StopComponent(gc, syscall.SIGKILL), on.StartComponent(ctx, gc))
+	return RestartGarbageCollector(ctx, on)
+}
+
+// RestartGarbageCollector makes the garbage collector see resource types that are new. By itself it looks for them only
+// every half minute.
+func RestartGarbageCollector(ctx context.Context, on *cluster.ControlPlane) error {
+	const in = "kube-controller-manager"
+	return errors.Join(on.StopComponent(in, syscall.SIGKILL), on.StartComponent(ctx, in))
 }
 
 // ServeTypes does so on an API server that has nothing beside it.
@@ -110,46 +113,46 @@ func OperatorAccount(ctx context.Context, config *rest.Config) (*rest.Config, er
 	if err := readYAML(filepath.Join(chart, "rbac/role.yaml"), role); err != nil {
 		return nil, err
 	}
-	election := &rbacv1.ClusterRole{
-		ObjectMeta: metav1.ObjectMeta{Name: "konductor-operator-leader-election"},
-		Rules: []rbacv1.PolicyRule{
-			{APIGroups: []string{"coordination.k8s.io"}, Resources: []string{"leases"}, Verbs: []string{"create"}},
-			{APIGroups: []string{"coordination.k8s.io"}, Resources: []string{"leases"}, ResourceNames: []string{"konductor-operator"}, Verbs: []string{"get", "update"}},
-		},
-	}
-	const name = "konductor-operator"
-	subject := rbacv1.Subject{Kind: "ServiceAccount", Name: name, Namespace: Namespace}
 	_, err = kube.CoreV1().Namespaces().Create(ctx, &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: Namespace}}, metav1.CreateOptions{})
 	if err != nil {
 		return nil, err
 	}
-	account := &corev1.ServiceAccount{ObjectMeta: metav1.ObjectMeta{Name: name}}
+	account := &corev1.ServiceAccount{ObjectMeta: metav1.ObjectMeta{Name: Deployment}}
 	if _, err := kube.CoreV1().ServiceAccounts(Namespace).Create(ctx, account, metav1.CreateOptions{}); err != nil {
 		return nil, err
 	}
-	for _, r := range []*rbacv1.ClusterRole{role, election} {
-		if _, err := kube.RbacV1().ClusterRoles().Create(ctx, r, metav1.CreateOptions{}); err != nil {
-			return nil, err
-		}
-		binding := &rbacv1.ClusterRoleBinding{
-			ObjectMeta: metav1.ObjectMeta{Name: r.Name},
-			RoleRef:    rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "ClusterRole", Name: r.Name},
-			Subjects:   []rbacv1.Subject{subject},
-		}
-		if _, err := kube.RbacV1().ClusterRoleBindings().Create(ctx, binding, metav1.CreateOptions{}); err != nil {
-			return nil, err
-		}
-	}
-	lasting := int64(24 * time.Hour / time.Second)
-	token, err := kube.CoreV1().ServiceAccounts(Namespace).CreateToken(ctx, name, &authenticationv1.TokenRequest{
-		Spec: authenticationv1.TokenRequestSpec{ExpirationSeconds: &lasting},
-	}, metav1.CreateOptions{})
-	if err != nil {
+	if err := errors.Join(grantOperator(ctx, kube, role), ElectAnywhere(ctx, config)); err != nil {
 		return nil, err
 	}
-	own := rest.AnonymousClientConfig(config)
-	own.BearerToken = token.Status.Token
-	return own, nil
+	return OperatorConfig(ctx, config)
+}
+
+// ElectAnywhere lets operators elect a leader in any namespace, so that there can be several groups of them.
+func ElectAnywhere(ctx context.Context, config *rest.Config) error {
+	kube, err := kubernetes.NewForConfig(config)
+	if err != nil {
+		return err
+	}
+	return grantOperator(ctx, kube, &rbacv1.ClusterRole{
+		ObjectMeta: metav1.ObjectMeta{Name: "e2e-leader-election"},
+		Rules: []rbacv1.PolicyRule{
+			{APIGroups: []string{"coordination.k8s.io"}, Resources: []string{"leases"}, Verbs: []string{"create"}},
+			{APIGroups: []string{"coordination.k8s.io"}, Resources: []string{"leases"}, ResourceNames: []string{"konductor-operator"}, Verbs: []string{"get", "update"}},
+		},
+	})
+}
+
+// grantOperator creates a role and gives it to the operator's account everywhere.
+func grantOperator(ctx context.Context, kube kubernetes.Interface, role *rbacv1.ClusterRole) error {
+	if _, err := kube.RbacV1().ClusterRoles().Create(ctx, role, metav1.CreateOptions{}); err != nil {
+		return err
+	}
+	_, err := kube.RbacV1().ClusterRoleBindings().Create(ctx, &rbacv1.ClusterRoleBinding{
+		ObjectMeta: metav1.ObjectMeta{Name: role.Name},
+		RoleRef:    rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "ClusterRole", Name: role.Name},
+		Subjects:   []rbacv1.Subject{{Kind: rbacv1.ServiceAccountKind, Name: Deployment, Namespace: Namespace}},
+	}, metav1.CreateOptions{})
+	return err
 }
 
 // chartFiles is the folder of what is generated into the chart.

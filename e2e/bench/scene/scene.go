@@ -10,7 +10,6 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
-	"syscall"
 	"time"
 
 	clientv3 "go.etcd.io/etcd/client/v3"
@@ -79,17 +78,12 @@ func Open(ctx context.Context, o Options) (_ *Scene, err error) {
 	if err := s.connect(); err != nil {
 		return nil, err
 	}
-	// The operators run beside the cluster, so that they can be measured and killed.
-	if err := install.Chart(ctx, tools, s.Kubeconfig(), "replicas=0"); err != nil {
-		return nil, err
-	}
-	// The garbage collector notices new resource types only every half minute, unless it starts anew.
-	const gc = "kube-controller-manager"
-	if err := errors.Join(s.StopComponent(gc, syscall.SIGKILL), s.StartComponent(ctx, gc)); err != nil {
+	operators, err := install.ChartAlone(ctx, tools, s.ControlPlane)
+	if err != nil {
 		return nil, err
 	}
 	s.operatorKubeconfig = filepath.Join(s.Dir, "operator.yaml")
-	return s, install.OperatorKubeconfig(ctx, s.Config(), s.operatorKubeconfig)
+	return s, install.WriteKubeconfig(operators, install.Namespace, s.operatorKubeconfig)
 }
 
 // Close ends everything.

@@ -33,8 +33,9 @@ type Place struct {
 	Kubeconfig string
 	// Koncli is the binary.
 	Koncli string
-	// Objects creates what neither SDK nor koncli would.
+	// Objects creates what neither SDK nor koncli would, in the name of Admin.
 	Objects client.Client
+	Admin   string
 	// Processes are those of koncli.
 	Processes *process.Group
 	Recorder  *history.Recorder

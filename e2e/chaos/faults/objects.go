@@ -9,6 +9,7 @@ import (
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	konductorv1 "github.com/LogicIQ/konductor/apis/v1"
@@ -118,7 +119,24 @@ func (a admin) breakClaim(ctx context.Context) error {
 	}
 	c := live[a.rng.IntN(len(live))]
 	a.diary.note("claim deleted by another", c.Name)
-	return a.remove(context.WithoutCancel(ctx), c, history.Break, c.Spec.Holder)
+	lasting := context.WithoutCancel(ctx)
+	if err := a.markBroken(lasting, c); err != nil {
+		return err
+	}
+	return a.remove(lasting, c, history.Break, c.Spec.Holder)
+}
+
+// markBroken says in a claim who is about to delete it: without, nobody may. It may be gone by now.
+func (a admin) markBroken(ctx context.Context, c *konductorv1.Claim) error {
+	patch := client.RawPatch(types.MergePatchType, fmt.Appendf(nil, `{"metadata":{"uid":%q,"annotations":{%q:%q}}}`,
+		c.UID, konductorv1.BrokenByAnnotation, a.place.Admin))
+	return a.until(ctx, func(ctx context.Context) error {
+		err := a.place.Objects.Patch(ctx, c.DeepCopy(), patch)
+		if apierrors.IsNotFound(err) || apierrors.IsConflict(err) {
+			return nil
+		}
+		return err
+	})
 }
 
 func (a admin) recreateLease(ctx context.Context) error {
@@ -169,7 +187,7 @@ func (a admin) resize(ctx context.Context) error {
 
 func (a admin) resizeTo(ctx context.Context, name string, permits int32) error {
 	pending := a.place.Recorder.Begin(a.op(history.Resize, semaphore(a.place.Namespace, name, permits), permits, ""))
-	patch := client.RawPatch("application/merge-patch+json", fmt.Appendf(nil, `{"spec":{"permits":%d}}`, permits))
+	patch := client.RawPatch(types.MergePatchType, fmt.Appendf(nil, `{"spec":{"permits":%d}}`, permits))
 	err := a.until(ctx, func(ctx context.Context) error {
 		return a.place.Objects.Patch(ctx, semaphore(a.place.Namespace, name, 0), patch)
 	})

@@ -14,10 +14,9 @@ import (
 	"time"
 
 	"k8s.io/client-go/rest"
-	"k8s.io/client-go/tools/clientcmd"
-	clientcmdapi "k8s.io/client-go/tools/clientcmd/api"
 
 	"github.com/LogicIQ/konductor/e2e/chaos/proxy"
+	"github.com/LogicIQ/konductor/e2e/install"
 	"github.com/LogicIQ/konductor/e2e/internal/process"
 )
 
@@ -68,7 +67,7 @@ func Start(group *process.Group, o Options) (*Operator, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := WriteKubeconfig(o.kubeconfig(), p.Config(o.Config)); err != nil {
+	if err := install.WriteKubeconfig(p.Config(o.Config), o.Namespace, o.kubeconfig()); err != nil {
 		return nil, errors.Join(err, p.Close())
 	}
 	ctx, cancel := context.WithCancel(context.Background())
@@ -189,15 +188,4 @@ func (o *Operator) Close() error {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	return errors.Join(o.err, o.Proxy.Close())
-}
-
-// WriteKubeconfig writes config, which authenticates with a token, as a kubeconfig.
-func WriteKubeconfig(path string, config *rest.Config) error {
-	const name = "chaos"
-	return clientcmd.WriteToFile(clientcmdapi.Config{
-		Clusters:       map[string]*clientcmdapi.Cluster{name: {Server: config.Host, CertificateAuthorityData: config.CAData}},
-		AuthInfos:      map[string]*clientcmdapi.AuthInfo{name: {Token: config.BearerToken}},
-		Contexts:       map[string]*clientcmdapi.Context{name: {Cluster: name, AuthInfo: name}},
-		CurrentContext: name,
-	}, path)
 }

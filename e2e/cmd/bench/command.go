@@ -25,7 +25,7 @@ type flags struct {
 	only, json, docs string
 	quick            bool
 	pprof            string
-	objects          string
+	objects, junk    string
 }
 
 func newCommand(out, errOut io.Writer, getenv func(string) string) *cobra.Command {
@@ -42,6 +42,7 @@ func newCommand(out, errOut io.Writer, getenv func(string) string) *cobra.Comman
 	cmd.Flags().StringVar(&f.json, "json", "", "where to write the rows as JSON (default bin/bench.json)")
 	cmd.Flags().StringVar(&f.docs, "docs", getenv("BENCH_DOCS"), "where to write the page of the documentation (or BENCH_DOCS)")
 	cmd.Flags().StringVar(&f.objects, "objects", getenv("BENCH_OBJECTS"), "numbers of objects for section scale, from few to many, such as 100,1000 (or BENCH_OBJECTS)")
+	cmd.Flags().StringVar(&f.junk, "junk", getenv("BENCH_JUNK"), "number of claims that section junk piles up (or BENCH_JUNK)")
 	cmd.Flags().StringVar(&f.pprof, "pprof", "", "where operators serve their profiles, such as 127.0.0.1:6060")
 	return cmd
 }
@@ -64,6 +65,11 @@ func run(ctx context.Context, f flags, out, errOut io.Writer) error {
 	if f.objects != "" {
 		if o.Live, err = sizes(f.objects); err != nil {
 			return err
+		}
+	}
+	if f.junk != "" {
+		if o.Piled, err = strconv.Atoi(f.junk); err != nil || o.Piled < 1 {
+			return fmt.Errorf("--junk must be a number of at least 1, such as 100000, not %q", f.junk)
 		}
 	}
 	if f.pprof != "" {
