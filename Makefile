@@ -74,7 +74,7 @@ man: ## Write the man pages of all commands to bin/man
 	cd e2e && $(GO) run ./cmd/reference -man ../bin/man
 
 .PHONY: bench
-bench: build ## Measure against floors, budgets and rivals (BENCH=regexp for some, BENCH_QUICK=1, BENCH_OBJECTS=n,… for scale, BENCH_DOCS=file for the page)
+bench: build ## Measure against floors, budgets and rivals (BENCH=regexp for some, BENCH_QUICK=1, BENCH_OBJECTS=n,… for scale, BENCH_JUNK=n for junk, BENCH_DOCS=file for the page)
 	cd e2e && $(GO) build -o ../bin/bench ./cmd/bench
 	bin/bench
 
