@@ -128,8 +128,12 @@ func awaitEnd(ctx context.Context, ended <-chan error, what string) error {
 // count writes a number as people do.
 func count(n int) string {
 	const thousand = 1000
-	if n >= 10*thousand {
-		return fmt.Sprintf("%d %03d", n/thousand, n%thousand)
+	if n < 10*thousand {
+		return fmt.Sprint(n)
 	}
-	return fmt.Sprint(n)
+	groups := fmt.Sprintf("%03d", n%thousand)
+	for n /= thousand; n >= thousand; n /= thousand {
+		groups = fmt.Sprintf("%03d %s", n%thousand, groups)
+	}
+	return fmt.Sprintf("%d %s", n, groups)
 }

@@ -22,8 +22,9 @@ func claimsKey(namespace string) string {
 const batch = 100
 
 // Pile adds copies of a claim that exists, as a flood would have left them: edit gives each its name, and what else is
-// to be different. They are written straight into etcd, since the API server alone takes milliseconds for each. From there
-// they come to the API server and to all who watch like any other.
+// to be different. They are written straight into etcd, since the API server alone takes milliseconds for each, and without
+// notes of who manages which field, which would be most of the API server's memory. From etcd they come to the API server
+// and to all who watch like any other.
 func (s *Scene) Pile(ctx context.Context, namespace, original string, n int, edit func(i int, copied *konductorv1.Claim)) error {
 	found, err := s.Etcd.Get(ctx, claimsKey(namespace)+original)
 	if err != nil {
@@ -39,7 +40,7 @@ func (s *Scene) Pile(ctx context.Context, namespace, original string, n int, edi
 			if err := json.Unmarshal(found.Kvs[0].Value, claim); err != nil {
 				return err
 			}
-			claim.UID = uuid.NewUUID()
+			claim.UID, claim.ManagedFields = uuid.NewUUID(), nil
 			edit(i, claim)
 			text, err := json.Marshal(claim)
 			if err != nil {
