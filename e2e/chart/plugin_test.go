@@ -115,6 +115,12 @@ func TestThePluginInstallsUpgradesAndUninstalls(t *testing.T) {
 	startOperator(t, cp)
 	w := begin(t, cp)
 
+	// Nobody loses the cluster-wide objects of an installation by a wrong namespace, be it recorded or not.
+	for _, verb := range []string{"upgrade", "uninstall"} {
+		do("v1.1.0", verb, "-n", "typo").exits(t, 2, "konductor is not installed in namespace typo but in konductor-system: name it with -n")
+	}
+	do("v1.1.0", "uninstall", "-n", "typo", "--delete-data", "--yes").exits(t, 1, "the operator in namespace konductor-system works with the same resource types")
+
 	do("v1.2.0", "install", "--wait=false").exits(t, 1, "konductor v1.1.0 is installed", "upgrade")
 	do("v1.2.0", "upgrade", "--dry-run=server", "-o", "name").exits(t, 0, "deployment.apps/konductor-operator")
 	version(t, cp, "v1.1.0")
@@ -206,7 +212,7 @@ func TestUninstallNeverHangsOnLeftovers(t *testing.T) {
 		t.Helper()
 		return call(t, plugin(t, "v1.2.0"), append(args, "--kubeconfig", cp.Kubeconfig())...)
 	}
-	do("install", "--wait=false").exits(t, 0)
+	do("install", "--wait=false", "--set", "flowControl.enabled=true").exits(t, 0)
 
 	// The record is lost, and something was deleted by hand.
 	if err := kube.CoreV1().ConfigMaps(install.Namespace).Delete(ctx, "konductor-installation", metav1.DeleteOptions{}); err != nil {
@@ -259,6 +265,32 @@ func TestUninstallNeverHangsOnLeftovers(t *testing.T) {
 func uninstalled(err error) bool {
 	_, ok := err.(*konductor.UninstalledError) //nolint:errorlint // the SDK returns it as it is
 	return ok
+}
+
+func TestThePluginLeavesAloneTheResourceTypesOfOthers(t *testing.T) {
+	cp := controlPlane(t)
+	server := newApplier(t, cp.Config())
+	types := server.objects.Resource(schema.GroupVersionResource{Group: "apiextensions.k8s.io", Version: "v1", Resource: "customresourcedefinitions"})
+	for _, kind := range []string{"Lease", "Mutex"} {
+		if err := server.apply(t.Context(), anyKind("konductor.io", "v1", kind), false); err != nil {
+			t.Fatal(err)
+		}
+	}
+	do := func(args ...string) answer {
+		t.Helper()
+		return call(t, plugin(t, "v1.2.0"), append(args, "--kubeconfig", cp.Kubeconfig())...)
+	}
+	got := do("install", "--wait=false").exits(t, 1, "customresourcedefinition.apiextensions.k8s.io/leases.konductor.io is there already and not from konductor's chart", "--force-conflicts")
+	if got.stdout != "" {
+		t.Errorf("something was done before:\n%s", got.stdout)
+	}
+	do("uninstall", "--delete-data", "--yes").exits(t, 2)
+	do("install", "--wait=false", "--force-conflicts").exits(t, 0, "leases.konductor.io configured")
+	do("upgrade", "--wait=false").exits(t, 0)
+	do("uninstall", "--delete-data", "--yes").exits(t, 0, "leases.konductor.io deleted")
+	if _, err := types.Get(t.Context(), "mutexs.konductor.io", metav1.GetOptions{}); err != nil {
+		t.Errorf("a resource type that konductor doesn't have is gone with its own: %v", err)
+	}
 }
 
 func TestThePluginLeavesAloneWhatHelmHasInstalled(t *testing.T) {
