@@ -13,8 +13,10 @@ import (
 	"github.com/google/go-cmp/cmp"
 	monitoringv1 "github.com/prometheus-operator/prometheus-operator/pkg/apis/monitoring/v1"
 	corev1 "k8s.io/api/core/v1"
+	rbacv1 "k8s.io/api/rbac/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/client-go/kubernetes"
 	"sigs.k8s.io/yaml"
 
@@ -305,6 +307,7 @@ func TestEachOptionDoesWhatItSays(t *testing.T) {
 				t.Errorf("Helm and the plugin render differently (-Helm +plugin):\n%s", diff)
 			}
 			checkPods(t, kubernetes.NewForConfigOrDie(cp.Config()), objects)
+			checkRoles(t, objects)
 		})
 	}
 }
@@ -346,6 +349,25 @@ func checkPods(t *testing.T, kube kubernetes.Interface, objects []*unstructured.
 		}
 		if c := pod.Spec.Containers[0].SecurityContext; c.ReadOnlyRootFilesystem == nil || !*c.ReadOnlyRootFilesystem || *pod.Spec.SecurityContext.RunAsUser != 65532 {
 			t.Errorf("the operator's root is writable, or it isn't user 65532")
+		}
+	}
+}
+
+// checkRoles sees to it that every right is named: none is for all groups, resources or verbs.
+func checkRoles(t *testing.T, objects []*unstructured.Unstructured) {
+	t.Helper()
+	for _, obj := range objects {
+		if obj.GroupVersionKind().Group != rbacv1.GroupName {
+			continue
+		}
+		role := &rbacv1.ClusterRole{}
+		if err := runtime.DefaultUnstructuredConverter.FromUnstructured(obj.Object, role); err != nil {
+			t.Fatal(err)
+		}
+		for _, rule := range role.Rules {
+			if all := slices.Concat(rule.APIGroups, rule.Resources, rule.Verbs, rule.NonResourceURLs); slices.ContainsFunc(all, func(s string) bool { return strings.Contains(s, "*") }) {
+				t.Errorf("%s has a right with a wildcard: %v", key(obj), rule)
+			}
 		}
 	}
 }
