@@ -1,9 +1,11 @@
 package chart
 
 import (
+	"bufio"
 	"encoding/json"
 	"fmt"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -112,6 +114,17 @@ func TestThePluginInstallsUpgradesAndUninstalls(t *testing.T) {
 	if strings.Contains(again.stdout, " created") || strings.Contains(again.stdout, " configured") || strings.Contains(again.stdout, " deleted") {
 		t.Errorf("installing again has changed something:\n%s", again.stdout)
 	}
+	waiting := []string{"install", "--kubeconfig", cp.Kubeconfig()}
+	listen(t, plugin(t, "v1.1.0"), waiting, func(line string, p *os.Process) {
+		if strings.Contains(line, "0 of 2 Pods are ready") {
+			_ = p.Signal(os.Interrupt)
+		}
+	}).exits(t, 1, "error: interrupted")
+	listen(t, plugin(t, "v1.1.0"), waiting, func(line string, _ *os.Process) {
+		if strings.Contains(line, " of 2 Pods are ready") {
+			onePodIsReady(t, kube)
+		}
+	}).exits(t, 0, "waiting for the operator: 0 of 2 Pods are ready", "waiting for the operator: 1 of 2 Pods are ready", "Konductor is installed in namespace konductor-system")
 	startOperator(t, cp)
 	w := begin(t, cp)
 
@@ -163,6 +176,50 @@ func TestThePluginInstallsUpgradesAndUninstalls(t *testing.T) {
 	startOperator(t, cp)
 	w.stands("after the next installation")
 	w.end()
+}
+
+// listen runs a program and passes on what it says on stderr, line by line.
+func listen(t *testing.T, path string, args []string, heard func(line string, p *os.Process)) answer {
+	t.Helper()
+	cmd := exec.CommandContext(t.Context(), path, args...)
+	home := t.TempDir()
+	cmd.Env = append(os.Environ(), "HOME="+home, "TMPDIR="+home)
+	stderr, err := cmd.StderrPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	var said strings.Builder
+	for lines := bufio.NewScanner(stderr); lines.Scan(); {
+		said.WriteString(lines.Text() + "\n")
+		heard(lines.Text(), cmd.Process)
+	}
+	_ = cmd.Wait() // the exit code tells
+	return answer{"", said.String(), cmd.ProcessState.ExitCode()}
+}
+
+// onePodIsReady makes one more of the operator's Pods ready, as the kubelet would.
+func onePodIsReady(t *testing.T, kube kubernetes.Interface) {
+	t.Helper()
+	pods := kube.CoreV1().Pods(install.Namespace)
+	list, err := pods.List(t.Context(), metav1.ListOptions{LabelSelector: "app.kubernetes.io/name=konductor"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i := range list.Items {
+		pod := &list.Items[i]
+		if slices.ContainsFunc(pod.Status.Conditions, func(c corev1.PodCondition) bool { return c.Type == corev1.PodReady }) {
+			continue
+		}
+		pod.Status.Phase = corev1.PodRunning
+		pod.Status.Conditions = append(pod.Status.Conditions, corev1.PodCondition{Type: corev1.PodReady, Status: corev1.ConditionTrue, LastTransitionTime: metav1.Now()})
+		if _, err := pods.UpdateStatus(t.Context(), pod, metav1.UpdateOptions{}); err != nil {
+			t.Fatal(err)
+		}
+		return
+	}
 }
 
 // version checks what is installed.
