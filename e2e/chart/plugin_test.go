@@ -102,7 +102,7 @@ func TestThePluginInstallsUpgradesAndUninstalls(t *testing.T) {
 	do("v1.2.0", "upgrade").exits(t, 2, "konductor is not installed in namespace konductor-system", "kubectl konductor install")
 	do("v1.2.0", "uninstall", "--yes").exits(t, 2, "konductor is not installed")
 	do("v1.2.0", "uninstall", "--yes", "--ignore-not-found").exits(t, 0)
-	do("v1.2.0", "install", "--dry-run=server").exits(t, 0, "leases.konductor.io created (server dry run)", "namespace konductor-system does not exist yet")
+	do("v1.2.0", "install", "--dry-run=server").exits(t, 0, "leases.konductor.io created (server dry run)", "namespace konductor-system does not exist yet", "deployment.apps/konductor-operator created (server dry run)")
 	if _, err := kube.CoreV1().Namespaces().Get(ctx, install.Namespace, metav1.GetOptions{}); !apierrors.IsNotFound(err) {
 		t.Fatalf("a dry run has made the namespace: %v", err)
 	}
