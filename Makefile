@@ -116,10 +116,12 @@ krew-manifest: ## Take the krew manifest of the release in bin/dist into krew-ma
 release-dist: $(CLUSTER) $(RELEASE) release-modules
 	goreleaser="$(call tool,goreleaser)"; $(OFFLINE) "$$goreleaser" release --clean $(RELEASE_FLAGS)
 
+# What is needed without a network later: modules, and the tool that packs the chart.
 .PHONY: release-modules
-release-modules:
+release-modules: $(CLUSTER)
 	$(GO) mod download
 	cd e2e && $(GO) mod download
+	$(CLUSTER) tool helm
 
 # What goreleaser puts beside the programs; it calls this with VERSION, REVISION and CREATED. The chart in the checkout runs
 # an image that is built there, and the one of a release the release's; Helm packs it with the times that its files have.
