@@ -116,14 +116,17 @@ krew-manifest: ## Take the krew manifest of the release in bin/dist into krew-ma
 release-dist: $(CLUSTER) $(RELEASE) release-modules
 	goreleaser="$(call tool,goreleaser)"; $(OFFLINE) "$$goreleaser" release --clean $(RELEASE_FLAGS)
 
+# What is needed without a network later: modules, and the tool that packs the chart.
 .PHONY: release-modules
-release-modules:
+release-modules: $(CLUSTER)
 	$(GO) mod download
 	cd e2e && $(GO) mod download
+	$(CLUSTER) tool helm
 
-# What goreleaser puts beside the programs; it calls this with VERSION, REVISION and CREATED.
+# What goreleaser puts beside the programs; it calls this with VERSION, REVISION and CREATED. The chart in the checkout runs
+# an image that is built there, and the one of a release the release's; Helm packs it with the times that its files have.
 .PHONY: release-files
-release-files: $(RELEASE)
+release-files: $(RELEASE) $(CLUSTER)
 	rm -rf bin/release
 	mkdir -p bin/release/completions bin/release/man
 	CGO_ENABLED=0 $(GO) build -trimpath -buildvcs=false -ldflags '$(LDFLAGS)' -o bin/release/koncli ./plugins/konductor
@@ -135,6 +138,9 @@ release-files: $(RELEASE)
 	  SOURCE_DATE_EPOCH=$$(git log -1 --format=%ct) $(MAKE) --no-print-directory man; \
 	  for page in bin/man/*.1; do gzip -9n < $$page > bin/release/man/$${page##*/}.gz; done; \
 	fi
+	cp -r charts/konductor bin/release/chart
+	find bin/release/chart -type f -exec touch -d '$(CREATED)' {} +
+	$(call tool,helm) package bin/release/chart --version $(VERSION:v%=%) --app-version $(VERSION) --destination bin/release
 	for arch in amd64 arm64; do \
 	  CGO_ENABLED=0 GOOS=linux GOARCH=$$arch $(GO) build -trimpath -buildvcs=false -ldflags '$(LDFLAGS)' -o bin/release/linux_$$arch/koncli ./plugins/konductor; \
 	done

@@ -13,8 +13,10 @@ import (
 	"github.com/google/go-cmp/cmp"
 	monitoringv1 "github.com/prometheus-operator/prometheus-operator/pkg/apis/monitoring/v1"
 	corev1 "k8s.io/api/core/v1"
+	rbacv1 "k8s.io/api/rbac/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/client-go/kubernetes"
 	"sigs.k8s.io/yaml"
 
@@ -144,6 +146,24 @@ var options = map[string]option{
 				r.has("us", "Service", operatorName+"-metrics", "metadata", "annotations", "owner")
 		},
 	},
+	"the same labels and annotations twice": {
+		"labels: {team: all, app.kubernetes.io/instance: another}\npodLabels: {team: pods, app.kubernetes.io/name: another}\npodAnnotations: {kubectl.kubernetes.io/default-container: another}\n" +
+			"metrics: {serviceMonitor: {enabled: true, labels: {team: scraped}}, prometheusRule: {enabled: true, labels: {team: rules}}, dashboard: {enabled: true, labels: {team: dashboards}}}",
+		func(r rendering) bool {
+			return r.has("pods", deployment, operatorName, "spec", "template", "metadata", "labels", "team") && r.has("all", deployment, operatorName, "metadata", "labels", "team") &&
+				r.has("konductor", deployment, operatorName, "spec", "template", "metadata", "labels", "app.kubernetes.io/instance") &&
+				r.has("konductor", deployment, operatorName, "spec", "template", "metadata", "labels", "app.kubernetes.io/name") &&
+				r.has("another", deployment, operatorName, "spec", "template", "metadata", "annotations", "kubectl.kubernetes.io/default-container") &&
+				r.has("scraped", "ServiceMonitor", operatorName, "metadata", "labels", "team") && r.has("rules", "PrometheusRule", operatorName, "metadata", "labels", "team") &&
+				r.has("dashboards", "ConfigMap", "konductor-dashboard-konductor", "metadata", "labels", "team")
+		},
+	},
+	"nothing where there could be something": {
+		"watchNamespaces: null\nlabels: null\nannotations: null\npodLabels: null\npodAnnotations: null\nserviceAccountAnnotations: null\nmetrics: {serviceMonitor: {enabled: true, labels: null}, prometheusRule: {enabled: true, labels: null}, dashboard: {enabled: true, labels: null, annotations: null}}",
+		func(r rendering) bool {
+			return r.kinds("ServiceMonitor") == 1 && r.has("{kubectl.kubernetes.io/default-container: operator}", deployment, operatorName, "spec", "template", "metadata", "annotations")
+		},
+	},
 	"where it runs": {
 		"nodeSelector: {pool: system}\ntolerations: [{key: system, operator: Exists}]\npriorityClassName: system-cluster-critical\naffinity: {nodeAffinity: {requiredDuringSchedulingIgnoredDuringExecution: {nodeSelectorTerms: [{matchExpressions: [{key: pool, operator: Exists}]}]}}}",
 		func(r rendering) bool {
@@ -238,6 +258,11 @@ func rendered(t *testing.T, helm, values string) []*unstructured.Unstructured {
 		t.Fatal(err)
 	}
 	out := run(t, nil, helm, "template", "konductor", chartDir(t), "--namespace", install.Namespace, "--kube-version", kubeVersion, "--values", file)
+	for _, document := range strings.Split(string(out), "\n---\n") {
+		if err := yaml.UnmarshalStrict([]byte(document), &map[string]any{}); err != nil {
+			t.Errorf("%s renders what is not strictly YAML: %v", helm, err)
+		}
+	}
 	objects, err := manifest.Parse(out)
 	if err != nil {
 		t.Fatal(err)
@@ -282,6 +307,7 @@ func TestEachOptionDoesWhatItSays(t *testing.T) {
 				t.Errorf("Helm and the plugin render differently (-Helm +plugin):\n%s", diff)
 			}
 			checkPods(t, kubernetes.NewForConfigOrDie(cp.Config()), objects)
+			checkRoles(t, objects)
 		})
 	}
 }
@@ -323,6 +349,25 @@ func checkPods(t *testing.T, kube kubernetes.Interface, objects []*unstructured.
 		}
 		if c := pod.Spec.Containers[0].SecurityContext; c.ReadOnlyRootFilesystem == nil || !*c.ReadOnlyRootFilesystem || *pod.Spec.SecurityContext.RunAsUser != 65532 {
 			t.Errorf("the operator's root is writable, or it isn't user 65532")
+		}
+	}
+}
+
+// checkRoles sees to it that every right is named: none is for all groups, resources or verbs.
+func checkRoles(t *testing.T, objects []*unstructured.Unstructured) {
+	t.Helper()
+	for _, obj := range objects {
+		if obj.GroupVersionKind().Group != rbacv1.GroupName {
+			continue
+		}
+		role := &rbacv1.ClusterRole{}
+		if err := runtime.DefaultUnstructuredConverter.FromUnstructured(obj.Object, role); err != nil {
+			t.Fatal(err)
+		}
+		for _, rule := range role.Rules {
+			if all := slices.Concat(rule.APIGroups, rule.Resources, rule.Verbs, rule.NonResourceURLs); slices.ContainsFunc(all, func(s string) bool { return strings.Contains(s, "*") }) {
+				t.Errorf("%s has a right with a wildcard: %v", key(obj), rule)
+			}
 		}
 	}
 }
@@ -429,8 +474,30 @@ func TestHelmAndThePluginRefuseTheSameValues(t *testing.T) {
 	}
 }
 
+// What would silently be left out is refused, with what to write instead.
+func TestAServiceMonitorNeedsMetrics(t *testing.T) {
+	const want = "set metrics.serve to always"
+	for _, values := range []string{"{watchNamespaces: [etl], metrics: {serviceMonitor: {enabled: true}}}", "{metrics: {serve: never, serviceMonitor: {enabled: true}}}"} {
+		file := filepath.Join(t.TempDir(), "values.yaml")
+		if err := os.WriteFile(file, []byte(values), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		out, err := exec.CommandContext(t.Context(), toolchaintest.Path(t, "helm"), "template", "k", chartDir(t), "--values", file).CombinedOutput()
+		if err == nil || !strings.Contains(string(out), want) {
+			t.Errorf("Helm renders %s: %v\n%s", values, err, out)
+		}
+		parsed, err := chart.Parse([]byte(values))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := chart.Render(chart.Release{Namespace: install.Namespace, KubeVersion: kubeVersion}, parsed); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("the plugin renders %s: %v", values, err)
+		}
+	}
+}
+
 func TestNotesHaveThreeCommands(t *testing.T) {
-	for _, values := range []string{"{}", "{watchNamespaces: [etl]}"} {
+	for _, values := range []string{"{}", "{watchNamespaces: null}", "{watchNamespaces: [etl]}"} {
 		parsed, err := chart.Parse([]byte(values))
 		if err != nil {
 			t.Fatal(err)

@@ -1,9 +1,11 @@
 package chart
 
 import (
+	"bufio"
 	"encoding/json"
 	"fmt"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -100,7 +102,7 @@ func TestThePluginInstallsUpgradesAndUninstalls(t *testing.T) {
 	do("v1.2.0", "upgrade").exits(t, 2, "konductor is not installed in namespace konductor-system", "kubectl konductor install")
 	do("v1.2.0", "uninstall", "--yes").exits(t, 2, "konductor is not installed")
 	do("v1.2.0", "uninstall", "--yes", "--ignore-not-found").exits(t, 0)
-	do("v1.2.0", "install", "--dry-run=server").exits(t, 0, "leases.konductor.io created (server dry run)", "namespace konductor-system does not exist yet")
+	do("v1.2.0", "install", "--dry-run=server").exits(t, 0, "leases.konductor.io created (server dry run)", "namespace konductor-system does not exist yet", "deployment.apps/konductor-operator created (server dry run)")
 	if _, err := kube.CoreV1().Namespaces().Get(ctx, install.Namespace, metav1.GetOptions{}); !apierrors.IsNotFound(err) {
 		t.Fatalf("a dry run has made the namespace: %v", err)
 	}
@@ -112,8 +114,25 @@ func TestThePluginInstallsUpgradesAndUninstalls(t *testing.T) {
 	if strings.Contains(again.stdout, " created") || strings.Contains(again.stdout, " configured") || strings.Contains(again.stdout, " deleted") {
 		t.Errorf("installing again has changed something:\n%s", again.stdout)
 	}
+	waiting := []string{"install", "--kubeconfig", cp.Kubeconfig()}
+	listen(t, plugin(t, "v1.1.0"), waiting, func(line string, p *os.Process) {
+		if strings.Contains(line, "0 of 2 Pods are ready") {
+			_ = p.Signal(os.Interrupt)
+		}
+	}).exits(t, 1, "error: interrupted")
+	listen(t, plugin(t, "v1.1.0"), waiting, func(line string, _ *os.Process) {
+		if strings.Contains(line, " of 2 Pods are ready") {
+			onePodIsReady(t, kube)
+		}
+	}).exits(t, 0, "waiting for the operator: 0 of 2 Pods are ready", "waiting for the operator: 1 of 2 Pods are ready", "Konductor is installed in namespace konductor-system")
 	startOperator(t, cp)
 	w := begin(t, cp)
+
+	// Nobody loses the cluster-wide objects of an installation by a wrong namespace, be it recorded or not.
+	for _, verb := range []string{"upgrade", "uninstall"} {
+		do("v1.1.0", verb, "-n", "typo").exits(t, 2, "konductor is not installed in namespace typo but in konductor-system: name it with -n")
+	}
+	do("v1.1.0", "uninstall", "-n", "typo", "--delete-data", "--yes").exits(t, 1, "the operator in namespace konductor-system works with the same resource types")
 
 	do("v1.2.0", "install", "--wait=false").exits(t, 1, "konductor v1.1.0 is installed", "upgrade")
 	do("v1.2.0", "upgrade", "--dry-run=server", "-o", "name").exits(t, 0, "deployment.apps/konductor-operator")
@@ -157,6 +176,50 @@ func TestThePluginInstallsUpgradesAndUninstalls(t *testing.T) {
 	startOperator(t, cp)
 	w.stands("after the next installation")
 	w.end()
+}
+
+// listen runs a program and passes on what it says on stderr, line by line.
+func listen(t *testing.T, path string, args []string, heard func(line string, p *os.Process)) answer {
+	t.Helper()
+	cmd := exec.CommandContext(t.Context(), path, args...)
+	home := t.TempDir()
+	cmd.Env = append(os.Environ(), "HOME="+home, "TMPDIR="+home)
+	stderr, err := cmd.StderrPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	var said strings.Builder
+	for lines := bufio.NewScanner(stderr); lines.Scan(); {
+		said.WriteString(lines.Text() + "\n")
+		heard(lines.Text(), cmd.Process)
+	}
+	_ = cmd.Wait() // the exit code tells
+	return answer{"", said.String(), cmd.ProcessState.ExitCode()}
+}
+
+// onePodIsReady makes one more of the operator's Pods ready, as the kubelet would.
+func onePodIsReady(t *testing.T, kube kubernetes.Interface) {
+	t.Helper()
+	pods := kube.CoreV1().Pods(install.Namespace)
+	list, err := pods.List(t.Context(), metav1.ListOptions{LabelSelector: "app.kubernetes.io/name=konductor"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i := range list.Items {
+		pod := &list.Items[i]
+		if slices.ContainsFunc(pod.Status.Conditions, func(c corev1.PodCondition) bool { return c.Type == corev1.PodReady }) {
+			continue
+		}
+		pod.Status.Phase = corev1.PodRunning
+		pod.Status.Conditions = append(pod.Status.Conditions, corev1.PodCondition{Type: corev1.PodReady, Status: corev1.ConditionTrue, LastTransitionTime: metav1.Now()})
+		if _, err := pods.UpdateStatus(t.Context(), pod, metav1.UpdateOptions{}); err != nil {
+			t.Fatal(err)
+		}
+		return
+	}
 }
 
 // version checks what is installed.
@@ -206,7 +269,7 @@ func TestUninstallNeverHangsOnLeftovers(t *testing.T) {
 		t.Helper()
 		return call(t, plugin(t, "v1.2.0"), append(args, "--kubeconfig", cp.Kubeconfig())...)
 	}
-	do("install", "--wait=false").exits(t, 0)
+	do("install", "--wait=false", "--set", "flowControl.enabled=true").exits(t, 0)
 
 	// The record is lost, and something was deleted by hand.
 	if err := kube.CoreV1().ConfigMaps(install.Namespace).Delete(ctx, "konductor-installation", metav1.DeleteOptions{}); err != nil {
@@ -259,6 +322,32 @@ func TestUninstallNeverHangsOnLeftovers(t *testing.T) {
 func uninstalled(err error) bool {
 	_, ok := err.(*konductor.UninstalledError) //nolint:errorlint // the SDK returns it as it is
 	return ok
+}
+
+func TestThePluginLeavesAloneTheResourceTypesOfOthers(t *testing.T) {
+	cp := controlPlane(t)
+	server := newApplier(t, cp.Config())
+	types := server.objects.Resource(schema.GroupVersionResource{Group: "apiextensions.k8s.io", Version: "v1", Resource: "customresourcedefinitions"})
+	for _, kind := range []string{"Lease", "Mutex"} {
+		if err := server.apply(t.Context(), anyKind("konductor.io", "v1", kind), false); err != nil {
+			t.Fatal(err)
+		}
+	}
+	do := func(args ...string) answer {
+		t.Helper()
+		return call(t, plugin(t, "v1.2.0"), append(args, "--kubeconfig", cp.Kubeconfig())...)
+	}
+	got := do("install", "--wait=false").exits(t, 1, "customresourcedefinition.apiextensions.k8s.io/leases.konductor.io is there already and not from konductor's chart", "--force-conflicts")
+	if got.stdout != "" {
+		t.Errorf("something was done before:\n%s", got.stdout)
+	}
+	do("uninstall", "--delete-data", "--yes").exits(t, 2)
+	do("install", "--wait=false", "--force-conflicts").exits(t, 0, "leases.konductor.io configured")
+	do("upgrade", "--wait=false").exits(t, 0)
+	do("uninstall", "--delete-data", "--yes").exits(t, 0, "leases.konductor.io deleted")
+	if _, err := types.Get(t.Context(), "mutexs.konductor.io", metav1.GetOptions{}); err != nil {
+		t.Errorf("a resource type that konductor doesn't have is gone with its own: %v", err)
+	}
 }
 
 func TestThePluginLeavesAloneWhatHelmHasInstalled(t *testing.T) {

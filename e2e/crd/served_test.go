@@ -2,6 +2,7 @@ package crd
 
 import (
 	"fmt"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -343,6 +344,38 @@ func walk(path string, s *apiextensionsv1.JSONSchemaProps, f func(string, *apiex
 	}
 	if s.Items != nil && s.Items.Schema != nil && len(s.Items.Schema.Properties) > 0 {
 		walk(path+"[]", s.Items.Schema, f)
+	}
+}
+
+// TestTypesKeepTheConventionsOfKubernetes looks for what kubectl wait, server-side apply and kstatus rely on.
+func TestTypesKeepTheConventionsOfKubernetes(t *testing.T) {
+	crds, err := resourceTypes()
+	if err != nil {
+		t.Fatal(err)
+	}
+	pascal := regexp.MustCompile(`^"([A-Z][a-z0-9]*)+"$`)
+	enums, conditions, observed := 0, 0, 0
+	for _, crd := range crds {
+		walk(crd.Spec.Names.Kind, crd.Spec.Versions[0].Schema.OpenAPIV3Schema, func(path string, s *apiextensionsv1.JSONSchemaProps) {
+			for _, value := range s.Enum {
+				enums++
+				if inCondition := strings.Contains(path, ".conditions[]") && strings.HasSuffix(path, ".status"); !pascal.Match(value.Raw) && !inCondition {
+					t.Errorf("%s may be %s, which is not in PascalCase", path, value.Raw)
+				}
+			}
+			switch {
+			case strings.HasSuffix(path, ".status.observedGeneration"):
+				observed++
+			case strings.HasSuffix(path, ".status.conditions"):
+				conditions++
+				if s.XListType == nil || *s.XListType != "map" || !slices.Equal(s.XListMapKeys, []string{"type"}) {
+					t.Errorf("%s is no list by type", path)
+				}
+			}
+		})
+	}
+	if enums == 0 || conditions != 4 || observed != 4 {
+		t.Errorf("%d values of enums, and conditions of %d kinds and observedGeneration of %d, want 4", enums, conditions, observed)
 	}
 }
 

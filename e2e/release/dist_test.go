@@ -146,16 +146,19 @@ func TestChecksumsAreThoseOfAllFiles(t *testing.T) {
 			t.Fatalf("%q is no line of sha256sum", line)
 		}
 		file := filepath.Join(dir, name)
-		if strings.HasSuffix(name, ".oci.tar") {
+		switch {
+		case strings.HasSuffix(name, ".oci.tar"):
 			file = filepath.Join(dir, "../release/koncli-image.oci.tar")
+		case strings.HasSuffix(name, ".tgz"):
+			file = filepath.Join(dir, "../release", name)
 		}
 		if got := sum(read(t, file)); got != want {
 			t.Errorf("%s: the sum is %s, listed %s", name, got, want)
 		}
 		listed[name] = true
 	}
-	if len(listed) != 6*2+2*3+1 {
-		t.Errorf("%d files are listed, want an archive and a bill for each of 6 platforms, a package for each of 2 and 3 formats, and the image:\n%v", len(listed), listed)
+	if len(listed) != 6*2+2*3+1+1 {
+		t.Errorf("%d files are listed, want an archive and a bill for each of 6 platforms, a package for each of 2 and 3 formats, the image, and the chart:\n%v", len(listed), listed)
 	}
 	for _, pattern := range []string{"*.tar.gz", "*.zip", "*.deb", "*.rpm", "*.apk", "*.json"} {
 		files, err := filepath.Glob(filepath.Join(dir, pattern))
@@ -214,6 +217,23 @@ func TestTheImageHoldsTheProgramsOfTheArchives(t *testing.T) {
 		}
 		if got := sum(contents(t, img)["koncli"].Data); got != archived[m.Platform.String()] {
 			t.Errorf("%s: the image holds another program than the archive", m.Platform)
+		}
+	}
+}
+
+// TestTheChartRunsTheImageOfItsRelease: who installs the chart needs to know of no tag.
+func TestTheChartRunsTheImageOfItsRelease(t *testing.T) {
+	dir := dist(t)
+	version := built(t, dir).Spec.Version
+	chart := filepath.Join(dir, "../release/konductor-"+strings.TrimPrefix(version, "v")+".tgz")
+	home := t.TempDir()
+	env := []string{"HOME=" + home, "HELM_CACHE_HOME=" + home, "HELM_CONFIG_HOME=" + home, "HELM_DATA_HOME=" + home}
+	for _, helm := range []string{"helm", "helm3"} {
+		out := output(t, home, env, toolchaintest.Path(t, helm), "template", "konductor", chart, "--kube-version", "v1.36.3")
+		for _, want := range []string{`image: "logiciq/koncli:` + version + `"`, "app.kubernetes.io/version: " + version} {
+			if !strings.Contains(out, want) {
+				t.Errorf("%s: the chart doesn't have %s", helm, want)
+			}
 		}
 	}
 }

@@ -68,6 +68,35 @@ func TestDocsDashboardAndAlertsSpeakOfMetricsThatExist(t *testing.T) {
 	}
 }
 
+// A handover takes milliseconds, and a nightly job hours: of each it is to be seen how long it took, within a factor of five.
+func TestHistogramsTellMillisecondsAndHoursApart(t *testing.T) {
+	registry, _ := measured(t, true, time.Unix(1000, 0))
+	families, err := registry.Gather()
+	if err != nil {
+		t.Fatal(err)
+	}
+	seen := 0
+	for _, f := range families {
+		if f.GetName() == "konductor_reconcile_seconds" || f.GetMetric()[0].GetHistogram() == nil {
+			continue
+		}
+		seen++
+		last := .001
+		for _, b := range f.GetMetric()[0].GetHistogram().GetBucket() {
+			if b.GetUpperBound() > 5*last {
+				t.Errorf("%s knows nothing between %v s and %v s", f.GetName(), last, b.GetUpperBound())
+			}
+			last = b.GetUpperBound()
+		}
+		if day := (24 * time.Hour).Seconds(); last < day {
+			t.Errorf("%s ends at %v s", f.GetName(), last)
+		}
+	}
+	if seen != 3 {
+		t.Errorf("%d histograms of what users do, want 3", seen)
+	}
+}
+
 func TestEveryReasonOfAnEventIsDocumented(t *testing.T) {
 	file, err := parser.ParseFile(token.NewFileSet(), "../../apis/v1/common_types.go", nil, 0)
 	if err != nil {

@@ -1,13 +1,17 @@
 {{- define "konductor.name" -}}konductor-operator{{- end }}
 
 {{- define "konductor.labels" -}}
-{{ include "konductor.selector" . }}
-app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
-app.kubernetes.io/managed-by: {{ .Release.Service }}
-helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
-{{- with .Values.labels }}
-{{ toYaml . }}
+{{ include "konductor.labelsWith" (list . dict) }}
 {{- end }}
+
+{{- /* With further labels, which come before those of all objects. None takes the place of the chart's own. */}}
+{{- define "konductor.labelsWith" -}}
+{{- $top := index . 0 }}
+{{- $own := include "konductor.selector" $top | fromYaml }}
+{{- $_ := set $own "app.kubernetes.io/version" $top.Chart.AppVersion }}
+{{- $_ := set $own "app.kubernetes.io/managed-by" $top.Release.Service }}
+{{- $_ := set $own "helm.sh/chart" (printf "%s-%s" $top.Chart.Name $top.Chart.Version | replace "+" "_") }}
+{{- toYaml (merge $own (index . 1 | default dict) ($top.Values.labels | default dict)) }}
 {{- end }}
 
 {{- define "konductor.selector" -}}

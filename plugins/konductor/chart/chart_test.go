@@ -38,7 +38,8 @@ func TestAWrongValueIsRefusedInPlainWords(t *testing.T) {
 	for assignment, want := range map[string]string{
 		"replica=3":               `value "replica" is not known to the chart`,
 		"metrics.prot=1":          `value "metrics.prot" is not known to the chart`,
-		"replicas=many":           "value replicas must be of type integer",
+		"replicas=many":           "value replicas must be of type integer, not string",
+		"image.tag=1.10":          "value image.tag must be of type string, not number: in YAML it needs double quotes",
 		"replicas=-1":             "value replicas should be greater than or equal to 0",
 		"replicas=1.5":            "value replicas must be of type integer",
 		"log.level=loud":          "value log.level should be one of [debug info warn error]",
@@ -56,6 +57,16 @@ func TestAWrongValueIsRefusedInPlainWords(t *testing.T) {
 		if _, err := Render(release(), values); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%s: the error is %v, want %q in it", assignment, err, want)
 		}
+	}
+}
+
+func TestWhatMayBeEitherIsRefusedOnce(t *testing.T) {
+	values, err := Set("podDisruptionBudget.maxUnavailable=all")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := Render(release(), values); err == nil || strings.Count(err.Error(), "value ") != 1 {
+		t.Errorf("the error is %v, want one sentence", err)
 	}
 }
 

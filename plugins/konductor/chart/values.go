@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"regexp"
 	"slices"
 	"strings"
 
@@ -91,6 +92,10 @@ func withDefaults(all files, values map[string]any) (map[string]any, error) {
 	result := validate.NewSchemaValidator(schema, nil, "", strfmt.Default).Validate(merged)
 	var wrong []error
 	for _, err := range result.Errors {
+		// Another of the errors says which one.
+		if len(result.Errors) > 1 && strings.HasSuffix(err.Error(), "(anyOf)") {
+			continue
+		}
 		wrong = append(wrong, fmt.Errorf("value %s", plain(err)))
 	}
 	return merged, errors.Join(wrong...)
@@ -103,6 +108,14 @@ func plain(err error) string {
 	if errors.As(err, &coded) && coded.Code() == openapierrors.UnallowedPropertyCode || strings.HasSuffix(message, "is a forbidden property") {
 		name, _, _ := strings.Cut(message, " ")
 		return fmt.Sprintf("%q is not known to the chart: charts/konductor/README.md lists those that are", name)
+	}
+	wrong := regexp.MustCompile(`^(.* must be of type (\w+)): "(\w+)"$`).FindStringSubmatch(message)
+	if wrong == nil {
+		return message
+	}
+	message = wrong[1] + ", not " + wrong[3]
+	if wrong[2] == "string" {
+		message += ": in YAML it needs double quotes"
 	}
 	return message
 }

@@ -215,7 +215,8 @@ func (s *setup) apply(ctx context.Context, upgrade bool) error {
 		return s.explain(err)
 	}
 	if found.Record == nil && upgrade && found.Helm() == "" {
-		return &codedError{exitNotFound, fmt.Errorf("konductor is not installed in namespace %s: use '%s install', or name its namespace with -n", s.namespace(), s.app.name)}
+		hint := fmt.Sprintf(": use '%s install', or name its namespace with -n", s.app.name)
+		return s.missing(found, hint)
 	}
 	if found.Record != nil && !s.reset {
 		values = chart.Layer(found.Record.Values, values)
@@ -224,7 +225,7 @@ func (s *setup) apply(ctx context.Context, upgrade bool) error {
 	if err != nil {
 		return err
 	}
-	if err := found.Check(plan); err != nil {
+	if err := found.Check(plan, s.force); err != nil {
 		return err
 	}
 	if found.Record != nil && !upgrade && install.Newer(plan.Version, found.Record.Version) {
@@ -293,7 +294,7 @@ func (s *setup) uninstall(ctx context.Context) error {
 		return s.explain(err)
 	}
 	if len(removal.Objects) == 0 {
-		return s.nothing(removal)
+		return s.nothing(found, removal)
 	}
 	if err := s.app.confirm(s.yes || s.dryRun != "none", s.question(removal)); err != nil {
 		return err
@@ -319,13 +320,21 @@ func (s *setup) uninstall(ctx context.Context) error {
 }
 
 // nothing says that there is nothing to uninstall.
-func (s *setup) nothing(removal *install.Removal) error {
+func (s *setup) nothing(found *install.Found, removal *install.Removal) error {
 	if s.ignore {
 		return nil
 	}
 	hint := ""
 	if removal.Kept {
 		hint = "; its resource types are there, --delete-data deletes them with all objects"
+	}
+	return s.missing(found, hint)
+}
+
+// missing says that konductor is not installed here, and where it is; with a hint when that is nowhere.
+func (s *setup) missing(found *install.Found, hint string) error {
+	if others := found.Namespaces(); len(others) > 0 {
+		hint = fmt.Sprintf(" but in %s: name it with -n", strings.Join(others, ", "))
 	}
 	return &codedError{exitNotFound, fmt.Errorf("konductor is not installed in namespace %s%s", s.namespace(), hint)}
 }

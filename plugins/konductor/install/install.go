@@ -82,7 +82,7 @@ func (c *Cluster) Apply(ctx context.Context, p *Plan, o ApplyOptions) error {
 		switch {
 		case o.DryRun && obj.GetNamespace() != "" && missingNamespace(err):
 			c.Say(fmt.Sprintf("%s was not checked: namespace %s does not exist yet", Title(obj), obj.GetNamespace()))
-			continue
+			result = Result{obj, "created"}
 		case err != nil:
 			return err
 		}

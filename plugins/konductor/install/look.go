@@ -109,6 +109,22 @@ func (c *Cluster) types(ctx context.Context) (found []*unstructured.Unstructured
 	return found, nil
 }
 
+// Namespaces returns the other namespaces that konductor is installed in, as far as they may be seen.
+func (f *Found) Namespaces() (all []string) {
+	for _, other := range f.Others {
+		all = append(all, other.Namespace)
+	}
+	for _, operator := range f.Elsewhere {
+		all = append(all, operator.GetNamespace())
+	}
+	slices.Sort(all)
+	return slices.Compact(all)
+}
+
+// foreign reports whether a resource type of konductor's group is another's: all that the chart makes say that they are
+// konductor's.
+func foreign(t *unstructured.Unstructured) bool { return t.GetLabels()[nameLabel] != "konductor" }
+
 // Version returns the newest version that is installed, of the operator or of resource types that were left; empty when
 // there is none. Where versions can't be compared it is the operator's.
 func (f *Found) Version() string {
@@ -135,8 +151,9 @@ func (f *Found) Helm() string {
 	return f.Operator.GetAnnotations()["meta.helm.sh/release-name"]
 }
 
-// Check says what is against installing a plan: a newer version, an installation by Helm, or by others.
-func (f *Found) Check(p *Plan) error {
+// Check says what is against installing a plan: a newer version, an installation by Helm or by others, or, unless force
+// says to take them over, resource types of the same names that somebody else has made.
+func (f *Found) Check(p *Plan, force bool) error {
 	if release := f.Helm(); release != "" {
 		return fmt.Errorf("konductor was installed in namespace %s by Helm: use helm upgrade %s -n %s", p.Namespace, release, p.Namespace)
 	}
@@ -148,6 +165,12 @@ func (f *Found) Check(p *Plan) error {
 		if !narrow(operator) || len(p.watched()) == 0 {
 			return fmt.Errorf("an operator of konductor runs in namespace %s: upgrade it there with -n %s, or let each have namespaces of its own with the value watchNamespaces",
 				operator.GetNamespace(), operator.GetNamespace())
+		}
+	}
+	for _, t := range f.Types {
+		planned := slices.ContainsFunc(p.Rendered.Objects, func(obj *unstructured.Unstructured) bool { return refOf(obj).same(refOf(t)) })
+		if planned && foreign(t) && !force {
+			return fmt.Errorf("%s is there already and not from konductor's chart: its objects may mean something else. Delete it, or take it over with --force-conflicts", Title(t))
 		}
 	}
 	for _, other := range f.Others {

@@ -39,8 +39,12 @@ func (c *Cluster) PlanRemoval(ctx context.Context, f *Found, p *Plan, data bool)
 	known := refs(p.Objects())
 	if f.Record != nil {
 		known = append(slices.Clone(f.Record.Objects), Ref{Namespace: p.Namespace, Name: recordName, GroupVersionKind: schema.GroupVersionKind{Version: "v1", Kind: "ConfigMap"}})
+	} else if len(f.Namespaces()) > 0 {
+		// What is cluster-wide, and so has the same name for every installation, is another's then.
+		known = slices.DeleteFunc(known, func(ref Ref) bool { return ref.Namespace != p.Namespace })
 	}
-	r := &Removal{Kept: !data && len(f.Types) > 0}
+	types := slices.DeleteFunc(slices.Clone(f.Types), foreign)
+	r := &Removal{Kept: !data && len(types) > 0}
 	for _, ref := range known {
 		ours, err := c.ours(ctx, ref, f.Record != nil)
 		if err != nil {
@@ -55,7 +59,7 @@ func (c *Cluster) PlanRemoval(ctx context.Context, f *Found, p *Plan, data bool)
 	if !data {
 		return r, nil
 	}
-	for _, t := range f.Types {
+	for _, t := range types {
 		n, plural, err := c.count(ctx, t)
 		if err != nil {
 			return nil, err
@@ -236,12 +240,13 @@ func (c *Cluster) kept(ctx context.Context, obj *unstructured.Unstructured) stri
 	return ""
 }
 
-// Everything are the values with which the chart has all that it can have in the release's own namespace: what may be left
-// of an installation that is not recorded any more.
+// Everything are the values with which the chart has all that it can have in the release's own namespace and for the whole
+// cluster: what may be left of an installation that is not recorded any more.
 func Everything() map[string]any {
 	on := map[string]any{"enabled": true}
 	return map[string]any{
 		"networkPolicy": on,
+		"flowControl":   on,
 		"metrics":       map[string]any{"serve": "always", "serviceMonitor": on, "prometheusRule": on, "dashboard": on},
 	}
 }

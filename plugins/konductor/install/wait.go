@@ -155,7 +155,8 @@ func (c *Cluster) awaitServed(ctx context.Context, name string) error {
 	return err
 }
 
-// follow calls is with an object as it changes, until that returns true or an error, or ctx is done.
+// follow calls is with an object as it changes, until that returns true or an error, or ctx is done: the error is then
+// that of ctx.
 func follow(ctx context.Context, at dynamic.ResourceInterface, name string, is func(*unstructured.Unstructured) (bool, error)) error {
 	selector := fields.OneTermEqualSelector("metadata.name", name).String()
 	lw := &cache.ListWatch{
@@ -178,5 +179,8 @@ func follow(ctx context.Context, at dynamic.ResourceInterface, name string, is f
 		}
 		return is(obj)
 	})
+	if err != nil && ctx.Err() != nil {
+		return ctx.Err()
+	}
 	return err
 }
