@@ -100,6 +100,7 @@ var options = map[string]option{
 		return r.has("2", deployment, operatorName, "spec", "replicas") && r.container("logiciq/koncli:dev", "image") &&
 			r.kinds("CustomResourceDefinition") == 6 && r.kinds("NetworkPolicy") == 0 && r.kinds("ServiceMonitor") == 0 &&
 			r.arg("--metrics-bind-address=:8443") && r.kinds("PodDisruptionBudget") == 1 &&
+			r.container("[{name: GOMEMLIMIT, valueFrom: {resourceFieldRef: {resource: limits.memory}}}]", "env") &&
 			r.has("null", deployment, operatorName, "spec", "template", "spec", "nodeSelector")
 	}},
 	"one replica": {"replicas: 1", func(r rendering) bool {
@@ -132,6 +133,9 @@ var options = map[string]option{
 	}},
 	"further environment": {"extraEnv: [{name: GOMEMLIMIT, value: 400MiB}, {name: NODE, valueFrom: {fieldRef: {fieldPath: spec.nodeName}}}]", func(r rendering) bool {
 		return r.container("[{name: GOMEMLIMIT, value: 400MiB}, {name: NODE, valueFrom: {fieldRef: {fieldPath: spec.nodeName}}}]", "env")
+	}},
+	"further environment with the limit": {"extraEnv: [{name: GOGC, value: '50'}]", func(r rendering) bool {
+		return r.container("[{name: GOMEMLIMIT, valueFrom: {resourceFieldRef: {resource: limits.memory}}}, {name: GOGC, value: '50'}]", "env")
 	}},
 	"resources": {"resources: {requests: {cpu: 1, memory: 1Gi}, limits: {memory: 2Gi}}", func(r rendering) bool {
 		return r.container("{requests: {cpu: 1, memory: 1Gi}, limits: {memory: 2Gi}}", "resources")

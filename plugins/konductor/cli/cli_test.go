@@ -8,6 +8,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -174,6 +175,19 @@ func TestKubectlCanComplete(t *testing.T) {
 	got := call(t, "kubectl_complete-konductor", "bar")
 	if !strings.HasPrefix(got.Out, "barrier\t") {
 		t.Errorf("completion of bar:\n%s", got.Out)
+	}
+}
+
+func TestFilesAreOfferedOnlyWhereOneIsMeant(t *testing.T) {
+	const file, noFile = ":0", ":4"
+	for line, want := range map[string]string{
+		"lease acquire db --ttl": noFile, "barrier wait all --timeout": noFile, "run --grace": noFile,
+		"rbac --filename": file, "lease list --kubeconfig": file, "install --values": file,
+	} {
+		got := call(t, slices.Concat([]string{"koncli", "__complete"}, strings.Fields(line), []string{""})...)
+		if !strings.HasSuffix(strings.TrimSpace(got.Out), want) {
+			t.Errorf("after %q the shell is told %q, want %s", line, got.Out, want)
+		}
 	}
 }
 

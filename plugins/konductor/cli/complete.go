@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/clientcmd/api"
 	cmdutil "k8s.io/kubectl/pkg/cmd/util"
@@ -146,6 +147,10 @@ func (a *app) addCompletion(root *cobra.Command) {
 		"background": words("auto", "dark", "light"),
 		"arrive-on":  words(arriveOnEnd, arriveOnSuccess),
 	}
+	// For any other flag a shell would offer the files around, as if a TTL could be one.
+	files := []string{
+		"cache-dir", "certificate-authority", "client-certificate", "client-key", "dir", "filename", "kubeconfig", "template", "values",
+	}
 	var walk func(cmd *cobra.Command, kind string)
 	walk = func(cmd *cobra.Command, kind string) {
 		for name, f := range flags {
@@ -154,6 +159,11 @@ func (a *app) addCompletion(root *cobra.Command) {
 				_ = cmd.RegisterFlagCompletionFunc(name, f)
 			}
 		}
+		cmd.NonInheritedFlags().VisitAll(func(f *pflag.Flag) {
+			if !slices.Contains(files, f.Name) {
+				_ = cmd.RegisterFlagCompletionFunc(f.Name, cobra.NoFileCompletions)
+			}
+		})
 		if named, ok := primitive(cmd.Name()); ok && cmd.HasSubCommands() {
 			kind = named
 		}
