@@ -284,6 +284,10 @@ func (c *Client) claim(ctx context.Context, wanted *konductorv1.Claim, ttlGiven 
 		if err != nil {
 			return nil, err
 		}
+		if taken(before, wanted) {
+			return nil, fmt.Errorf("claim %s on %s is not that of %s but of %s: whoever may break %s can delete it; until then use another holder",
+				before.Name, target, wanted.Spec.Holder, owner(before.Spec.Holder, before.Spec.BoundTo), ref(before.Spec.Target.Kind, before.Spec.Target.Name))
+		}
 		if stale(before, wanted) {
 			if err := c.deleteClaim(ctx, before.Name, before.UID); err != nil && !apierrors.IsNotFound(err) && !apierrors.IsConflict(err) {
 				return nil, c.explain(err, "delete", plural(konductorv1.KindClaim), before.Name)
@@ -298,6 +302,28 @@ func (c *Client) claim(ctx context.Context, wanted *konductorv1.Claim, ttlGiven 
 		}
 		return before, nil
 	}
+}
+
+// taken reports whether the claim that is there is another's. Names can be worked out, so that somebody may have made a
+// claim of this name for something else: to take its grant for ours would make two holders.
+func taken(before, wanted *konductorv1.Claim) bool {
+	return before.Spec.Target != wanted.Spec.Target || before.Spec.Holder != wanted.Spec.Holder ||
+		boundTo(before) != boundTo(wanted)
+}
+
+func boundTo(claim *konductorv1.Claim) konductorv1.BoundObject {
+	if claim.Spec.BoundTo == nil {
+		return konductorv1.BoundObject{}
+	}
+	return *claim.Spec.BoundTo
+}
+
+// owner names who stands behind a claim or an arrival: its Pod, which the API server has checked, or else the name it gives.
+func owner(name string, bound *konductorv1.BoundObject) string {
+	if bound != nil {
+		return "pod/" + bound.Name
+	}
+	return name
 }
 
 // stale reports whether the claim that is there has ended, or waits in another way than is wanted now.
@@ -322,7 +348,8 @@ func differentTerms(before, wanted *konductorv1.Claim, ttlGiven bool) string {
 	}
 	note("permits", before.Spec.Permits, wanted.Spec.Permits)
 	note("priority", before.Spec.Priority, wanted.Spec.Priority)
-	if ttlGiven {
+	// A claim that is bound to nothing and says no TTL lasts for one that its holder doesn't know. None of ours is so.
+	if ttlGiven || (before.Spec.BoundTo == nil && before.Spec.TTL == nil) {
 		note("ttl", before.Spec.TTL.Or(0), wanted.Spec.TTL.Or(0))
 	}
 	return strings.Join(differences, ", ")

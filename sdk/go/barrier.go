@@ -94,11 +94,17 @@ func (c *Client) arrive(ctx context.Context, name string, o options, opts []Opti
 	return c.explain(err, "create", plural(konductorv1.KindArrival), arrival.Name)
 }
 
-// sameArrival checks that the participant has arrived before as it does now.
+// sameArrival checks that it was this participant who arrived before, and as it does now. Another may have made an arrival
+// of this name.
 func (c *Client) sameArrival(ctx context.Context, arrival *konductorv1.Arrival) error {
 	before, err := get(ctx, c, c.objects.arrivals, konductorv1.KindArrival, arrival.Name)
 	if err != nil {
 		return err
+	}
+	if before.Spec.Barrier != arrival.Spec.Barrier || before.Spec.Participant != arrival.Spec.Participant {
+		return fmt.Errorf("arrival %s is not that of %s at %s but of %s: whoever may break %s can delete it; until then use another holder",
+			before.Name, arrival.Spec.Participant, ref(konductorv1.KindBarrier, arrival.Spec.Barrier),
+			owner(before.Spec.Participant, before.Spec.BoundTo), ref(konductorv1.KindBarrier, before.Spec.Barrier))
 	}
 	if before.Spec.Failed != arrival.Spec.Failed {
 		return &TermsError{
