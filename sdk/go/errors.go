@@ -65,7 +65,7 @@ type ForbiddenError struct {
 	Verb, Resource, Namespace string
 	// User is who is not allowed to, if the API server said so.
 	User string
-	// Reason is what an admission policy had to say; the right itself is then not what is missing.
+	// Reason is what an admission policy, a webhook or a quota had to say; the right itself is then not what is missing.
 	Reason string
 	// Unauthorized says that the API server doesn't know who is asking at all.
 	Unauthorized bool
@@ -291,13 +291,29 @@ func kindOf(resource string) string {
 	return strings.TrimSuffix(resource, "s")
 }
 
-// admissionReason returns what an admission policy has to say, when it and not a missing right forbids the request.
+// admissionReason returns what admission has to say (a policy, a webhook, a quota, a namespace that is being deleted), when
+// it and not a missing right forbids the request.
 func admissionReason(err error) string {
-	_, reason, found := strings.Cut(err.Error(), "denied request: ")
-	if !found || !strings.Contains(err.Error(), "ValidatingAdmissionPolicy") {
+	message := err.Error()
+	if !apierrors.IsForbidden(err) || strings.Contains(message, `" cannot `) {
 		return ""
 	}
-	return reason
+	if _, reason, found := strings.Cut(message, "denied request: "); found && strings.Contains(message, "ValidatingAdmissionPolicy 'konductor") {
+		return reason
+	}
+	if _, reason, found := strings.Cut(message, " is forbidden: "); found {
+		return reason
+	}
+	if denied(err) {
+		return message
+	}
+	return ""
+}
+
+// denied reports whether a policy or a webhook has refused the request, with whatever code it gives. It says nothing about
+// the object.
+func denied(err error) bool {
+	return strings.Contains(err.Error(), "denied request: ") || strings.Contains(err.Error(), "denied the request")
 }
 
 // noSuchResource reports whether the API server doesn't serve the resource at all. It then says "not found" without

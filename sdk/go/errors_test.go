@@ -134,6 +134,28 @@ func TestAnswersOfTheAPIServerGetTheirType(t *testing.T) {
 	if err := explain(policy); !errors.As(err, &forbidden) || forbidden.Reason != "not your pod" {
 		t.Errorf("a policy's refusal is %#v", err)
 	}
+	for what, refusal := range map[string]struct {
+		err  error
+		says string
+	}{
+		"a quota's refusal": {
+			apierrors.NewForbidden(leases, "db", errors.New("exceeded quota: team, requested: count/leases.konductor.io=1")),
+			"exceeded quota: team, requested: count/leases.konductor.io=1",
+		},
+		"that of another's policy": {
+			apierrors.NewForbidden(leases, "db", errors.New("ValidatingAdmissionPolicy 'labels' with binding 'labels' denied request: no team")),
+			"ValidatingAdmissionPolicy 'labels' with binding 'labels' denied request: no team",
+		},
+		"that of a webhook": {
+			&apierrors.StatusError{ErrStatus: metav1.Status{Code: 403, Reason: metav1.StatusReasonForbidden, Message: `admission webhook "gate.example.com" denied the request: no team`}},
+			`admission webhook "gate.example.com" denied the request: no team`,
+		},
+	} {
+		forbidden = nil
+		if err := explain(refusal.err); !errors.As(err, &forbidden) || forbidden.Reason != refusal.says || strings.Contains(err.Error(), "to allow it") {
+			t.Errorf("%s is %v", what, err)
+		}
+	}
 	if !errors.Is(explain(lacking), lacking) {
 		t.Error("the API server's own error is lost")
 	}

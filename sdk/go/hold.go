@@ -188,7 +188,7 @@ func endOfClaim(err error) string {
 	switch {
 	case apierrors.IsNotFound(err), apierrors.IsConflict(err):
 		return "its claim was deleted"
-	case apierrors.IsInvalid(err):
+	case apierrors.IsInvalid(err) && !denied(err):
 		return "it was not renewed in time"
 	default:
 		return ""
@@ -328,7 +328,7 @@ func (c *Client) renewClaim(ctx context.Context, name string, uid types.UID, n i
 			claim, err = c.objects.claims.Patch(ctx, name, types.MergePatchType, patch, metav1.PatchOptions{DryRun: dryRun})
 			return err
 		})
-		if !apierrors.IsInvalid(err) {
+		if !apierrors.IsInvalid(err) || denied(err) {
 			return claim, err
 		}
 		now, getErr := c.objects.claims.Get(ctx, name, metav1.GetOptions{})
