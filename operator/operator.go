@@ -8,6 +8,7 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
+	"math"
 	"net/http"
 	"time"
 
@@ -185,7 +186,7 @@ func cutClaim(obj any) (any, error) {
 	if !ok {
 		return obj, nil
 	}
-	cut := &konductorv1.Claim{ObjectMeta: origin(claim.ObjectMeta), Spec: claim.Spec, Status: claim.Status}
+	cut := &konductorv1.Claim{ObjectMeta: origin(claim.ObjectMeta, claim.Spec.Target.Kind), Spec: claim.Spec, Status: claim.Status}
 	if by, ok := claim.Annotations[konductorv1.BrokenByAnnotation]; ok {
 		cut.Annotations = map[string]string{konductorv1.BrokenByAnnotation: by}
 	}
@@ -198,7 +199,7 @@ func cutArrival(obj any) (any, error) {
 	if !ok {
 		return obj, nil
 	}
-	return &konductorv1.Arrival{ObjectMeta: origin(arrival.ObjectMeta), Spec: arrival.Spec}, nil
+	return &konductorv1.Arrival{ObjectMeta: origin(arrival.ObjectMeta, konductorv1.KindBarrier), Spec: arrival.Spec}, nil
 }
 
 // cutPod leaves of a Pod its identity, whether it has finished, and what it asks koncli to do.
@@ -230,25 +231,59 @@ func cutNamespace(obj any) (any, error) {
 	return cut, nil
 }
 
-// origin is the identity of an object, when it was created, and for whom.
-func origin(m metav1.ObjectMeta) metav1.ObjectMeta {
-	return metav1.ObjectMeta{
+// origin is the identity of an object, when it was created, and for which object of that kind. Whoever takes part writes
+// the owners, as many and as long as it likes; what is kept of them is no more than a UID.
+func origin(m metav1.ObjectMeta, kind string) metav1.ObjectMeta {
+	cut := metav1.ObjectMeta{
 		Name: m.Name, Namespace: m.Namespace, UID: m.UID, ResourceVersion: m.ResourceVersion, DeletionTimestamp: m.DeletionTimestamp,
-		CreationTimestamp: m.CreationTimestamp, OwnerReferences: m.OwnerReferences,
+		CreationTimestamp: m.CreationTimestamp,
 	}
+	const longestUID = 64
+	version := konductorv1.GroupVersion().String()
+	for _, owner := range m.OwnerReferences {
+		if owner.Kind == kind && owner.APIVersion == version && len(owner.UID) <= longestUID {
+			cut.OwnerReferences = []metav1.OwnerReference{{APIVersion: version, Kind: kind, UID: owner.UID}}
+		}
+	}
+	return cut
 }
 
-// newRecorder returns a recorder of Events whose correlator folds repeated ones together, so that a busy semaphore does
-// not write an Event for each grant.
+// recorder records Events, those of broken holds apart from all others.
+type recorder struct {
+	record.EventRecorder
+	breaks record.EventRecorder
+}
+
+// Event records one.
+func (r *recorder) Event(about runtime.Object, kind, reason, message string) {
+	if reason == konductorv1.EventBroken {
+		r.breaks.Event(about, kind, reason, message)
+		return
+	}
+	r.EventRecorder.Event(about, kind, reason, message)
+}
+
+// newRecorder returns a recorder of Events whose correlator folds repeated ones together and leaves some out, so that a busy
+// semaphore does not write an Event for each grant. Only who breaks a hold always stands in one of its own: others must not
+// be able to hide it by making many Events.
 func newRecorder(ctx context.Context, mgr ctrl.Manager) (record.EventRecorder, func(), error) {
 	events, err := typedcorev1.NewForConfigAndClient(mgr.GetConfig(), mgr.GetHTTPClient())
 	if err != nil {
 		return nil, nil, fmt.Errorf("setting up events: %w", err)
 	}
 	// Not ctx itself: what happens while the operator finishes its work is news too.
-	broadcaster := record.NewBroadcaster(record.WithContext(context.WithoutCancel(ctx)))
-	broadcaster.StartRecordingToSink(&typedcorev1.EventSinkImpl{Interface: events.Events("")})
-	return broadcaster.NewRecorder(mgr.GetScheme(), corev1.EventSource{Component: "konductor"}), broadcaster.Shutdown, nil
+	unlimited := record.CorrelatorOptions{QPS: math.MaxInt32, BurstSize: math.MaxInt32, MaxEvents: math.MaxInt32}
+	usual := record.NewBroadcaster(record.WithContext(context.WithoutCancel(ctx)))
+	breaks := record.NewBroadcaster(record.WithContext(context.WithoutCancel(ctx)), record.WithCorrelatorOptions(unlimited))
+	source := corev1.EventSource{Component: "konductor"}
+	for _, b := range []record.EventBroadcaster{usual, breaks} {
+		b.StartRecordingToSink(&typedcorev1.EventSinkImpl{Interface: events.Events("")})
+	}
+	stop := func() {
+		usual.Shutdown()
+		breaks.Shutdown()
+	}
+	return &recorder{usual.NewRecorder(mgr.GetScheme(), source), breaks.NewRecorder(mgr.GetScheme(), source)}, stop, nil
 }
 
 // announceCaches registers the caches of all kinds that controllers watch. They would do so themselves, but only some

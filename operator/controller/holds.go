@@ -242,7 +242,7 @@ func (r *holds[T]) write(ctx context.Context, a *account[T], next T, act rules.H
 		}
 		a.read(current)
 		return false, nil
-	case apierrors.IsInvalid(err):
+	case apierrors.IsInvalid(err) && !denied(err):
 		// The API server guards the same limits. That it had to is a defect of ours.
 		r.Metrics.violations.WithLabelValues(r.kind).Inc()
 		return false, fmt.Errorf("the API server refused a status that breaks a promise: %w", err)
@@ -320,7 +320,7 @@ func (r *holds[T]) verify(ctx context.Context, a *account[T], key types.Namespac
 			continue
 		}
 		a.mu.Lock()
-		a.forget(h.ClaimUID)
+		a.forgetUID(h.ClaimUID)
 		a.mu.Unlock()
 		changed = true
 	}
@@ -393,7 +393,7 @@ func (r *holds[T]) writeClaim(ctx context.Context, a *account[T], key types.Name
 	case err == nil:
 		r.ledger.answer(claim, r.Clock.Now())
 		return true, nil
-	case apierrors.IsNotFound(err), apierrors.IsConflict(err), apierrors.IsInvalid(err):
+	case apierrors.IsNotFound(err), apierrors.IsConflict(err), apierrors.IsInvalid(err) && !denied(err):
 		_, err := r.verify(ctx, a, key, []konductorv1.SemaphoreHolder{{Claim: c.Name, ClaimUID: c.UID}})
 		return false, err
 	default:

@@ -145,6 +145,10 @@ func (l *ledger[T]) answer(c *konductorv1.Claim, now rules.Now) (known bool) {
 		return false
 	}
 	l.with(key, func(a *account[T]) {
+		if !c.DeletionTimestamp.IsZero() {
+			known = a.observe(c, l.kind, now)
+			return
+		}
 		if _, presence := a.claims.Find(c.UID); presence == rules.Present {
 			known = true
 			a.observe(c, l.kind, now)
@@ -155,6 +159,12 @@ func (l *ledger[T]) answer(c *konductorv1.Claim, now rules.Now) (known bool) {
 
 // observe takes note of a claim as seen, and reports whether that is news. The caller holds a.mu.
 func (a *account[T]) observe(c *konductorv1.Claim, kind string, now rules.Now) bool {
+	if !c.DeletionTimestamp.IsZero() {
+		// To delete the claim is to release, however long a finalizer keeps it from going away.
+		_, presence := a.claims.Find(c.UID)
+		a.forget(c)
+		return presence != rules.Gone
+	}
 	if _, presence := a.claims.Find(c.UID); presence != rules.Present && c.Spec.BoundTo != nil {
 		a.pods[c.UID] = boundPod{c.Spec.BoundTo.Name, c.Spec.BoundTo.UID}
 	}
@@ -175,18 +185,21 @@ func (l *ledger[T]) forget(c *konductorv1.Claim) (types.NamespacedName, bool) {
 	if c.Spec.BoundTo != nil {
 		l.unbind(c.Spec.BoundTo.UID, c.UID)
 	}
-	l.with(key, func(a *account[T]) {
-		if by := c.Annotations[konductorv1.BrokenByAnnotation]; by != "" {
-			a.claims.Broken(c.UID, by)
-		}
-		a.forget(c.UID)
-	})
+	l.with(key, func(a *account[T]) { a.forget(c) })
 	l.drop(key)
 	return key, true
 }
 
-// forget takes note that the claim with that UID is gone. The caller holds a.mu.
-func (a *account[T]) forget(uid types.UID) {
+// forget takes note that the claim is gone. The caller holds a.mu.
+func (a *account[T]) forget(c *konductorv1.Claim) {
+	if by := c.Annotations[konductorv1.BrokenByAnnotation]; by != "" {
+		a.claims.Broken(c.UID, by)
+	}
+	a.forgetUID(c.UID)
+}
+
+// forgetUID takes note that the claim with that UID is gone. The caller holds a.mu.
+func (a *account[T]) forgetUID(uid types.UID) {
 	a.claims.Forget(uid)
 	delete(a.pods, uid)
 	delete(a.ended, uid)

@@ -1,6 +1,7 @@
 package controller
 
 import (
+	"strings"
 	"testing"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -44,5 +45,34 @@ func TestAnAnswerTellsMoreOfAClaimThatIsKnown(t *testing.T) {
 	c, _ := l.account(types.NamespacedName{Namespace: "default", Name: "db"}).claims.Find("uid-b")
 	if c == nil || c.Phase != konductorv1.ClaimGranted || c.Token != 5 {
 		t.Errorf("the claim is %+v", c)
+	}
+}
+
+func TestAClaimThatIsBeingDeletedIsReleased(t *testing.T) {
+	key := types.NamespacedName{Namespace: "default", Name: "db"}
+	broken := claimOn("db", "a", konductorv1.ClaimGranted)
+	broken.Annotations = map[string]string{konductorv1.BrokenByAnnotation: "jane"}
+	deleted := metav1.Now()
+	broken.DeletionTimestamp = &deleted
+	for what, known := range map[string]bool{"one that was known": true, "one that is seen for the first time": false} {
+		t.Run(strings.ReplaceAll(what, " ", "_"), func(t *testing.T) {
+			l := newLedger[*konductorv1.Lease](konductorv1.KindLease)
+			if known {
+				l.observe(claimOn("db", "a", konductorv1.ClaimGranted), rules.Now{})
+			}
+			if !l.observe(broken, rules.Now{}) {
+				t.Error("that it is being deleted is no news")
+			}
+			if _, presence := l.account(key).claims.Find(broken.UID); presence != rules.Gone {
+				t.Errorf("its presence is %d, not gone", presence)
+			}
+			if l.observe(broken, rules.Now{}) {
+				t.Error("that it is still being deleted is news")
+			}
+			l.forget(broken)
+			if n := l.account(key).claims.Len(); n != 0 {
+				t.Errorf("%d claims are left", n)
+			}
+		})
 	}
 }

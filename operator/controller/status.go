@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"strconv"
+	"strings"
 	"sync"
 	"time"
 
@@ -108,6 +109,12 @@ func deleteExactly(ctx context.Context, c client.Client, obj client.Object) erro
 // deleteByUID deletes the object with that UID, in whatever version.
 func deleteByUID(ctx context.Context, c client.Client, obj client.Object, uid types.UID) error {
 	return ignoreLost(c.Delete(ctx, obj, client.Preconditions{UID: &uid}))
+}
+
+// denied reports whether somebody's admission policy or webhook has refused a request. It may do so with the code of an
+// object that is not valid, but says nothing about the object.
+func denied(err error) bool {
+	return strings.Contains(err.Error(), "denied request: ") || strings.Contains(err.Error(), "denied the request")
 }
 
 // ignoreLost drops the errors that say that the object is not any more what we took it for. An event will tell.
