@@ -10,9 +10,11 @@ type ArrivalSpec struct {
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=253
 	Barrier string `json:"barrier"`
-	// Participant is who arrived. A participant counts once, however many Arrivals carry its name.
+	// Participant is who arrived, in at most 320 bytes without control characters and without <, > and &. A participant
+	// counts once, however many Arrivals carry its name.
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=320
+	// +kubebuilder:validation:XValidation:rule="bytes(self).size() <= 320 && self.matches(r'^[^\\pC<>&]*$')",message="must be at most 320 bytes long, without control characters and without <, > and &"
 	Participant string `json:"participant"`
 	// Failed says that the participant can't do its part. It is counted apart, so that a barrier which can't be
 	// reached any more fails at once.

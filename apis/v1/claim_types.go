@@ -50,6 +50,7 @@ type ClaimTarget struct {
 	// Name of the Lease or Semaphore, in the same namespace.
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=253
+	// +kubebuilder:validation:XValidation:rule="self.matches('^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$')",message="must be the name of an object: lower-case letters, digits, - and . only, for example db-migration"
 	Name string `json:"name"`
 }
 
@@ -59,9 +60,11 @@ type ClaimTarget struct {
 type ClaimSpec struct {
 	// Target is what to hold.
 	Target ClaimTarget `json:"target"`
-	// Holder is who wants to hold, as people should read it. Together with the UID of the Pod it is the claim's identity.
+	// Holder is who wants to hold, as people should read it, in at most 320 bytes without control characters and without <,
+	// > and &. Together with the UID of the Pod it is the claim's identity.
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=320
+	// +kubebuilder:validation:XValidation:rule="bytes(self).size() <= 320 && self.matches(r'^[^\\pC<>&]*$')",message="must be at most 320 bytes long, without control characters and without <, > and &"
 	Holder string `json:"holder"`
 	// Permits is how many permits of a Semaphore are wanted, all at the same time.
 	// +optional

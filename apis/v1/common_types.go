@@ -90,6 +90,7 @@ type BoundObject struct {
 	// Name of the object, in the same namespace.
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=253
+	// +kubebuilder:validation:XValidation:rule="self.matches('^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$')",message="must be the name of an object: lower-case letters, digits, - and . only, for example db-migration"
 	Name string `json:"name"`
 	// UID of the object: another object of the same name is not the same.
 	// +kubebuilder:validation:Type=string

@@ -2,16 +2,41 @@ package v1_test
 
 import (
 	"encoding/json"
+	"math"
 	"reflect"
+	"strings"
 	"testing"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"pgregory.net/rapid"
 
 	konductorv1 "github.com/LogicIQ/konductor/apis/v1"
 )
+
+// Whoever takes part chooses the names of holders and claims. The API server stores no object of more than 1.5 MiB: a status
+// that grew beyond it could not be written any more, and nothing would be granted or given back.
+func TestTheLargestSemaphoreCanBeStored(t *testing.T) {
+	const stored = 1536 << 10
+	now := metav1.NewMicroTime(time.Date(2030, 12, 31, 23, 59, 59, 999_999_000, time.UTC))
+	s := konductorv1.Semaphore{Spec: konductorv1.SemaphoreSpec{Permits: konductorv1.MaxHolders}}
+	for range konductorv1.MaxHolders {
+		s.Status.Holders = append(s.Status.Holders, konductorv1.SemaphoreHolder{
+			// Of all that a holder's name may have, quotes grow most when they are written as JSON.
+			Holder: strings.Repeat(`"`, 320), Claim: strings.Repeat("c", 253), ClaimUID: "01234567-89ab-cdef-0123-456789abcdef",
+			Permits: 1, FencingToken: math.MaxInt64, AcquiredAt: now, ExpiresAt: &now, Renewals: math.MaxInt64,
+		})
+	}
+	body, err := json.Marshal(s)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(body) > stored*9/10 {
+		t.Errorf("the largest semaphore has %d bytes, of %d", len(body), stored)
+	}
+}
 
 func TestDuration(t *testing.T) {
 	var none *konductorv1.Duration

@@ -41,7 +41,7 @@ func collect(opts []Option) options {
 }
 
 // WithHolder gives the name under which to acquire or to arrive, instead of the Pod's, its Job's or the host's. 1 to 320
-// characters.
+// bytes, without control characters and without <, > and &.
 func WithHolder(name string) Option { return func(o *options) { o.holder = name } }
 
 // WithTimeout bounds the whole call, waiting for an object that doesn't exist yet included. As in kubectl wait, zero
