@@ -5,10 +5,12 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 
 	"github.com/go-logr/logr"
+	"github.com/go-logr/logr/funcr"
 	"github.com/prometheus/client_golang/prometheus"
 	authenticationv1 "k8s.io/api/authentication/v1"
 	authorizationv1 "k8s.io/api/authorization/v1"
@@ -94,11 +96,33 @@ func (w *town) operate() {
 
 func (w *town) operateAs(config *rest.Config) {
 	w.Helper()
+	w.operateWith(config, logr.Discard())
+}
+
+// operateLogging runs the operator and returns what gives its log so far.
+func (w *town) operateLogging() (logs func() string) {
+	w.Helper()
+	var mu sync.Mutex
+	var said strings.Builder
+	w.operateWith(w.token(systemNamespace, "konductor-operator"), funcr.New(func(prefix, args string) {
+		mu.Lock()
+		defer mu.Unlock()
+		said.WriteString(prefix + " " + args + "\n")
+	}, funcr.Options{}))
+	return func() string {
+		mu.Lock()
+		defer mu.Unlock()
+		return said.String()
+	}
+}
+
+func (w *town) operateWith(config *rest.Config, logger logr.Logger) {
+	w.Helper()
 	ctx, stop := context.WithCancel(context.Background())
 	ended := make(chan error, 1)
 	go func() {
 		ended <- operator.Run(ctx, operator.Options{
-			Config: config, Logger: logr.Discard(), MetricsAddress: "0", HealthAddress: "0",
+			Config: config, Logger: logger, MetricsAddress: "0", HealthAddress: "0",
 			LeaderElection: true, LeaderElectionNamespace: systemNamespace, Registerer: prometheus.NewRegistry(),
 		})
 	}()
@@ -405,7 +429,14 @@ func TestAQuotaBoundsTheClaimsOfANamespace(t *testing.T) {
 		err := spammer.create(namespace, "claims", unboundClaim(fmt.Sprintf("junk-%d", n)))
 		return err != nil && strings.Contains(err.Error(), "exceeded quota")
 	})
-	_, err := w.kube.CoreV1().ResourceQuotas(elsewhere).Get(t.Context(), "konductor", metav1.GetOptions{})
+	people := w.client(w.plane.Config())
+	_, err := people.CreateLease(t.Context(), "db")
+	w.ok(err)
+	_, err = people.AcquireLease(t.Context(), "db")
+	if err == nil || !strings.Contains(err.Error(), "exceeded quota") || strings.Contains(err.Error(), "to allow it") {
+		t.Errorf("who has a right but no quota left is told: %v", err)
+	}
+	_, err = w.kube.CoreV1().ResourceQuotas(elsewhere).Get(t.Context(), "konductor", metav1.GetOptions{})
 	if err == nil {
 		t.Error("a namespace that wasn't named has a quota too")
 	}
