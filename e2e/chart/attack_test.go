@@ -96,7 +96,7 @@ func TestWhatAnAttackerTries(t *testing.T) {
 		}
 	})
 
-	t.Run("a finalizer doesn't prolong a hold", func(t *testing.T) {
+	t.Run("a finalizer doesn't prolong a hold", func(*testing.T) {
 		lease("stubborn")
 		stay := func(c *konductorv1.Claim) { c.Finalizers = []string{"example.com/stay"} }
 		holds("stays", "stubborn", stay)
