@@ -123,6 +123,13 @@ func (r *holds[T]) cleanUp(ctx context.Context, namespace string, a *account[T],
 		}
 	}
 	a.mu.Unlock()
+	for uid := range remove {
+		if len(remove) <= endAtOnce {
+			break
+		}
+		delete(remove, uid)
+		after = time.Millisecond // the others soon, but not before those who wait
+	}
 	for uid, name := range remove {
 		claim := &konductorv1.Claim{ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: name}}
 		if e := deleteByUID(ctx, r.Client, claim, uid); e != nil {

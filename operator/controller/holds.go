@@ -30,6 +30,9 @@ const (
 	keepFinishedClaims = 10 * time.Minute
 	// tellAtOnce is how many claims are told at the same time.
 	tellAtOnce = 16
+	// endAtOnce is how many claims are refused or deleted before the object is decided on again: whoever waits for it must not
+	// wait until thousands of others have been told that they don't get it.
+	endAtOnce = 64
 	// maxRounds is how often one reconciliation decides again because something has changed under its hands.
 	maxRounds = 8
 )
@@ -215,7 +218,8 @@ func (r *holds[T]) round(ctx context.Context, a *account[T], obj T) (after time.
 			return 0, !fresh, err
 		}
 	}
-	if err := r.refuse(ctx, a, obj, act.Refuse); err != nil {
+	refused := act.Refuse[:min(len(act.Refuse), endAtOnce)]
+	if err := r.refuse(ctx, a, obj, refused); err != nil {
 		return 0, false, err
 	}
 	if err := r.disown(ctx, a, obj, act.Disown); err != nil {
@@ -225,7 +229,7 @@ func (r *holds[T]) round(ctx context.Context, a *account[T], obj T) (after time.
 		return 0, false, err
 	}
 	cleanup, err := r.cleanUp(ctx, obj.GetNamespace(), a, ended)
-	return sooner(after, cleanup), false, err
+	return sooner(after, cleanup), len(refused) < len(act.Refuse), err
 }
 
 // write makes the decision true: a compare-and-swap of the status, on which all grants rest. It returns false when
@@ -364,18 +368,20 @@ func (r *holds[T]) fresh(ctx context.Context, a *account[T], obj T) (bool, error
 
 // refuse tells claims that they won't be granted.
 func (r *holds[T]) refuse(ctx context.Context, a *account[T], obj T, verdicts []rules.Verdict) error {
+	group, ctx := errgroup.WithContext(ctx)
+	group.SetLimit(tellAtOnce)
 	for _, v := range verdicts {
-		status := konductorv1.ClaimStatus{Phase: konductorv1.ClaimRefused, Message: v.Message}
-		told, err := r.writeClaim(ctx, a, client.ObjectKeyFromObject(obj), v.Claim, status)
-		if err != nil {
+		group.Go(func() error {
+			status := konductorv1.ClaimStatus{Phase: konductorv1.ClaimRefused, Message: v.Message}
+			told, err := r.writeClaim(ctx, a, client.ObjectKeyFromObject(obj), v.Claim, status)
+			if told {
+				r.Metrics.refusals.WithLabelValues(r.kind).Inc()
+				log.FromContext(ctx).V(1).Info("refused", "holder", v.Claim.Holder, "claim", v.Claim.Name, "why", v.Message)
+			}
 			return err
-		}
-		if told {
-			r.Metrics.refusals.WithLabelValues(r.kind).Inc()
-			log.FromContext(ctx).V(1).Info("refused", "holder", v.Claim.Holder, "claim", v.Claim.Name, "why", v.Message)
-		}
+		})
 	}
-	return nil
+	return group.Wait()
 }
 
 // writeClaim writes the claim's status on condition that the claim is as it was last seen, and takes note of the
@@ -409,8 +415,13 @@ func (r *holds[T]) lookAtPods(ctx context.Context, namespace string, a *account[
 	a.pods = map[types.UID]boundPod{}
 	a.mu.Unlock()
 	var failed error
+	looked := map[boundPod]bool{} // a Pod may have thousands of claims
 	for claim, bound := range todo {
-		ended, err := podEnded(ctx, r.Client, r.Live, types.NamespacedName{Namespace: namespace, Name: bound.name}, bound.uid)
+		ended, known := looked[bound]
+		var err error
+		if !known {
+			ended, err = podEnded(ctx, r.Client, r.Live, types.NamespacedName{Namespace: namespace, Name: bound.name}, bound.uid)
+		}
 		a.mu.Lock()
 		switch {
 		case err != nil:
@@ -418,6 +429,9 @@ func (r *holds[T]) lookAtPods(ctx context.Context, namespace string, a *account[
 			failed = err
 		case ended:
 			a.endPodOf(claim)
+			fallthrough
+		default:
+			looked[bound] = ended
 		}
 		a.mu.Unlock()
 	}
