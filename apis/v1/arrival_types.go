@@ -9,6 +9,7 @@ type ArrivalSpec struct {
 	// Barrier is the name of the Barrier, in the same namespace.
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=253
+	// +kubebuilder:validation:XValidation:rule="self.matches('^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$')",message="must be the name of an object: lower-case letters, digits, - and . only, for example db-migration"
 	Barrier string `json:"barrier"`
 	// Participant is who arrived, in at most 320 bytes without control characters and without <, > and &. A participant
 	// counts once, however many Arrivals carry its name.

@@ -58,12 +58,14 @@ type GateCondition struct {
 	// Name of the object.
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=253
+	// +kubebuilder:validation:XValidation:rule="self.matches('^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$')",message="must be the name of an object: lower-case letters, digits, - and . only, for example db-migration"
 	Name string `json:"name"`
 	// Namespace of the object, when it is not the gate's own. That namespace must allow it with the annotation
 	// konductor.io/allow-gates-from.
 	// +optional
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=63
+	// +kubebuilder:validation:XValidation:rule="self.matches('^[a-z0-9]([-a-z0-9]*[a-z0-9])?$')",message="must be the name of a namespace: lower-case letters, digits and - only, for example team-a"
 	Namespace string `json:"namespace,omitempty"`
 	// State to wait for. When left out: Complete for a Job, Open for a Barrier or a Gate, Available for a Lease or a Semaphore.
 	// +optional
