@@ -45,7 +45,7 @@ func Run(ctx context.Context, args []string, streams genericiooptions.IOStreams)
 	root.SetErr(streams.ErrOut)
 	cmd, err := root.ExecuteContextC(ctx)
 	if err != nil && !errors.Is(err, errBrokenPipe) && err.Error() != "" {
-		fmt.Fprintln(streams.ErrOut, a.alarm("error:")+" "+a.describe(ctx, cmd, err))
+		fmt.Fprintln(streams.ErrOut, a.alarm("error:")+" "+frame.Harmless(a.describe(ctx, cmd, err)))
 	}
 	return exitCode(err)
 }
@@ -143,7 +143,7 @@ func (a *app) namespace() (string, error) {
 }
 
 // say tells people something. Results go to stdout instead.
-func (a *app) say(message string) { fmt.Fprintln(a.streams.ErrOut, message) }
+func (a *app) say(message string) { fmt.Fprintln(a.streams.ErrOut, frame.Harmless(message)) }
 
 // alarm returns a word in the colour of bad news, where stderr shows colours.
 func (a *app) alarm(word string) string {

@@ -53,7 +53,7 @@ func (t *text) line(s string) { t.b.WriteString(strings.TrimRight(s, " ") + "\n"
 func (t *text) wrapped(first, rest, paragraph string) {
 	prefix, at := first, 0
 	var b strings.Builder
-	for _, word := range strings.Fields(paragraph) {
+	for _, word := range strings.Fields(frame.Harmless(paragraph)) {
 		n := frame.Width(word)
 		if at > 0 && frame.Width(prefix)+at+1+n > textWidth {
 			t.line(prefix + b.String())

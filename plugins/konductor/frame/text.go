@@ -34,7 +34,7 @@ func (t *Theme) Clean(text string) string {
 		switch {
 		case r == '\n' || r == '\t' || r == '\r':
 			return ' '
-		case unicode.IsControl(r), unicode.Is(unicode.Cf, r), r == unicode.ReplacementChar:
+		case harmful(r):
 			return -1
 		case t.ascii && r > unicode.MaxASCII:
 			return '?'
@@ -42,6 +42,21 @@ func (t *Theme) Clean(text string) string {
 			return r
 		}
 	}, text)
+}
+
+// Harmless makes text of several lines harmless, as Clean does that of one: lines stay lines.
+func Harmless(text string) string {
+	return strings.Map(func(r rune) rune {
+		if r != '\n' && r != '\t' && harmful(r) {
+			return -1
+		}
+		return r
+	}, text)
+}
+
+// harmful reports whether a terminal doesn't show r but does something else.
+func harmful(r rune) bool {
+	return unicode.IsControl(r) || unicode.Is(unicode.Cf, r) || r == unicode.ReplacementChar
 }
 
 // Cut shortens text to a width, with a sign that something is missing. A width of 0 or less is no limit.
