@@ -195,6 +195,18 @@ func TestWhatAnAttackerTries(t *testing.T) {
 		}
 	})
 
+	t.Run("a gate on what can't be asked for", func(t *testing.T) {
+		for condition, says := range map[string]string{
+			`{"type":"Job","name":"a/b"}`:                        noName,
+			`{"type":"Lease","name":"db","namespace":"no/such"}`: "must be the name of a namespace",
+		} {
+			err := w.raw(boss).create(namespace, "gates", `{"apiVersion":"konductor.io/v1","kind":"Gate","metadata":{"name":"odd"},"spec":{"conditions":[`+condition+`]}}`)
+			if err == nil || !strings.Contains(err.Error(), says) {
+				t.Errorf("a gate on %s was not refused saying %q: %v", condition, says, err)
+			}
+		}
+	})
+
 	t.Run("a claim that is born granted is not", func(t *testing.T) {
 		w.ok(attacker.create(namespace, "claims", aClaim("born", attackerPod, func(c *konductorv1.Claim) {
 			on("none")(c)
@@ -213,6 +225,39 @@ func TestWhatAnAttackerTries(t *testing.T) {
 		eventually(t, "it is refused by the type", func() bool {
 			err := bossRaw.create(namespace, "claims", `{"apiVersion":"konductor.io/v1","kind":"Claim","metadata":{"name":"empty"}}`)
 			return err != nil && strings.Contains(err.Error(), "spec: Required value")
+		})
+	})
+
+	// The attacker ends here.
+	t.Run("claims that are refused, and those of a Pod that has ended, all go, however many", func(t *testing.T) {
+		lease("flooded")
+		holds("holds", "flooded", asIs)
+		const many = 200 // more than the operator tells in one go
+		for i := range many {
+			w.ok(attacker.create(namespace, "claims", aClaim(fmt.Sprintf("flood-%d", i), attackerPod, func(c *konductorv1.Claim) {
+				on("flooded")(c)
+				c.Spec.WhenBusy = konductorv1.BusyRefuse
+			})))
+		}
+		eventually(t, "all of them are refused", func() bool {
+			claims, err := root.ListClaims(ctx, konductorv1.KindLease, "flooded")
+			w.ok(err)
+			refused := 0
+			for i := range claims.Items {
+				if claims.Items[i].Status.Phase == konductorv1.ClaimRefused {
+					refused++
+				}
+			}
+			return refused == many
+		})
+		w.ok(w.kube.CoreV1().Pods(namespace).Delete(ctx, attackerPod.Name, metav1.DeleteOptions{GracePeriodSeconds: new(int64)}))
+		hold, err := victim.AcquireLease(ctx, "flooded", konductor.WithTimeout(time.Minute))
+		w.ok(err)
+		w.ok(hold.Release(ctx))
+		eventually(t, "none is left behind", func() bool {
+			claims, err := root.ListClaims(ctx, konductorv1.KindLease, "flooded")
+			w.ok(err)
+			return len(claims.Items) == 0
 		})
 	})
 }
