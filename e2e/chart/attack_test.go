@@ -113,6 +113,21 @@ func TestWhatAnAttackerTries(t *testing.T) {
 		w.ok(hold.Release(ctx))
 	})
 
+	t.Run("a hold that was broken isn't renewed, also while a finalizer keeps its claim", func(t *testing.T) {
+		kept := lease("kept")
+		_, err := victim.AcquireLease(ctx, "kept", konductor.Detached(), konductor.WithTTL(time.Hour))
+		w.ok(err)
+		name := konductorv1.ClaimName(konductorv1.ClaimTarget{Kind: konductorv1.KindLease, Name: "kept"}, kept.UID, victimPod.Name, victimPod.UID)
+		w.ok(w.raw(podConfig(t, w.plane, victimPod)).patch("claims", name, `{"metadata":{"finalizers":["example.com/stay"]}}`))
+		w.ok(victim.RenewLease(ctx, "kept"))
+		_, err = w.client(boss).BreakLease(ctx, "kept")
+		w.ok(err)
+		var lost *konductor.LostError
+		if err := victim.RenewLease(ctx, "kept"); !errors.As(err, &lost) {
+			t.Errorf("the victim renews what was taken from it: %v", err)
+		}
+	})
+
 	t.Run("whoever holds can't undo the break", func(t *testing.T) {
 		lease("broken")
 		holds("clings", "broken", asIs)

@@ -328,6 +328,10 @@ func (c *Client) renewClaim(ctx context.Context, name string, uid types.UID, n i
 			claim, err = c.objects.claims.Patch(ctx, name, types.MergePatchType, patch, metav1.PatchOptions{DryRun: dryRun})
 			return err
 		})
+		if err == nil && claim.DeletionTimestamp != nil {
+			// To delete a claim ends its hold, also while a finalizer keeps the claim.
+			return nil, apierrors.NewNotFound(konductorv1.GroupVersion().WithResource(plural(konductorv1.KindClaim)).GroupResource(), name)
+		}
 		if !apierrors.IsInvalid(err) || denied(err) {
 			return claim, err
 		}
