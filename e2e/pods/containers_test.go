@@ -1,6 +1,8 @@
 package pods
 
 import (
+	"cmp"
+	"maps"
 	"slices"
 	"time"
 
@@ -38,6 +40,25 @@ func startedAt(pod *corev1.Pod, name string) time.Time {
 	default:
 		return time.Time{}
 	}
+}
+
+// period is when the container of a Pod ran, by its node's clock in whole seconds.
+type period struct {
+	pod      string
+	from, to time.Time
+}
+
+// periods returns when containers of that name ran that have ended, the first to start first.
+func periods(pods *chronicle[*corev1.Pod], name string) []period {
+	ran := map[string]period{}
+	for _, e := range pods.history() {
+		if end := ended(e.obj, name); end != nil {
+			ran[e.obj.Name] = period{e.obj.Name, end.StartedAt.Time, end.FinishedAt.Time}
+		}
+	}
+	return slices.SortedFunc(maps.Values(ran), func(a, b period) int {
+		return cmp.Or(a.from.Compare(b.from), a.to.Compare(b.to))
+	})
 }
 
 // finished reports whether no container of the Pod will run any more.
