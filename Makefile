@@ -6,12 +6,14 @@ SHELL := /bin/bash
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
 IMAGE ?= logiciq/koncli:dev
 GO ?= go
+VERSIONS ?=
 CHAOS_SECONDS ?= 60
+FUZZ_SECONDS ?= 60
 CHAOS_SEED ?=
 VULN_DB ?= https://vuln.go.dev
 # The race detector needs a C compiler.
 RACE := $(shell [ "$$($(GO) env CGO_ENABLED)" = 1 ] && command -v "$$($(GO) env CC)" >/dev/null && echo -race)
-LDFLAGS := -s -w -X github.com/LogicIQ/konductor/plugins/konductor/cli.released=$(VERSION)
+LDFLAGS := -s -w -X github.com/LogicIQ/konductor/internal/cli.buildVersion=$(VERSION)
 CLUSTER := bin/cluster
 tool = $$($(CLUSTER) tool $(1))
 
@@ -162,9 +164,26 @@ test: test-unit test-integration test-chaos test-pods ## All tests: unit, integr
 test-unit: race-note ## Unit and property tests
 	$(GO) test $(RACE) ./...
 
+.PHONY: fuzz
+fuzz: ## Run all fuzz tests, one after another, each for FUZZ_SECONDS
+	$(GO) list -f '{{if .TestGoFiles}}{{.ImportPath}} {{.Dir}}{{else if .XTestGoFiles}}{{.ImportPath}} {{.Dir}}{{end}}' ./... | while read -r package dir; do \
+	  for name in $$(sed -n 's/^func \(Fuzz[A-Za-z0-9_]*\)(.*/\1/p' "$$dir"/*_test.go); do \
+	    echo "$$package $$name"; $(GO) test "$$package" -run '^$$' -fuzz "^$$name\$$" -fuzztime $(FUZZ_SECONDS)s -fuzzminimizetime 2s || exit 1; \
+	  done; \
+	done
+
 .PHONY: test-integration
 test-integration: race-note ## Tests against a real kube-apiserver and etcd
 	cd e2e && $(GO) test $(RACE) -timeout 20m ./cluster/... ./chart/... ./cmd/... ./crd/... ./docs/... ./release/... ./monitoring/... ./integration/... ./bench/...
+
+# What may differ by version: resource types, chart, installation, behaviour; and that it is that version.
+VERSION_TESTS ?= ./internal/versions ./crd ./chart ./docs ./integration
+
+.PHONY: test-versions
+test-versions: ## Types, chart, installation, behaviour and kubectl on each Kubernetes that is pinned (VERSIONS="1.32 1.34" for some)
+	@mkdir -p bin
+	cd e2e && $(GO) build -o ../bin/testversions ./cmd/testversions
+	bin/testversions -versions '$(VERSIONS)' $(VERSION_TESTS)
 
 .PHONY: test-chaos
 test-chaos: race-note ## A short campaign while everything fails, and proof that the checks notice each broken rule (CHAOS_SEED)

@@ -11,18 +11,18 @@ import (
 	sdktrace "go.opentelemetry.io/otel/sdk/trace"
 	semconv "go.opentelemetry.io/otel/semconv/v1.41.0"
 
-	"github.com/LogicIQ/konductor/operator/controller"
+	"github.com/LogicIQ/konductor/operator/internal/controller"
 )
 
 // MaxTracingSamplingRate is the rate at which all reconciliations are traced.
 const MaxTracingSamplingRate = 1_000_000
 
-// flushWithin is how long an operator that ends tries to send the traces it still has. With what it takes to finish the
-// work at hand, that must be less than the time a Pod has to end.
-const flushWithin = 5 * time.Second
+// traceFlushTimeout is how long a terminating operator tries to send its last traces. Together with the time for finishing
+// its work it must be less than the Pod's termination grace period.
+const traceFlushTimeout = 5 * time.Second
 
-// newTraces returns what makes traces, nil if none are wanted, and what sends those that are left at the end. It connects
-// to the collector when there is something to send: a collector that is away keeps no operator from starting.
+// newTraces returns the Traces, nil if tracing is off, and a function that flushes the last spans at the end. It connects to
+// the collector when there are spans to send: an unreachable collector keeps no operator from starting.
 func newTraces(ctx context.Context, o Options) (*controller.Traces, func(), error) {
 	if o.TracingEndpoint == "" {
 		return nil, func() {}, nil
@@ -31,23 +31,23 @@ func newTraces(ctx context.Context, o Options) (*controller.Traces, func(), erro
 	if err != nil {
 		return nil, nil, fmt.Errorf("setting up traces to %s: %w", o.TracingEndpoint, err)
 	}
-	about, err := resource.New(ctx, resource.WithTelemetrySDK(), resource.WithHost(),
+	traceResource, err := resource.New(ctx, resource.WithTelemetrySDK(), resource.WithHost(),
 		resource.WithAttributes(semconv.ServiceName("konductor-operator"), semconv.ServiceVersion(o.Version)), resource.WithFromEnv())
 	if err != nil {
 		return nil, nil, fmt.Errorf("setting up traces: write OTEL_RESOURCE_ATTRIBUTES as NAME=VALUE,NAME=VALUE: %w", err)
 	}
 	options := []sdktrace.TracerProviderOption{
-		sdktrace.WithBatcher(&announced{SpanExporter: exporter, logger: o.Logger}), sdktrace.WithResource(about),
+		sdktrace.WithBatcher(&loggingExporter{SpanExporter: exporter, logger: o.Logger}), sdktrace.WithResource(traceResource),
 	}
 	if o.TracingSamplingRate < MaxTracingSamplingRate {
-		// Otherwise the SDK's own choice: all, unless OTEL_TRACES_SAMPLER says something else.
-		share := float64(o.TracingSamplingRate) / MaxTracingSamplingRate
-		options = append(options, sdktrace.WithSampler(sdktrace.ParentBased(sdktrace.TraceIDRatioBased(share))))
+		// At the full rate the SDK's default applies: all, unless OTEL_TRACES_SAMPLER says otherwise.
+		sampledFraction := float64(o.TracingSamplingRate) / MaxTracingSamplingRate
+		options = append(options, sdktrace.WithSampler(sdktrace.ParentBased(sdktrace.TraceIDRatioBased(sampledFraction))))
 	}
 	provider := sdktrace.NewTracerProvider(options...)
 	return controller.NewTraces(provider), func() {
-		// The operator ends because ctx is done. What it did to the last is to be told all the same.
-		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), flushWithin)
+		// ctx is done when the operator terminates. The last spans are sent all the same.
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), traceFlushTimeout)
 		defer cancel()
 		if err := provider.Shutdown(ctx); err != nil {
 			o.Logger.Error(err, "the last traces could not be sent")
@@ -55,16 +55,16 @@ func newTraces(ctx context.Context, o Options) (*controller.Traces, func(), erro
 	}, nil
 }
 
-// announced is an exporter that says in the operator's log when spans can't be sent, once, and when they can again. The SDK
-// would tell a handler that is one for the whole process, of each batch.
-type announced struct {
+// loggingExporter is an exporter that logs once when sending spans fails, and once when it works again. The SDK would report
+// each failed batch to a handler that is global to the process.
+type loggingExporter struct {
 	sdktrace.SpanExporter
 	logger  logr.Logger
 	failing bool
 }
 
-// ExportSpans sends spans. The SDK calls it once at a time.
-func (a *announced) ExportSpans(ctx context.Context, spans []sdktrace.ReadOnlySpan) error {
+// ExportSpans sends spans. The SDK doesn't call it concurrently.
+func (a *loggingExporter) ExportSpans(ctx context.Context, spans []sdktrace.ReadOnlySpan) error {
 	err := a.SpanExporter.ExportSpans(ctx, spans)
 	switch {
 	case err != nil && !a.failing:

@@ -11,19 +11,21 @@ import (
 	sdktrace "go.opentelemetry.io/otel/sdk/trace"
 )
 
-// line is an exporter that is down whenever it has an error.
-type line struct{ down error }
+// fakeExporter is an exporter that fails while exportErr is set.
+type fakeExporter struct{ exportErr error }
 
-func (l *line) ExportSpans(context.Context, []sdktrace.ReadOnlySpan) error { return l.down }
-func (l *line) Shutdown(context.Context) error                             { return nil }
+func (l *fakeExporter) ExportSpans(context.Context, []sdktrace.ReadOnlySpan) error {
+	return l.exportErr
+}
+func (l *fakeExporter) Shutdown(context.Context) error { return nil }
 
-func TestTheLogTellsOnceThatTracesAreLost(t *testing.T) {
-	var said []string
-	logger := funcr.New(func(_, args string) { said = append(said, args) }, funcr.Options{})
-	cable := &line{}
-	exporter := &announced{SpanExporter: cable, logger: logger}
+func TestLoggingExporterLogsOutageOnce(t *testing.T) {
+	var logged []string
+	logger := funcr.New(func(_, args string) { logged = append(logged, args) }, funcr.Options{})
+	fake := &fakeExporter{}
+	exporter := &loggingExporter{SpanExporter: fake, logger: logger}
 	for _, down := range []error{nil, errors.New("cut"), errors.New("still cut"), nil, nil, errors.New("cut again")} {
-		cable.down = down
+		fake.exportErr = down
 		if err := exporter.ExportSpans(t.Context(), nil); err != nil {
 			t.Errorf("the SDK is told of it too: %v", err)
 		}
@@ -32,12 +34,12 @@ func TestTheLogTellsOnceThatTracesAreLost(t *testing.T) {
 		`"msg"="traces can't be sent, and are lost until they can" "error"="cut"`,
 		`"level"=0 "msg"="traces are sent again"`,
 		`"msg"="traces can't be sent, and are lost until they can" "error"="cut again"`,
-	}, said); diff != "" {
+	}, logged); diff != "" {
 		t.Errorf("log (-want +got):\n%s", diff)
 	}
 }
 
-func TestTracesOfABadDescriptionAreRefused(t *testing.T) {
+func TestNewTracesInvalidResourceAttributes(t *testing.T) {
 	t.Setenv("OTEL_RESOURCE_ATTRIBUTES", "no attribute")
 	_, _, err := newTraces(t.Context(), Options{TracingEndpoint: "http://127.0.0.1:1", TracingSamplingRate: 1})
 	if err == nil || !strings.Contains(err.Error(), "write OTEL_RESOURCE_ATTRIBUTES as NAME=VALUE") {

@@ -2,7 +2,7 @@ package v1
 
 import metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
-// ArrivalSpec says who arrived where.
+// ArrivalSpec says who has arrived at which Barrier. It is immutable.
 // +kubebuilder:validation:XValidation:rule="self == oldSelf",message="an Arrival is a fact and can't be changed: delete it to take it back"
 // +kubebuilder:validation:XValidation:rule="!has(self.reason) || (has(self.failed) && self.failed)",message="reason is for failed arrivals only: set failed to true or leave reason out"
 type ArrivalSpec struct {
@@ -11,26 +11,26 @@ type ArrivalSpec struct {
 	// +kubebuilder:validation:MaxLength=253
 	// +kubebuilder:validation:XValidation:rule="self.matches('^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$')",message="must be the name of an object: lower-case letters, digits, - and . only, for example db-migration"
 	Barrier string `json:"barrier"`
-	// Participant is who arrived, in at most 320 bytes without control characters and without <, > and &. A participant
-	// counts once, however many Arrivals carry its name.
+	// Participant is the name of the participant that has arrived: at most 320 bytes, without control characters and
+	// without <, > and &. A participant counts once, however many Arrivals have its name.
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=320
 	// +kubebuilder:validation:XValidation:rule="bytes(self).size() <= 320 && self.matches(r'^[^\\pC<>&]*$')",message="must be at most 320 bytes long, without control characters and without <, > and &"
 	Participant string `json:"participant"`
-	// Failed says that the participant can't do its part. It is counted apart, so that a barrier which can't be
-	// reached any more fails at once.
+	// Failed says that the participant can't do its part. Failed participants are counted separately, so that a barrier
+	// fails as soon as its quorum can't be reached. Defaults to false.
 	// +optional
 	Failed bool `json:"failed,omitempty"`
-	// Reason tells people why the participant failed.
+	// Reason says why the participant failed, for people to read: at most 1024 characters, and only if failed is true.
 	// +optional
 	// +kubebuilder:validation:MaxLength=1024
 	Reason string `json:"reason,omitempty"`
-	// BoundTo is the Pod in which the participant ran. The Arrival outlives it.
+	// BoundTo is the Pod in which the participant ran. The Arrival outlives the Pod.
 	// +optional
 	BoundTo *BoundObject `json:"boundTo,omitempty"`
 }
 
-// Arrival is one participant's immutable "I have arrived" at a Barrier.
+// Arrival records that one participant has arrived at a Barrier. It is immutable.
 //
 // +kubebuilder:object:root=true
 // +kubebuilder:resource:shortName=karr

@@ -11,50 +11,51 @@ const (
 	BarrierWaiting BarrierPhase = "Waiting"
 	// BarrierOpen means that enough participants have arrived. It is final.
 	BarrierOpen BarrierPhase = "Open"
-	// BarrierFailed means that so many participants arrived failed that the quorum can't be reached.
+	// BarrierFailed means that so many participants have failed that the quorum can't be reached.
 	BarrierFailed BarrierPhase = "Failed"
-	// BarrierTimeout means that spec.timeout passed first. A longer timeout makes the barrier wait again.
+	// BarrierTimeout means that spec.timeout passed before the barrier opened. A longer timeout makes the barrier wait again.
 	BarrierTimeout BarrierPhase = "Timeout"
 )
 
-// MaxListedArrivals is how many participants status.arrivals names at most; status.arrived counts all.
+// MaxListedArrivals is how many participants status.arrivals lists at most; status.arrived counts all.
 const MaxListedArrivals = 100
 
 // BarrierSpec says how many participants a Barrier waits for.
 // +kubebuilder:validation:XValidation:rule="!has(self.quorum) || self.quorum <= self.expected",message="quorum must not be larger than expected: set quorum between 1 and expected, or leave it out to wait for all"
 type BarrierSpec struct {
-	// Expected is how many participants there are. At least 1.
+	// Expected is how many participants there are, from 1 to 1000000.
 	// +kubebuilder:validation:Minimum=1
 	// +kubebuilder:validation:Maximum=1000000
 	Expected int32 `json:"expected"`
-	// Quorum is how many participants must arrive before the barrier opens, from 1 to expected. All of them when left out.
+	// Quorum is how many participants must arrive before the barrier opens, from 1 to expected. Defaults to expected.
 	// +optional
 	// +kubebuilder:validation:Minimum=1
 	Quorum *int32 `json:"quorum,omitempty"`
-	// Timeout is how long after its creation the barrier stops waiting, for example 30m. It waits for ever when left out.
+	// Timeout is how long after its creation the barrier stops waiting, for example 30m. If unset, it waits forever.
 	// Raising it on a barrier that has timed out makes the barrier wait again.
 	// +optional
 	Timeout *Duration `json:"timeout,omitempty"`
-	// TTL is how long after it opened, failed or timed out the barrier is deleted, with its Arrivals. It is kept when left out.
+	// TTL is how long after the barrier opened, failed or timed out it is deleted, with its Arrivals. If unset, it is kept.
 	// +optional
 	TTL *Duration `json:"ttl,omitempty"`
 }
 
-// BarrierStatus is what the operator has seen.
+// BarrierStatus is the observed state of a Barrier.
 type BarrierStatus struct {
 	// Phase is Waiting, Open, Failed or Timeout.
 	// +optional
 	Phase BarrierPhase `json:"phase,omitempty"`
-	// ObservedGeneration is the metadata.generation that this status speaks of.
+	// ObservedGeneration is the metadata.generation for which this status was written.
 	// +optional
 	ObservedGeneration int64 `json:"observedGeneration,omitempty"`
-	// Arrived is how many participants have arrived, each counted once. While the barrier fills it may lag by up to 100 ms.
+	// Arrived is how many participants have arrived and not failed, each counted once. While participants arrive it may lag
+	// by up to 100 ms.
 	// +optional
 	Arrived int32 `json:"arrived"`
-	// Failed is how many participants have arrived failed.
+	// Failed is how many participants have arrived as failed.
 	// +optional
 	Failed int32 `json:"failed"`
-	// Arrivals names those who have arrived, in order of arrival; the first 100 only.
+	// Arrivals lists the participants that have arrived, in order of arrival; the first 100 only.
 	// +optional
 	// +listType=atomic
 	// +kubebuilder:validation:MaxItems=100
@@ -66,14 +67,14 @@ type BarrierStatus struct {
 	// EndedAt is when the barrier failed or timed out.
 	// +optional
 	EndedAt *metav1.Time `json:"endedAt,omitempty"`
-	// Conditions are Ready and Open, and Deadlocked while the barrier is in a circle of waits.
+	// Conditions are Ready and Open, and Deadlocked while the barrier is in a wait cycle.
 	// +optional
 	// +listType=map
 	// +listMapKey=type
 	Conditions []metav1.Condition `json:"conditions,omitempty"`
 }
 
-// Barrier lets several processes meet: none goes on before all of them, or a quorum, have arrived.
+// Barrier is a meeting point of several processes: none goes on before all of them, or a quorum, have arrived.
 //
 // +kubebuilder:object:root=true
 // +kubebuilder:subresource:status

@@ -11,17 +11,17 @@ import (
 type ClaimPhase string
 
 const (
-	// ClaimPending means that the claim waits in the queue.
+	// ClaimPending means that the claim is in the queue.
 	ClaimPending ClaimPhase = "Pending"
 	// ClaimGranted means that the claim holds.
 	ClaimGranted ClaimPhase = "Granted"
-	// ClaimExpired means that the hold has run out. It is final.
+	// ClaimExpired means that the hold has ended. It is final.
 	ClaimExpired ClaimPhase = "Expired"
-	// ClaimRefused means that the claim can't be, or was not to be kept waiting to be, granted. It is final.
+	// ClaimRefused means that the claim can't be granted, or not at once while whenBusy is Refuse. It is final.
 	ClaimRefused ClaimPhase = "Refused"
 )
 
-// WhenBusy says what to do with a Claim that can't be granted at once.
+// WhenBusy says what happens to a Claim that can't be granted at once.
 // +kubebuilder:validation:Enum=Wait;Refuse
 type WhenBusy string
 
@@ -32,64 +32,73 @@ const (
 	BusyRefuse WhenBusy = "Refuse"
 )
 
-// MessageBusy is the message of a claim that was refused because it could not be granted at once.
+// MessageBusy is the status.message of a claim that was refused because it could not be granted at once.
 const MessageBusy = "busy"
 
-// DefaultTTL is how long a hold lasts that is bound to no Pod and has no TTL from its Claim or its object.
+// DefaultTTL is the TTL of a hold that is bound to no Pod and gets no TTL from its Claim or its object.
 const DefaultTTL = 10 * time.Minute
+
+// MinTTL is the shortest TTL of a hold: a shorter one ends before its holder has heard of it. A shorter TTL that an earlier
+// version accepted counts as this long.
+const MinTTL = time.Second
 
 // AcknowledgeWithin is how soon the client of a claim that is bound to no Pod must acknowledge a grant, by its first
 // renewal. Otherwise the grant lapses: a waiter that died must not block the queue for a whole TTL.
 const AcknowledgeWithin = 15 * time.Second
 
-// ClaimTarget names what a Claim wants to hold.
+// ClaimTarget names the object that a Claim wants to hold.
 type ClaimTarget struct {
-	// Kind is Lease or Semaphore.
+	// Kind of the object: Lease or Semaphore.
 	// +kubebuilder:validation:Enum=Lease;Semaphore
 	Kind string `json:"kind"`
-	// Name of the Lease or Semaphore, in the same namespace.
+	// Name of the object, in the same namespace.
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=253
 	// +kubebuilder:validation:XValidation:rule="self.matches('^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$')",message="must be the name of an object: lower-case letters, digits, - and . only, for example db-migration"
 	Name string `json:"name"`
 }
 
-// ClaimSpec says who wants to hold what. Only renewals can change.
+// ClaimSpec says who wants to hold what. Only renewals can be changed.
 // +kubebuilder:validation:XValidation:rule="self.target == oldSelf.target && self.holder == oldSelf.holder && self.permits == oldSelf.permits && self.priority == oldSelf.priority && self.whenBusy == oldSelf.whenBusy && has(self.ttl) == has(oldSelf.ttl) && (!has(self.ttl) || duration(self.ttl) == duration(oldSelf.ttl)) && has(self.boundTo) == has(oldSelf.boundTo) && (!has(self.boundTo) || self.boundTo == oldSelf.boundTo)",message="only renewals can change: delete this claim and create another one for other terms"
 // +kubebuilder:validation:XValidation:rule="self.target.kind != 'Lease' || self.permits == 1",message="a lease has one permit: leave permits out"
 type ClaimSpec struct {
-	// Target is what to hold.
+	// Target is the object to hold.
 	Target ClaimTarget `json:"target"`
-	// Holder is who wants to hold, as people should read it, in at most 320 bytes without control characters and without <,
-	// > and &. Together with the UID of the Pod it is the claim's identity.
+	// Holder is the name of the holder, for people to read: at most 320 bytes, without control characters and without <, >
+	// and &. Together with the UID of the Pod it is the claim's identity.
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=320
 	// +kubebuilder:validation:XValidation:rule="bytes(self).size() <= 320 && self.matches(r'^[^\\pC<>&]*$')",message="must be at most 320 bytes long, without control characters and without <, > and &"
 	Holder string `json:"holder"`
-	// Permits is how many permits of a Semaphore are wanted, all at the same time.
+	// Permits is how many permits of a Semaphore to hold, all at the same time, from 1 to 1000000. Defaults to 1. Must be 1
+	// for a Lease.
 	// +optional
 	// +kubebuilder:default=1
 	// +kubebuilder:validation:Minimum=1
 	// +kubebuilder:validation:Maximum=1000000
 	Permits int32 `json:"permits,omitempty"`
-	// Priority puts the claim before all of lower priority. Claims of the same priority are served in order of creation.
+	// Priority is the claim's priority in the queue, from -1000000 to 1000000. Defaults to 0. Claims of higher priority are
+	// served first, and claims of the same priority in order of creation.
 	// +optional
 	// +kubebuilder:default=0
 	// +kubebuilder:validation:Minimum=-1000000
 	// +kubebuilder:validation:Maximum=1000000
 	Priority int32 `json:"priority"`
-	// TTL is how long the hold lasts without renewal. When left out: the target's spec.ttl; else, for a claim bound to a
-	// Pod, the life of the Pod; else 10m.
+	// TTL is how long the hold lasts without renewal, at least 1s. Defaults to the target's spec.ttl. If that is unset too,
+	// a claim that is bound to a Pod lasts as long as the Pod, and any other claim 10m.
 	// +optional
+	// +kubebuilder:validation:XValidation:rule="!self.matches('^([0-9]{1,18}([.][0-9]+)?(h|m|s|ms|us|µs|ns))+$') || duration(self) >= duration('1s')",message="must be at least 1s: a shorter hold ends before its holder has heard of it"
 	TTL *Duration `json:"ttl,omitempty"`
-	// BoundTo is the Pod on whose behalf the claim is made: when it has finished or is gone, so is the hold.
+	// BoundTo is the Pod for which the claim is made. The hold ends when the Pod has finished or is gone.
 	// +optional
 	BoundTo *BoundObject `json:"boundTo,omitempty"`
-	// WhenBusy is Wait (the default) or Refuse: whether to queue when the claim can't be granted at once.
+	// WhenBusy says what happens if the claim can't be granted at once: Wait queues it, Refuse refuses it. Defaults to
+	// Wait.
 	// +optional
 	// +kubebuilder:default=Wait
 	WhenBusy WhenBusy `json:"whenBusy,omitempty"`
-	// Renewals is raised by the holder to prolong its hold by another TTL, and to acknowledge the grant.
+	// Renewals is how many times the holder has renewed its hold. The holder raises it to prolong the hold by another TTL,
+	// and to acknowledge the grant. It starts at 0 and can only be raised while the claim is Granted.
 	// +optional
 	// +kubebuilder:default=0
 	// +kubebuilder:validation:Minimum=0
@@ -97,17 +106,18 @@ type ClaimSpec struct {
 	Renewals int64 `json:"renewals"`
 }
 
-// ClaimStatus is the operator's answer. The truth about who holds is the status of the Lease or Semaphore.
+// ClaimStatus is the operator's answer. The authority on who holds is the status of the Lease or Semaphore.
 // +kubebuilder:validation:XValidation:rule="!has(self.phase) || self.phase != 'Granted' || (has(self.fencingToken) && self.fencingToken > 0)",message="a granted claim needs a fencing token"
 type ClaimStatus struct {
-	// Phase is Pending, Granted, Expired or Refused.
+	// Phase is Pending, Granted, Expired or Refused. Defaults to Pending.
 	// +optional
 	// +kubebuilder:default=Pending
 	Phase ClaimPhase `json:"phase,omitempty"`
-	// FencingToken is the number of the grant.
+	// FencingToken is the number of the grant, larger than that of every earlier grant. Unset before the grant.
 	// +optional
 	FencingToken int64 `json:"fencingToken,omitempty"`
-	// ExpiresAt is when the hold ends unless it is renewed, for people to read.
+	// ExpiresAt is when the hold ends unless it is renewed. It is for people to read: the operator judges expiry by its own
+	// clock, and never earlier. Unset if the hold lasts as long as its Pod.
 	// +optional
 	ExpiresAt *metav1.MicroTime `json:"expiresAt,omitempty"`
 	// Message says why the claim was refused or has expired.
@@ -115,7 +125,7 @@ type ClaimStatus struct {
 	Message string `json:"message,omitempty"`
 }
 
-// Claim is one participant's wish to hold a Lease or permits of a Semaphore. Deleting it gives the hold back.
+// Claim is the request of one participant to hold a Lease or permits of a Semaphore. Deleting it releases the hold.
 //
 // +kubebuilder:object:root=true
 // +kubebuilder:subresource:status

@@ -7,9 +7,12 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 )
 
-// Duration is a length of time in Go's notation: a number with a unit (h, m, s, ms, us, ns), several of which may follow each other from the largest to the smallest, for example 30s, 5m or 1h30m. It must be longer than zero and at most 999999h.
+// Duration is a length of time in Go's notation: a number with a unit (h, m, s, ms, us, ns), several of which may follow
+// each other from the largest to the smallest, for example 30s, 5m or 1h30m. It must be longer than zero and at most
+// 999999h.
 //
-// The numbers of digits in the rule are such that no sum overflows, for then the API server would speak of a type conversion.
+// The rule limits the numbers of digits so that no sum overflows, for then the API server would report a type conversion
+// error.
 //
 // +kubebuilder:validation:Type=string
 // +kubebuilder:validation:MaxLength=32
@@ -31,37 +34,41 @@ func (d *Duration) Or(other time.Duration) time.Duration {
 	return d.Duration.Duration
 }
 
-// Condition types. Ready is on all four primitives: "accepted and working". The others say what people wait for.
+// Condition types. All four primitives have Ready: the operator has accepted the object and acts on it. The others are what
+// people wait for.
 const (
-	// ConditionReady is True when the operator has accepted the object and acts on it, also while it is still waiting.
+	// ConditionReady is True if the operator has accepted the object and acts on it, also while the object is waiting.
 	ConditionReady = "Ready"
 	// ConditionOpen is True on a Barrier or a Gate that has opened.
 	ConditionOpen = "Open"
-	// ConditionHeld is True on a Lease that somebody holds.
+	// ConditionHeld is True on a Lease that is held.
 	ConditionHeld = "Held"
 	// ConditionAvailable is True on a Semaphore that has a free permit.
 	ConditionAvailable = "Available"
-	// ConditionDeadlocked is True on an object by way of which some wait for each other in a circle, so that none of them
-	// goes on unless one gives up. It is absent otherwise.
+	// ConditionDeadlocked is True on an object in a wait cycle: no waiter in the cycle goes on unless one gives up. It is
+	// absent otherwise.
 	ConditionDeadlocked = "Deadlocked"
 )
 
-// Reasons that appear in conditions. They are stable: scripts may compare them.
+// Reasons of conditions. They are stable: scripts may compare them.
 const (
 	ReasonAccepted = "Accepted"
 	ReasonWaiting  = "Waiting"
 	ReasonOpened   = "Opened"
 	ReasonFailed   = "Failed"
 	ReasonTimeout  = "Timeout"
-	// ReasonCycle is that of a Deadlocked condition when gates alone make the circle: no process can break it, only a
-	// change of the gates. Such a gate isn't Ready either.
+	// ReasonCycle is the reason of Deadlocked if the wait cycle has only gates: no process can break it, only a change of
+	// the gates. Such a gate isn't Ready either.
 	ReasonCycle = "Cycle"
-	// ReasonHoldAndWait is that of a Deadlocked condition when processes make the circle.
+	// ReasonHoldAndWait is the reason of Deadlocked if processes are in the wait cycle.
 	ReasonHoldAndWait = "HoldAndWait"
 	ReasonHeld        = "Held"
 	ReasonAvailable   = "Available"
 	ReasonFull        = "Full"
 	ReasonPaused      = "Paused"
+	// ReasonTerminating is the reason of Ready on an object that is being deleted: it counts as deleted, even while a
+	// finalizer keeps it.
+	ReasonTerminating = "Terminating"
 )
 
 // Reasons of the Events that the operator records. They are stable.
@@ -76,15 +83,15 @@ const (
 	EventPodEnded = "PodEnded"
 	EventBroken   = "Broken"
 	EventTTL      = "TTLReached"
-	// EventDeadlocked is recorded on everything in a circle of waits: barriers, gates, leases, semaphores, Jobs and Pods.
+	// EventDeadlocked is recorded on everything in a wait cycle: barriers, gates, leases, semaphores, Jobs and Pods.
 	EventDeadlocked = "Deadlocked"
-	// EventDeadlockGone is recorded on a barrier, gate, lease or semaphore that isn't in a circle any more.
+	// EventDeadlockGone is recorded on a barrier, gate, lease or semaphore that is no longer in a wait cycle.
 	EventDeadlockGone = "DeadlockGone"
 )
 
-// BoundObject is the object whose life bounds a hold: when it has finished or is gone, the hold ends.
+// BoundObject is the Pod whose lifetime limits a hold: the hold ends when the Pod has finished or is gone.
 type BoundObject struct {
-	// Kind of the object. Only Pod is possible.
+	// Kind of the object. Must be Pod.
 	// +kubebuilder:validation:Enum=Pod
 	Kind string `json:"kind"`
 	// Name of the object, in the same namespace.
@@ -92,7 +99,7 @@ type BoundObject struct {
 	// +kubebuilder:validation:MaxLength=253
 	// +kubebuilder:validation:XValidation:rule="self.matches('^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$')",message="must be the name of an object: lower-case letters, digits, - and . only, for example db-migration"
 	Name string `json:"name"`
-	// UID of the object: another object of the same name is not the same.
+	// UID of the object, which distinguishes it from other objects of the same name.
 	// +kubebuilder:validation:Type=string
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=64
@@ -102,22 +109,23 @@ type BoundObject struct {
 // KindPod is the kind of object that a Claim or an Arrival can be bound to.
 const KindPod = "Pod"
 
-// WaitsForAnnotation on a Pod, or on the template of a Job's, names what its program waits for, and ArrivesAtAnnotation the
-// barriers that it will arrive at, as KIND/NAME separated by commas: gate/ready, barrier/loaded. They are for people who
-// ask why something doesn't go on. Programs that call koncli need neither, since that is read off their commands.
+// WaitsForAnnotation on a Pod, or on the Pod template of a Job, names what its program waits for. ArrivesAtAnnotation names
+// the barriers that it will arrive at. Both have the form KIND/NAME, separated by commas: gate/ready,barrier/loaded. They
+// are for people who ask why something doesn't go on. Programs that call koncli need neither, since their commands show it.
 const (
 	WaitsForAnnotation  = "konductor.io/waits-for"
 	ArrivesAtAnnotation = "konductor.io/arrives-at"
 )
 
-// AllowGatesAnnotation on a Namespace names the namespaces, separated by commas, whose Gates may look at objects in
-// it; "*" means all. Without it only Gates of the namespace itself may.
+// AllowGatesAnnotation on a Namespace names the namespaces, separated by commas, whose Gates may observe objects in it; "*"
+// means all. Without it only Gates of the namespace itself may.
 const AllowGatesAnnotation = "konductor.io/allow-gates-from"
 
-// BrokenByAnnotation on a Claim names the user who takes the hold of another away. That user sets it just before deleting
-// the Claim, and the API server sees to it that nobody sets the name of another, so that the Event tells who it was.
+// BrokenByAnnotation on a Claim names the user who breaks the hold of another. That user sets it just before deleting the
+// Claim. The API server ensures that nobody sets the name of another user, so that the Event names the right one.
 const BrokenByAnnotation = "konductor.io/broken-by"
 
-// CreatedByAnnotation on a Claim or Arrival that is bound to no Pod names the user who made it, and so whose it is. The
-// API server writes it.
+// CreatedByAnnotation on a Claim or Arrival that is bound to no Pod names the user who created, and so owns, it. From
+// Kubernetes 1.36 on the API server sets it. Before, the client that creates the object does, and the API server ensures
+// that it names no other user.
 const CreatedByAnnotation = "konductor.io/created-by"

@@ -7,38 +7,38 @@ import metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 type GatePhase string
 
 const (
-	// GateWaiting means that a condition is not met yet.
+	// GateWaiting means that at least one condition is not met yet.
 	GateWaiting GatePhase = "Waiting"
 	// GateOpen means that all conditions were met. It is final.
 	GateOpen GatePhase = "Open"
-	// GateFailed means that a condition can't be met any more, as things stand.
+	// GateFailed means that a condition can't be met any more unless the objects or the gate change.
 	GateFailed GatePhase = "Failed"
-	// GateTimeout means that spec.timeout passed first. A longer timeout makes the gate wait again.
+	// GateTimeout means that spec.timeout passed before the gate opened. A longer timeout makes the gate wait again.
 	GateTimeout GatePhase = "Timeout"
 )
 
-// GateConditionType is the kind of object a condition looks at.
+// GateConditionType is the kind of object that a condition observes.
 // +kubebuilder:validation:Enum=Job;Barrier;Lease;Semaphore;Gate
 type GateConditionType string
 
 const (
-	// GateOnJob looks at a batch/v1 Job.
+	// GateOnJob observes a batch/v1 Job.
 	GateOnJob GateConditionType = "Job"
-	// GateOnBarrier looks at a Barrier.
+	// GateOnBarrier observes a Barrier.
 	GateOnBarrier GateConditionType = KindBarrier
-	// GateOnLease looks at a konductor Lease (never at a coordination.k8s.io one).
+	// GateOnLease observes a konductor Lease (never a coordination.k8s.io one).
 	GateOnLease GateConditionType = KindLease
-	// GateOnSemaphore looks at a Semaphore.
+	// GateOnSemaphore observes a Semaphore.
 	GateOnSemaphore GateConditionType = KindSemaphore
-	// GateOnGate looks at another Gate.
+	// GateOnGate observes another Gate.
 	GateOnGate GateConditionType = KindGate
 )
 
-// GateState is the state that a condition asks of its object.
+// GateState is the state of its object that a condition requires.
 // +kubebuilder:validation:Enum=Complete;Failed;Open;Timeout;Available;Held;Full
 type GateState string
 
-// States that a gate's condition can ask for.
+// States that a gate's condition can require.
 const (
 	StateComplete  GateState = "Complete"
 	StateFailed    GateState = "Failed"
@@ -49,7 +49,7 @@ const (
 	StateFull      GateState = "Full"
 )
 
-// GateCondition is one thing that must hold before the gate opens.
+// GateCondition is one requirement that must be met before the gate opens.
 // +kubebuilder:validation:XValidation:rule="!has(self.state) || (self.type == 'Job' ? self.state in ['Complete', 'Failed'] : self.type in ['Barrier', 'Gate'] ? self.state in ['Open', 'Failed', 'Timeout'] : self.type == 'Lease' ? self.state in ['Available', 'Held'] : self.state in ['Available', 'Full'])",message="state does not fit type: use Complete or Failed for a Job; Open, Failed or Timeout for a Barrier or a Gate; Available or Held for a Lease; Available or Full for a Semaphore"
 // +kubebuilder:validation:XValidation:rule="!has(self.value) || (self.type == 'Semaphore' && (!has(self.state) || self.state == 'Available'))",message="value is the number of free permits to wait for and goes with type Semaphore and state Available only: leave it out"
 type GateCondition struct {
@@ -60,17 +60,18 @@ type GateCondition struct {
 	// +kubebuilder:validation:MaxLength=253
 	// +kubebuilder:validation:XValidation:rule="self.matches('^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$')",message="must be the name of an object: lower-case letters, digits, - and . only, for example db-migration"
 	Name string `json:"name"`
-	// Namespace of the object, when it is not the gate's own. That namespace must allow it with the annotation
+	// Namespace of the object. Defaults to the gate's own. Another namespace must allow the gate with the annotation
 	// konductor.io/allow-gates-from.
 	// +optional
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=63
 	// +kubebuilder:validation:XValidation:rule="self.matches('^[a-z0-9]([-a-z0-9]*[a-z0-9])?$')",message="must be the name of a namespace: lower-case letters, digits and - only, for example team-a"
 	Namespace string `json:"namespace,omitempty"`
-	// State to wait for. When left out: Complete for a Job, Open for a Barrier or a Gate, Available for a Lease or a Semaphore.
+	// State to wait for: Complete or Failed for a Job; Open, Failed or Timeout for a Barrier or a Gate; Available or Held
+	// for a Lease; Available or Full for a Semaphore. Defaults to the first one for the type.
 	// +optional
 	State GateState `json:"state,omitempty"`
-	// Value is, for a Semaphore, how many permits must be free. 1 when left out.
+	// Value is how many permits must be free, at least 1. Defaults to 1. Only for a Semaphore that is to be Available.
 	// +optional
 	// +kubebuilder:validation:Minimum=1
 	Value *int32 `json:"value,omitempty"`
@@ -78,58 +79,58 @@ type GateCondition struct {
 
 // GateSpec lists what a Gate waits for.
 type GateSpec struct {
-	// Conditions that must hold, all of them at the same time, before the gate opens. What a Job, a Barrier or a Gate
-	// has once fulfilled stays fulfilled when that object is deleted.
+	// Conditions that must be met, all at the same time, before the gate opens: 1 to 100. A condition that a Job, a Barrier
+	// or a Gate has once met stays met when that object is deleted.
 	// +kubebuilder:validation:MinItems=1
 	// +kubebuilder:validation:MaxItems=100
 	// +listType=atomic
 	Conditions []GateCondition `json:"conditions"`
-	// Timeout is how long after its creation the gate stops waiting, for example 30m. It waits for ever when left out.
-	// Raising it on a gate that has timed out makes the gate wait again.
+	// Timeout is how long after its creation the gate stops waiting, for example 30m. If unset, it waits forever. Raising
+	// it on a gate that has timed out makes the gate wait again.
 	// +optional
 	Timeout *Duration `json:"timeout,omitempty"`
-	// TTL is how long after it opened, failed or timed out the gate is deleted. It is kept when left out.
+	// TTL is how long after the gate opened, failed or timed out it is deleted. If unset, it is kept.
 	// +optional
 	TTL *Duration `json:"ttl,omitempty"`
 }
 
-// GateConditionStatus is how one condition stands.
+// GateConditionStatus is the observed state of one condition.
 type GateConditionStatus struct {
 	// Type of the object.
 	Type GateConditionType `json:"type"`
 	// Name of the object.
 	Name string `json:"name"`
-	// Namespace of the object, when it is not the gate's own.
+	// Namespace of the object. Unset if it is the gate's own.
 	// +optional
 	Namespace string `json:"namespace,omitempty"`
-	// State that was asked for.
+	// State that the condition requires.
 	// +optional
 	State GateState `json:"state,omitempty"`
-	// Met says whether the condition holds.
+	// Met says whether the condition is met.
 	Met bool `json:"met"`
-	// Message says what was seen.
+	// Message says what was observed, for people to read.
 	// +optional
 	Message string `json:"message,omitempty"`
-	// UID of the object that fulfilled the condition: a new object of the same name is looked at anew.
+	// UID of the object that met the condition. A new object of the same name is evaluated anew.
 	// +optional
 	UID string `json:"uid,omitempty"`
 }
 
-// GateStatus is what the operator has seen.
+// GateStatus is the observed state of a Gate.
 type GateStatus struct {
 	// Phase is Waiting, Open, Failed or Timeout.
 	// +optional
 	Phase GatePhase `json:"phase,omitempty"`
-	// ObservedGeneration is the metadata.generation that this status speaks of.
+	// ObservedGeneration is the metadata.generation for which this status was written.
 	// +optional
 	ObservedGeneration int64 `json:"observedGeneration,omitempty"`
-	// ConditionsMet is how many conditions hold.
+	// ConditionsMet is how many conditions are met.
 	// +optional
 	ConditionsMet int32 `json:"conditionsMet"`
 	// ConditionsTotal is how many conditions there are.
 	// +optional
 	ConditionsTotal int32 `json:"conditionsTotal"`
-	// ConditionStatuses tells of each condition, in the order of spec.conditions.
+	// ConditionStatuses are the observed states of the conditions, in the order of spec.conditions.
 	// +optional
 	// +listType=atomic
 	// +kubebuilder:validation:MaxItems=100
@@ -140,14 +141,14 @@ type GateStatus struct {
 	// EndedAt is when the gate failed or timed out.
 	// +optional
 	EndedAt *metav1.Time `json:"endedAt,omitempty"`
-	// Conditions are Ready and Open, and Deadlocked while the gate is in a circle of waits.
+	// Conditions are Ready and Open, and Deadlocked while the gate is in a wait cycle.
 	// +optional
 	// +listType=map
 	// +listMapKey=type
 	Conditions []metav1.Condition `json:"conditions,omitempty"`
 }
 
-// Gate opens when a list of conditions on other objects holds, and stays open.
+// Gate opens when a list of conditions on other objects is met, and stays open.
 //
 // +kubebuilder:object:root=true
 // +kubebuilder:subresource:status
@@ -177,7 +178,7 @@ type GateList struct {
 	Items           []Gate `json:"items"`
 }
 
-// WantedState returns the state that the condition asks for, the default of its type included.
+// WantedState returns the state that the condition requires, which may be the default of its type.
 func (c *GateCondition) WantedState() GateState {
 	switch {
 	case c.State != "":
@@ -191,7 +192,7 @@ func (c *GateCondition) WantedState() GateState {
 	}
 }
 
-// WantedPermits returns how many permits of a Semaphore the condition wants to be free.
+// WantedPermits returns how many permits of a Semaphore the condition requires to be free.
 func (c *GateCondition) WantedPermits() int32 {
 	if c.Value == nil {
 		return 1

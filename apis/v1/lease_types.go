@@ -16,24 +16,25 @@ const (
 	LeaseHeld LeasePhase = "Held"
 )
 
-// LeaseSpec says how a Lease is held.
+// LeaseSpec sets the defaults of the holds on a Lease.
 type LeaseSpec struct {
-	// TTL is how long a hold lasts without renewal, when its Claim doesn't say. When left out, a hold bound to a Pod
-	// lasts as long as the Pod, and any other hold 10m.
+	// TTL is how long a hold lasts without renewal if its Claim sets no ttl, at least 1s. If unset, a hold that is bound to
+	// a Pod lasts as long as the Pod, and any other hold 10m.
 	// +optional
+	// +kubebuilder:validation:XValidation:rule="!self.matches('^([0-9]{1,18}([.][0-9]+)?(h|m|s|ms|us|µs|ns))+$') || duration(self) >= duration('1s')",message="must be at least 1s: a shorter hold ends before its holder has heard of it"
 	TTL *Duration `json:"ttl,omitempty"`
 }
 
-// LeaseStatus says who holds the Lease.
+// LeaseStatus is the observed state of a Lease.
 // +kubebuilder:validation:XValidation:rule="!has(self.claimUID) || self.claimUID.size() == 0 || (has(self.fencingToken) && self.fencingToken > 0)",message="a held lease needs a fencing token"
 type LeaseStatus struct {
 	// Phase is Available or Held.
 	// +optional
 	Phase LeasePhase `json:"phase,omitempty"`
-	// ObservedGeneration is the metadata.generation that this status speaks of.
+	// ObservedGeneration is the metadata.generation for which this status was written.
 	// +optional
 	ObservedGeneration int64 `json:"observedGeneration,omitempty"`
-	// Holder is who holds the lease.
+	// Holder is the name of the holder. Unset if nobody holds the lease.
 	// +optional
 	// +kubebuilder:validation:MaxLength=320
 	Holder string `json:"holder,omitempty"`
@@ -46,31 +47,31 @@ type LeaseStatus struct {
 	// +optional
 	// +kubebuilder:validation:MaxLength=64
 	ClaimUID types.UID `json:"claimUID,omitempty"`
-	// AcquiredAt is when the holder got the lease.
+	// AcquiredAt is when the lease was granted to the holder.
 	// +optional
 	AcquiredAt *metav1.MicroTime `json:"acquiredAt,omitempty"`
-	// ExpiresAt is when the hold ends unless it is renewed, for people to read: expiry is judged by the operator's own
-	// clock and never comes earlier. Empty when the hold lasts as long as its Pod.
+	// ExpiresAt is when the hold ends unless it is renewed. It is for people to read: the operator judges expiry by its own
+	// clock, and never earlier. Unset if the hold lasts as long as its Pod.
 	// +optional
 	ExpiresAt *metav1.MicroTime `json:"expiresAt,omitempty"`
 	// Renewals is how many times the hold has been renewed.
 	// +optional
 	Renewals int64 `json:"renewals,omitempty"`
-	// FencingToken is the number of the latest grant. Each grant's is larger than every earlier one's, also across
-	// deletion and re-creation of the lease. Let the resource that the lease protects refuse smaller ones.
+	// FencingToken is the number of the latest grant. It is larger than that of every earlier grant, even across deletion
+	// and re-creation of the lease. The resource that the lease protects should reject smaller ones.
 	// +optional
 	FencingToken int64 `json:"fencingToken,omitempty"`
 	// Waiting is how many Claims wait for the lease. It may lag by up to 100 ms.
 	// +optional
 	Waiting int32 `json:"waiting"`
-	// Conditions are Ready and Held, and Deadlocked while the lease is in a circle of waits.
+	// Conditions are Ready and Held, and Deadlocked while the lease is in a wait cycle.
 	// +optional
 	// +listType=map
 	// +listMapKey=type
 	Conditions []metav1.Condition `json:"conditions,omitempty"`
 }
 
-// Lease has one holder at a time, with expiry, renewal and fencing.
+// Lease is a lock with at most one holder at a time, with expiry, renewal and fencing tokens.
 //
 // +kubebuilder:object:root=true
 // +kubebuilder:subresource:status

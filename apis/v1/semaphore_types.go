@@ -10,33 +10,44 @@ import (
 type SemaphorePhase string
 
 const (
-	// SemaphoreReady means that a permit is free.
+	// SemaphoreReady means that a permit is free. The condition Ready means something else: the operator has accepted the
+	// object.
 	SemaphoreReady SemaphorePhase = "Ready"
 	// SemaphoreFull means that no permit is free, or that the semaphore is paused with permits 0.
 	SemaphoreFull SemaphorePhase = "Full"
 )
 
-// MaxHolders is how many Claims can hold a Semaphore at the same time, whatever its permits: what fits into one
-// object, and what the API server can check on every write.
+// MaxHolders is how many Claims can hold a Semaphore at the same time, whatever its permits: as many as fit into one
+// object, and as the API server can validate on every write.
 const MaxHolders = 1000
 
-// SemaphoreSpec says how many permits there are.
+const (
+	// MaxOvertaken is how many grants may go to smaller Claims behind a waiting one that asks for more permits than are
+	// free (backfilling). After that, free permits are reserved for it.
+	MaxOvertaken = 10
+	// MaxOvertakenClaims is how many waiting Claims can be overtaken at the same time. No further ones are overtaken.
+	MaxOvertakenClaims = 100
+)
+
+// SemaphoreSpec sets the number of permits, and the defaults of the holds on a Semaphore.
 type SemaphoreSpec struct {
-	// Permits is how many permits can be held at the same time. 0 pauses the semaphore: nobody gets a permit, nobody
-	// loses one. Lowering it below what is in use takes nothing away. At most 1000 Claims hold permits at a time.
+	// Permits is how many permits can be held at the same time, from 0 to 1000000. 0 pauses the semaphore: no permit is
+	// granted, and no holder loses one. Lowering it below the number in use takes no permit away. At most 1000 Claims hold
+	// permits at a time.
 	// +kubebuilder:validation:Minimum=0
 	// +kubebuilder:validation:Maximum=1000000
 	Permits int32 `json:"permits"`
-	// TTL is how long a hold lasts without renewal, when its Claim doesn't say. When left out, a hold bound to a Pod
-	// lasts as long as the Pod, and any other hold 10m.
+	// TTL is how long a hold lasts without renewal if its Claim sets no ttl, at least 1s. If unset, a hold that is bound to
+	// a Pod lasts as long as the Pod, and any other hold 10m.
 	// +optional
+	// +kubebuilder:validation:XValidation:rule="!self.matches('^([0-9]{1,18}([.][0-9]+)?(h|m|s|ms|us|µs|ns))+$') || duration(self) >= duration('1s')",message="must be at least 1s: a shorter hold ends before its holder has heard of it"
 	TTL *Duration `json:"ttl,omitempty"`
 }
 
-// SemaphoreHolder is one hold.
+// SemaphoreHolder is one hold on a Semaphore.
 // +kubebuilder:validation:XValidation:rule="self.fencingToken == oldSelf.fencingToken && self.permits == oldSelf.permits",message="a hold keeps its fencing token and its permits"
 type SemaphoreHolder struct {
-	// Holder is who holds.
+	// Holder is the name of the holder.
 	// +kubebuilder:validation:MaxLength=320
 	Holder string `json:"holder"`
 	// Claim is the name of the holder's Claim.
@@ -47,15 +58,16 @@ type SemaphoreHolder struct {
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=64
 	ClaimUID types.UID `json:"claimUID"`
-	// Permits is how many permits this hold takes.
+	// Permits is how many permits this hold uses, at least 1.
 	// +kubebuilder:validation:Minimum=1
 	Permits int32 `json:"permits"`
-	// FencingToken is the number of this grant, larger than that of every grant before it.
+	// FencingToken is the number of this grant, larger than that of every earlier grant.
 	// +kubebuilder:validation:Minimum=1
 	FencingToken int64 `json:"fencingToken"`
 	// AcquiredAt is when the permits were granted.
 	AcquiredAt metav1.MicroTime `json:"acquiredAt"`
-	// ExpiresAt is when the hold ends unless it is renewed, for people to read.
+	// ExpiresAt is when the hold ends unless it is renewed. It is for people to read: the operator judges expiry by its own
+	// clock, and never earlier. Unset if the hold lasts as long as its Pod.
 	// +optional
 	ExpiresAt *metav1.MicroTime `json:"expiresAt,omitempty"`
 	// Renewals is how many times the hold has been renewed.
@@ -63,23 +75,30 @@ type SemaphoreHolder struct {
 	Renewals int64 `json:"renewals,omitempty"`
 }
 
-// QueueHead remembers how often the first in the queue has been passed by smaller claims.
-type QueueHead struct {
-	// ClaimUID is the UID of the Claim that is first in the queue and asks for more permits than are free.
+// OvertakenClaim is a waiting Claim that was overtaken: permits were granted to a Claim behind it in the queue that asks
+// for fewer.
+type OvertakenClaim struct {
+	// Claim is the name of the waiting Claim.
+	// +kubebuilder:validation:MaxLength=253
+	Claim string `json:"claim"`
+	// ClaimUID is the UID of the waiting Claim.
 	// +kubebuilder:validation:Type=string
 	// +kubebuilder:validation:MaxLength=64
 	ClaimUID types.UID `json:"claimUID"`
-	// Overtaken is how many grants have gone to claims behind it. At 10 they stop until it has been served.
-	Overtaken int32 `json:"overtaken"`
+	// Times is how many grants have gone to Claims behind it since it began to wait, from 1 to 10. After 10, no further
+	// ones do until it has been granted.
+	// +kubebuilder:validation:Minimum=1
+	// +kubebuilder:validation:Maximum=10
+	Times int32 `json:"times"`
 }
 
-// SemaphoreStatus says who holds permits.
+// SemaphoreStatus is the observed state of a Semaphore.
 // +kubebuilder:validation:XValidation:rule="!has(self.holders) || self.holders.all(h, has(self.fencingToken) && h.fencingToken <= self.fencingToken)",message="status.fencingToken must be the largest token of all grants"
 type SemaphoreStatus struct {
 	// Phase is Ready or Full.
 	// +optional
 	Phase SemaphorePhase `json:"phase,omitempty"`
-	// ObservedGeneration is the metadata.generation that this status speaks of.
+	// ObservedGeneration is the metadata.generation for which this status was written.
 	// +optional
 	ObservedGeneration int64 `json:"observedGeneration,omitempty"`
 	// InUse is how many permits are held.
@@ -91,26 +110,30 @@ type SemaphoreStatus struct {
 	// Waiting is how many Claims wait for permits. It may lag by up to 100 ms.
 	// +optional
 	Waiting int32 `json:"waiting"`
-	// Holders are the current holds, in the order in which they were granted.
+	// Holders are the current holds, at most 1000, in the order in which they were granted.
 	// +optional
 	// +listType=map
 	// +listMapKey=claimUID
 	// +kubebuilder:validation:MaxItems=1000
 	Holders []SemaphoreHolder `json:"holders,omitempty"`
-	// FencingToken is the number of the latest grant.
+	// FencingToken is the number of the latest grant, larger than that of every earlier grant.
 	// +optional
 	FencingToken int64 `json:"fencingToken,omitempty"`
-	// Head is the claim that is first in the queue while it asks for more permits than are free.
+	// Overtaken are the waiting Claims, at most 100, that ask for more permits than were free when smaller Claims behind
+	// them were granted theirs, in the order in which they were first overtaken.
 	// +optional
-	Head *QueueHead `json:"head,omitempty"`
-	// Conditions are Ready and Available, and Deadlocked while the semaphore is in a circle of waits.
+	// +listType=map
+	// +listMapKey=claimUID
+	// +kubebuilder:validation:MaxItems=100
+	Overtaken []OvertakenClaim `json:"overtaken,omitempty"`
+	// Conditions are Ready and Available, and Deadlocked while the semaphore is in a wait cycle.
 	// +optional
 	// +listType=map
 	// +listMapKey=type
 	Conditions []metav1.Condition `json:"conditions,omitempty"`
 }
 
-// Semaphore lets at most spec.permits be held at the same time.
+// Semaphore limits how many permits can be held at the same time.
 //
 // +kubebuilder:object:root=true
 // +kubebuilder:subresource:status

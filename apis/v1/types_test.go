@@ -16,15 +16,15 @@ import (
 	konductorv1 "github.com/LogicIQ/konductor/apis/v1"
 )
 
-// Whoever takes part chooses the names of holders and claims. The API server stores no object of more than 1.5 MiB: a status
-// that grew beyond it could not be written any more, and nothing would be granted or given back.
-func TestTheLargestSemaphoreCanBeStored(t *testing.T) {
+// TestLargestSemaphoreFitsSizeLimit uses the longest names, which participants choose. The API server stores no object of
+// more than 1.5 MiB: a status that grew beyond it could not be written any more, and nothing would be granted or released.
+func TestLargestSemaphoreFitsSizeLimit(t *testing.T) {
 	const stored = 1536 << 10
 	now := metav1.NewMicroTime(time.Date(2030, 12, 31, 23, 59, 59, 999_999_000, time.UTC))
 	s := konductorv1.Semaphore{Spec: konductorv1.SemaphoreSpec{Permits: konductorv1.MaxHolders}}
 	for range konductorv1.MaxHolders {
 		s.Status.Holders = append(s.Status.Holders, konductorv1.SemaphoreHolder{
-			// Of all that a holder's name may have, quotes grow most when they are written as JSON.
+			// Of all characters that a holder's name may have, quotes grow most in JSON.
 			Holder: strings.Repeat(`"`, 320), Claim: strings.Repeat("c", 253), ClaimUID: "01234567-89ab-cdef-0123-456789abcdef",
 			Permits: 1, FencingToken: math.MaxInt64, AcquiredAt: now, ExpiresAt: &now, Renewals: math.MaxInt64,
 		})
@@ -94,8 +94,8 @@ func TestQuorum(t *testing.T) {
 	}
 }
 
-// kinds are all types of the group, and their lists.
-func kinds(t *testing.T) map[string]reflect.Type {
+// registeredTypes returns all types of the group, lists included, by kind.
+func registeredTypes(t *testing.T) map[string]reflect.Type {
 	t.Helper()
 	scheme := runtime.NewScheme()
 	if err := konductorv1.AddToScheme(scheme); err != nil {
@@ -111,7 +111,7 @@ func kinds(t *testing.T) map[string]reflect.Type {
 }
 
 func TestAddToScheme(t *testing.T) {
-	got := kinds(t)
+	got := registeredTypes(t)
 	for _, kind := range []string{
 		konductorv1.KindBarrier, konductorv1.KindGate, konductorv1.KindLease, konductorv1.KindSemaphore, konductorv1.KindClaim, konductorv1.KindArrival,
 	} {
@@ -127,19 +127,19 @@ func TestAddToScheme(t *testing.T) {
 	}
 }
 
-// TestNothingIsSharedByACopy fills each type with something in every field, copies it, and changes all of the copy.
-func TestNothingIsSharedByACopy(t *testing.T) {
-	for kind, goType := range kinds(t) {
+// TestDeepCopy fills every field of each type, copies it, and changes the whole copy: the original must stay the same.
+func TestDeepCopy(t *testing.T) {
+	for kind, goType := range registeredTypes(t) {
 		t.Run(kind, func(t *testing.T) {
 			one, reference := reflect.New(goType), reflect.New(goType)
-			fill(one.Elem(), 1)
-			fill(reference.Elem(), 1)
+			fillFields(one.Elem(), 1)
+			fillFields(reference.Elem(), 1)
 			original := one.Interface().(runtime.Object)
 			duplicate := original.DeepCopyObject()
 			if diff := cmp.Diff(original, duplicate); diff != "" {
 				t.Fatalf("the copy differs (-original +copy):\n%s", diff)
 			}
-			fill(reflect.ValueOf(duplicate).Elem(), 2)
+			fillFields(reflect.ValueOf(duplicate).Elem(), 2)
 			if diff := cmp.Diff(reference.Interface(), original); diff != "" {
 				t.Errorf("the original changed with its copy (-before +after):\n%s", diff)
 			}
@@ -147,8 +147,8 @@ func TestNothingIsSharedByACopy(t *testing.T) {
 	}
 }
 
-// fill writes something into each field of v, in place where there is something already.
-func fill(v reflect.Value, seed int64) {
+// fillFields writes a value that depends on seed into each field of v, in place where there is one already.
+func fillFields(v reflect.Value, seed int64) {
 	if at, ok := v.Addr().Interface().(*time.Time); ok {
 		*at = time.Unix(seed, 0).UTC()
 		return
@@ -158,11 +158,11 @@ func fill(v reflect.Value, seed int64) {
 		if v.IsNil() {
 			v.Set(reflect.New(v.Type().Elem()))
 		}
-		fill(v.Elem(), seed)
+		fillFields(v.Elem(), seed)
 	case reflect.Struct:
 		for i := range v.NumField() {
 			if v.Type().Field(i).IsExported() {
-				fill(v.Field(i), seed)
+				fillFields(v.Field(i), seed)
 			}
 		}
 	case reflect.Slice:
@@ -170,7 +170,7 @@ func fill(v reflect.Value, seed int64) {
 			v.Set(reflect.MakeSlice(v.Type(), 1, 1))
 		}
 		for i := range v.Len() {
-			fill(v.Index(i), seed)
+			fillFields(v.Index(i), seed)
 		}
 	case reflect.Map:
 		if v.IsNil() {

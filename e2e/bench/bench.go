@@ -1,11 +1,11 @@
-// Package bench measures konductor against floors, budgets and rivals, in one
-// run on one machine.
+// Package bench measures konductor against lower bounds, budgets and alternatives,
+// in one run on one machine.
 //
-//   - floors: what the API server alone takes
+//   - lowerbound: what the API server alone takes
 //   - measures: what konductor takes, a file for each question; growth.go has how it grows
-//   - rivals: what one would pick instead
+//   - baselines: the usual alternatives
 //   - report: the table, bin/bench.json, docs/benchmarks.md
-//   - scene: the control plane, the operator's process, participants
+//   - benchenv: the control plane, the operator's process, participants
 //   - stats: medians, percentiles, exponents
 package bench
 
@@ -17,74 +17,74 @@ import (
 	"slices"
 	"time"
 
-	"github.com/LogicIQ/konductor/e2e/bench/floors"
+	"github.com/LogicIQ/konductor/e2e/bench/baselines"
+	"github.com/LogicIQ/konductor/e2e/bench/benchenv"
+	"github.com/LogicIQ/konductor/e2e/bench/lowerbound"
 	"github.com/LogicIQ/konductor/e2e/bench/measures"
 	"github.com/LogicIQ/konductor/e2e/bench/report"
-	"github.com/LogicIQ/konductor/e2e/bench/rivals"
-	"github.com/LogicIQ/konductor/e2e/bench/scene"
 )
 
-// Options says what to measure.
+// Options configures a run.
 type Options struct {
-	scene.Options
-	measures.Effort
-	// Only measures the sections whose name it matches; all when nil.
-	Only *regexp.Regexp
+	benchenv.Options
+	measures.Preset
+	// SectionFilter selects the sections whose names it matches; all when nil.
+	SectionFilter *regexp.Regexp
 }
 
 // section is a part of the report.
 type section struct {
-	name  string // for people to choose by
+	name  string // for BENCH=
 	title string
-	run   func(context.Context, *measures.Run) ([]report.Row, error)
+	run   func(context.Context, *measures.Runner) ([]report.Row, error)
 }
 
 func sections() []section {
 	const latency, scale, growth, instead = "Latency", "Scale", "Growth: y = c·n^exponent", "What one would pick instead"
 	return []section{
-		{"acquire", latency, method((*measures.Run).Acquire)},
-		{"handover", latency, method((*measures.Run).Handover)},
-		{"pending", latency, method((*measures.Run).Pending)},
-		{"junk", latency, method((*measures.Run).Junk)},
-		{"barrier", latency, method((*measures.Run).Barrier)},
-		{"throughput", scale, method((*measures.Run).Throughput)},
-		{"arrivals", scale, method((*measures.Run).Arrivals)},
-		{"gates", scale, method((*measures.Run).GatesOnJobs)},
-		{"memory", "Resources", method((*measures.Run).Memory)},
-		{"rest", "Resources", method((*measures.Run).Rest)},
-		{"scale", "With more objects", method((*measures.Run).Scale)},
-		{"programs", "Programs", method((*measures.Run).Programs)},
-		{"size", "Programs", method((*measures.Run).Size)},
-		{"dashboard", "Looking", method((*measures.Run).Dashboard)},
-		{"looks", "Looking", method((*measures.Run).Looks)},
-		{"crash", "When the operator ends", method((*measures.Run).Crash)},
-		{"growth-waiters", growth, method((*measures.Run).GrowthOfWaiters)},
-		{"growth-holders", growth, method((*measures.Run).GrowthOfHolders)},
-		{"growth-barriers", growth, method((*measures.Run).GrowthOfBarriers)},
-		{"growth-arrivals", growth, method((*measures.Run).GrowthOfArrivals)},
-		{"rival-etcd", instead, rivals.Mutex},
-		{"rival-election", instead, rivals.LeaderElection},
+		{"acquire", latency, adaptMethod((*measures.Runner).MeasureAcquire)},
+		{"handover", latency, adaptMethod((*measures.Runner).MeasureHandover)},
+		{"pending", latency, adaptMethod((*measures.Runner).MeasurePendingClaims)},
+		{"junk", latency, adaptMethod((*measures.Runner).MeasureJunkClaims)},
+		{"barrier", latency, adaptMethod((*measures.Runner).MeasureBarrier)},
+		{"throughput", scale, adaptMethod((*measures.Runner).MeasureThroughput)},
+		{"arrivals", scale, adaptMethod((*measures.Runner).MeasureArrivals)},
+		{"gates", scale, adaptMethod((*measures.Runner).MeasureGatesOnJobs)},
+		{"memory", "Resources", adaptMethod((*measures.Runner).MeasureMemory)},
+		{"rest", "Resources", adaptMethod((*measures.Runner).MeasureIdleWrites)},
+		{"scale", "With more objects", adaptMethod((*measures.Runner).MeasureScale)},
+		{"programs", "Programs", adaptMethod((*measures.Runner).MeasurePrograms)},
+		{"size", "Programs", adaptMethod((*measures.Runner).MeasureSize)},
+		{"dashboard", "Looking", adaptMethod((*measures.Runner).MeasureDashboard)},
+		{"looks", "Looking", adaptMethod((*measures.Runner).MeasureReadCommands)},
+		{"crash", "When the operator ends", adaptMethod((*measures.Runner).MeasureFailover)},
+		{"growth-waiters", growth, adaptMethod((*measures.Runner).MeasureWaiterGrowth)},
+		{"growth-holders", growth, adaptMethod((*measures.Runner).MeasureHolderGrowth)},
+		{"growth-barriers", growth, adaptMethod((*measures.Runner).MeasureBarrierGrowth)},
+		{"growth-arrivals", growth, adaptMethod((*measures.Runner).MeasureArrivalGrowth)},
+		{"rival-etcd", instead, baselines.MeasureEtcdMutex},
+		{"rival-election", instead, baselines.MeasureLeaderElection},
 	}
 }
 
-// method turns a method of Run around, so that it can stand in the list beside functions.
-func method(f func(*measures.Run, context.Context) ([]report.Row, error)) func(context.Context, *measures.Run) ([]report.Row, error) {
-	return func(ctx context.Context, r *measures.Run) ([]report.Row, error) { return f(r, ctx) }
+// adaptMethod turns a method of Runner into a function with the context first.
+func adaptMethod(f func(*measures.Runner, context.Context) ([]report.Row, error)) func(context.Context, *measures.Runner) ([]report.Row, error) {
+	return func(ctx context.Context, r *measures.Runner) ([]report.Row, error) { return f(r, ctx) }
 }
 
-// patience is how long one section may take, and perObject how much longer for each object that was asked for.
-// Something that is waited for in vain then says what it was.
-const patience, perObject = 6 * time.Minute, 10 * time.Millisecond
+// sectionTimeout is the time limit of a section, and timeoutPerObject the addition for each object that the preset asks for. A
+// wait in vain then reports what it waited for.
+const sectionTimeout, timeoutPerObject = 6 * time.Minute, 10 * time.Millisecond
 
-func measureSection(ctx context.Context, s section, r *measures.Run) ([]report.Row, error) {
-	patience := patience + time.Duration(max(r.Piled, slices.Max(r.Live)))*perObject
-	ctx, cancel := context.WithTimeoutCause(ctx, patience, fmt.Errorf("it took longer than %s", patience))
+func runSection(ctx context.Context, s section, r *measures.Runner) ([]report.Row, error) {
+	timeout := sectionTimeout + time.Duration(max(r.JunkClaims, slices.Max(r.ObjectCounts)))*timeoutPerObject
+	ctx, cancel := context.WithTimeoutCause(ctx, timeout, fmt.Errorf("it took longer than %s", timeout))
 	defer cancel()
 	return s.run(ctx, r)
 }
 
-// Sections returns the names of what can be measured.
-func Sections() []string {
+// SectionNames returns the names of the sections.
+func SectionNames() []string {
 	var names []string
 	for _, s := range sections() {
 		names = append(names, s.name)
@@ -92,15 +92,15 @@ func Sections() []string {
 	return names
 }
 
-// Result is what a run has measured, and where.
+// Result is the result of a run, with a description of its environment.
 type Result struct {
 	Rows    []report.Row
 	Machine report.Machine
 }
 
-// Run starts a cluster and measures. What was measured is returned also when a later section fails.
+// Run starts a cluster and measures. The rows so far are returned also when a later section fails.
 func Run(ctx context.Context, o Options) (result Result, err error) {
-	s, err := scene.Open(ctx, o.Options)
+	s, err := benchenv.Start(ctx, o.Options)
 	if err != nil {
 		return result, err
 	}
@@ -110,27 +110,27 @@ func Run(ctx context.Context, o Options) (result Result, err error) {
 		return result, err
 	}
 	result.Machine = report.ThisMachine(kubernetes, etcd, o.Name)
-	result.Rows, err = measure(ctx, s, o)
+	result.Rows, err = runSections(ctx, s, o)
 	return result, err
 }
 
-func measure(ctx context.Context, s *scene.Scene, o Options) (rows []report.Row, err error) {
-	// The floors' watches end before the API server does.
+func runSections(ctx context.Context, s *benchenv.Env, o Options) (rows []report.Row, err error) {
+	// The watches of the lower bounds must end before the API server does.
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	f, err := floors.New(ctx, s)
+	f, err := lowerbound.New(ctx, s)
 	if err != nil {
 		return nil, err
 	}
-	run := &measures.Run{Scene: s, Effort: o.Effort, Floors: f, Log: o.Log}
+	run := &measures.Runner{Env: s, Preset: o.Preset, LowerBounds: f, Log: o.Log}
 	for _, sec := range sections() {
-		if o.Only != nil && !o.Only.MatchString(sec.name) {
+		if o.SectionFilter != nil && !o.SectionFilter.MatchString(sec.name) {
 			continue
 		}
 		begin := time.Now()
-		measured, err := measureSection(ctx, sec, run)
+		measured, err := runSection(ctx, sec, run)
 		for _, row := range measured {
-			rows = append(rows, row.In(sec.title))
+			rows = append(rows, row.InSection(sec.title))
 		}
 		if err != nil {
 			return rows, fmt.Errorf("%s: %w", sec.name, err)
@@ -138,7 +138,7 @@ func measure(ctx context.Context, s *scene.Scene, o Options) (rows []report.Row,
 		o.Log("measured %s in %s", sec.name, time.Since(begin).Round(time.Second))
 	}
 	if len(rows) == 0 {
-		return nil, fmt.Errorf("nothing is called %q: there are %v", o.Only, Sections())
+		return nil, fmt.Errorf("nothing is called %q: there are %v", o.SectionFilter, SectionNames())
 	}
 	return rows, nil
 }

@@ -14,8 +14,8 @@ import (
 	"k8s.io/klog/v2"
 	"sigs.k8s.io/controller-runtime/pkg/log"
 
+	"github.com/LogicIQ/konductor/e2e/bench/benchenv"
 	"github.com/LogicIQ/konductor/e2e/bench/measures"
-	"github.com/LogicIQ/konductor/e2e/bench/scene"
 	"github.com/LogicIQ/konductor/e2e/manifest"
 )
 
@@ -25,13 +25,13 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
-// TestEverySectionMeasures runs all that measures, with numbers so small that they say nothing: what counts is that every
-// row is there. No time decides anything here.
-func TestEverySectionMeasures(t *testing.T) {
-	koncli := build(t)
+// TestRunMeasuresEverySection runs all sections with numbers so small that the values mean nothing: it checks that every row is
+// there. No time is checked.
+func TestRunMeasuresEverySection(t *testing.T) {
+	koncli := buildKoncli(t)
 	result, err := Run(t.Context(), Options{
-		Options: scene.Options{Koncli: koncli, Log: t.Logf},
-		Effort:  measures.Smoke(),
+		Options: benchenv.Options{Koncli: koncli, Log: t.Logf},
+		Preset:  measures.Smoke(),
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -39,13 +39,13 @@ func TestEverySectionMeasures(t *testing.T) {
 	var names []string
 	for _, r := range result.Rows {
 		names = append(names, r.Name)
-		// An exponent below zero says that it got cheaper, which with numbers so small is chance.
+		// An exponent below zero means that it got cheaper, which with numbers so small is chance.
 		negative := r.Value < 0 && !strings.HasSuffix(r.Name, "exponent")
-		if negative || (r.Floor != nil && *r.Floor <= 0) || (r.Floor == nil) != (r.Ratio == nil) {
+		if negative || (r.LowerBound != nil && *r.LowerBound <= 0) || (r.LowerBound == nil) != (r.Ratio == nil) {
 			t.Errorf("%q makes no sense: %+v", r.Name, r)
 		}
 	}
-	for _, want := range promised() {
+	for _, want := range expectedRows() {
 		if !slices.ContainsFunc(names, func(name string) bool { return strings.HasPrefix(name, want) }) {
 			t.Errorf("no row is called %q", want)
 		}
@@ -55,8 +55,8 @@ func TestEverySectionMeasures(t *testing.T) {
 	}
 }
 
-// promised are the beginnings of the rows that must be there.
-func promised() []string {
+// expectedRows are the prefixes of the names of the rows that must be there.
+func expectedRows() []string {
 	e := measures.Smoke()
 	names := []string{
 		"floor: one create", "floor: request→grant→seen, p50", "floor: one update seen by", "floor: creates per second",
@@ -78,16 +78,16 @@ func promised() []string {
 		"etcd mutex: uncontended lock and unlock", "etcd mutex: handover with 1 waiting",
 		"client-go leader election: released", "client-go leader election: crashed",
 	}
-	for _, n := range e.Waiting {
+	for _, n := range e.QueueLengths {
 		names = append(names, fmt.Sprintf("handover with %d waiting, p50", n))
 	}
 	return names
 }
 
-// build builds koncli from these very sources.
-func build(t *testing.T) string {
+// buildKoncli builds koncli from the current sources.
+func buildKoncli(t *testing.T) string {
 	t.Helper()
-	root, err := manifest.Root()
+	root, err := manifest.RepoRoot()
 	if err != nil {
 		t.Fatal(err)
 	}

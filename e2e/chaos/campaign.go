@@ -10,253 +10,259 @@ import (
 	"time"
 
 	"golang.org/x/sync/errgroup"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/LogicIQ/konductor/e2e/chaos/checks"
 	"github.com/LogicIQ/konductor/e2e/chaos/faults"
 	"github.com/LogicIQ/konductor/e2e/chaos/history"
 	"github.com/LogicIQ/konductor/e2e/chaos/revisions"
-	"github.com/LogicIQ/konductor/e2e/install"
 	"github.com/LogicIQ/konductor/e2e/internal/process"
 )
 
-// Options says which campaign to run.
+// Options configures a campaign.
 type Options struct {
-	// Lasts is for how long there are faults. Afterwards it takes as long as it takes until all is quiet.
-	Lasts time.Duration
-	// Seed is where all chance comes from. What clients and faults decide follows from it; how they meet does not, since
-	// the machine has a say in that.
+	// FaultDuration is how long faults are injected. The campaign then goes on until it is quiescent.
+	FaultDuration time.Duration
+	// Seed is the source of all randomness. It determines what clients and faults decide, but not how they interleave: that depends
+	// on the machine.
 	Seed uint64
-	// Koncli is the binary of operators and clients, as operators.Build builds it.
+	// Koncli is the binary of operators and clients, built by operators.Build.
 	Koncli string
-	// Dir takes the history and all else that tells what happened. It must exist.
+	// Dir is the existing directory for the history, logs and other output.
 	Dir string
-	// SDK and Commands are how many clients of each sort there are in each place.
-	SDK, Commands int
-	// Places are where it happens; everywhere when empty.
-	Places []Place
-	// OnePool leaves one semaphore to contend for and no lease, so that there is always a queue.
-	OnePool bool
-	// SpareControlPlane leaves out the faults of API server, etcd and controller manager.
-	SpareControlPlane bool
-	// Patience is how long it may take at most until all is quiet. A leader that has crashed is replaced after 15 s.
-	Patience time.Duration
-	// Env is added to the environment of operators.
-	Env []string
+	// SDKClients and CommandClients are the numbers of clients of each sort in each namespace.
+	SDKClients, CommandClients int
+	// OperatorModes are the modes to run, each in a namespace of its own; empty: all.
+	OperatorModes []OperatorMode
+	// SingleSemaphore creates only one semaphore and no lease, so that there is always a queue.
+	SingleSemaphore bool
+	// NoControlPlaneFaults leaves out the faults of API server, etcd and controller manager.
+	NoControlPlaneFaults bool
+	// QuiesceTimeout is the maximum time from the end of the faults to quiescence. A leader that has crashed is replaced after 15 s.
+	QuiesceTimeout time.Duration
+	// OperatorEnv is added to the environment of operators.
+	OperatorEnv []string
 	// Log gets a line per step.
 	Log func(format string, args ...any)
 }
 
-// Place is one of the namespaces in which a campaign happens.
-type Place string
+// OperatorMode is how the operators of one of the campaign's namespaces run.
+type OperatorMode string
 
 const (
-	// OneActs has two operators that elect a leader.
-	OneActs Place = "one-acts"
-	// BothAct has two operators that act at the same time.
-	BothAct Place = "both-act"
+	// LeaderElected runs two operators that elect a leader.
+	LeaderElected OperatorMode = "one-acts"
+	// BothActive runs two operators that act at the same time.
+	BothActive OperatorMode = "both-act"
 )
 
-// campaign is a campaign that is running.
+// campaign is a running campaign.
 type campaign struct {
 	Options
-	site     *Site
-	rng      *rand.Rand
-	recorder *history.Recorder
-	diary    *faults.Diary
-	witness  *revisions.Witness
-	began    time.Time
-	group    *process.Group
-	arenas   []*arena
+	testCluster      *TestCluster
+	rng              *rand.Rand
+	opRecorder       *history.Recorder
+	faultLog         *faults.FaultLog
+	revisionRecorder *revisions.Recorder
+	startTime        time.Time
+	processes        *process.Group
+	workloads        []*workload
 }
 
-// Run runs a campaign on the site and says what came of it. An error means that there was no campaign to speak of.
-func Run(ctx context.Context, site *Site, o Options) (report *Report, err error) {
-	if len(o.Places) == 0 {
-		o.Places = []Place{OneActs, BothAct}
+// Run runs a campaign on testCluster and returns its report. An error means that the campaign could not be run or evaluated.
+func Run(ctx context.Context, testCluster *TestCluster, o Options) (report *Report, err error) {
+	if len(o.OperatorModes) == 0 {
+		o.OperatorModes = []OperatorMode{LeaderElected, BothActive}
 	}
-	c := &campaign{Options: o, site: site, rng: rand.New(rand.NewPCG(o.Seed, o.Seed)), group: process.NewGroup()}
-	defer c.group.Close()
-	var ended ending
-	if err := c.open(ctx); err != nil {
-		return nil, errors.Join(err, c.abandon(ctx, &ended))
+	c := &campaign{Options: o, testCluster: testCluster, rng: rand.New(rand.NewPCG(o.Seed, o.Seed)), processes: process.NewGroup()}
+	defer c.processes.Close()
+	var result campaignResult
+	if err := c.setUp(ctx); err != nil {
+		return nil, errors.Join(err, c.abort(ctx, &result))
 	}
-	for _, step := range []func(context.Context, *ending) error{c.disturb, c.calm, c.closeOperators, c.collect} {
-		err = errors.Join(err, step(ctx, &ended))
+	for _, step := range []func(context.Context, *campaignResult) error{c.runFaults, c.awaitQuiescence, c.closeOperators, c.collectData} {
+		err = errors.Join(err, step(ctx, &result))
 	}
-	if err = errors.Join(err, c.recorder.Close(), c.diary.Close()); err != nil {
+	if err = errors.Join(err, c.opRecorder.Close(), c.faultLog.Close()); err != nil {
 		return nil, err
 	}
-	c.Log("checking %d operations and %d revisions", len(ended.run.Ops), len(ended.run.Revisions))
-	report = c.report(&ended)
-	return report, report.write(o.Dir, &ended.run)
+	c.Log("checking %d operations and %d revisions", len(result.data.Ops), len(result.data.Revisions))
+	report = c.buildReport(&result)
+	return report, report.write(o.Dir, &result.data)
 }
 
-// ending is what the steps of a campaign leave for its report.
-type ending struct {
-	run      checks.Run
-	clients  errgroup.Group
-	life     context.Context
-	end      context.CancelFunc
-	working  chan struct{}
-	quietIn  time.Duration
-	unquiet  []string
-	proxied  map[string]int
-	starts   int
-	skewed   int
-	faultsBy map[string]int
+// campaignResult is what the steps of a campaign collect for its report.
+type campaignResult struct {
+	data            checks.CampaignData
+	clients         errgroup.Group
+	clientCtx       context.Context
+	cancelClients   context.CancelFunc
+	faultsOver      chan struct{}
+	quiesceDuration time.Duration
+	unfinished      []string
+	proxyCounts     map[string]int
+	operatorStarts  int
+	skewedStarts    int
+	faultCounts     map[string]int
 }
 
-// open makes the places ready.
-func (c *campaign) open(ctx context.Context) (err error) {
-	if c.recorder, err = history.NewRecorder(filepath.Join(c.Dir, historyFile)); err != nil {
+// setUp creates the namespaces, starts the recorders and operators, and creates the objects.
+func (c *campaign) setUp(ctx context.Context) (err error) {
+	if c.opRecorder, err = history.NewRecorder(filepath.Join(c.Dir, historyFile)); err != nil {
 		return err
 	}
-	c.began = time.Now()
-	if c.diary, err = faults.NewDiary(filepath.Join(c.Dir, faultsFile), c.recorder.Now); err != nil {
+	c.startTime = time.Now()
+	if c.faultLog, err = faults.NewFaultLog(filepath.Join(c.Dir, faultsFile), c.opRecorder.Elapsed); err != nil {
 		return err
 	}
-	kubeconfig := filepath.Join(c.Dir, "clients.kubeconfig")
-	if err := install.WriteKubeconfig(c.site.plane.Config(), metav1.NamespaceDefault, kubeconfig); err != nil {
-		return err
-	}
-	c.site.campaigns++
+	c.testCluster.campaignCount++
 	var namespaces []string
-	for _, place := range c.Places {
-		a := c.newArena(place, kubeconfig)
-		namespaces = append(namespaces, a.place.Namespace)
-		c.arenas = append(c.arenas, a)
-		if err := c.site.namespace(ctx, a.place.Namespace); err != nil {
+	for _, place := range c.OperatorModes {
+		a, err := c.newWorkload(place)
+		if err != nil {
+			return err
+		}
+		namespaces = append(namespaces, a.env.Namespace)
+		c.workloads = append(c.workloads, a)
+		if err := c.testCluster.createNamespace(ctx, a.env.Namespace); err != nil {
 			return err
 		}
 	}
-	if c.witness, err = revisions.Watch(ctx, c.site.plane.Etcd(), c.recorder.Now, namespaces...); err != nil {
+	if c.revisionRecorder, err = revisions.StartRecorder(ctx, c.testCluster.controlPlane.EtcdURL(), c.opRecorder.Elapsed, namespaces...); err != nil {
 		return err
 	}
-	for _, a := range c.arenas {
-		if err := errors.Join(c.startOperators(a), faults.Populate(ctx, a.place)); err != nil {
+	for _, a := range c.workloads {
+		if err := errors.Join(c.startOperators(a), faults.CreateObjects(ctx, a.env)); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-// disturb lets the clients work while everything around them fails.
-func (c *campaign) disturb(ctx context.Context, e *ending) error {
-	e.life, e.end = context.WithCancel(context.WithoutCancel(ctx))
-	e.working = make(chan struct{})
-	for _, a := range c.arenas {
+// runFaults starts the clients and injects faults for FaultDuration.
+func (c *campaign) runFaults(ctx context.Context, e *campaignResult) error {
+	e.clientCtx, e.cancelClients = context.WithCancel(context.WithoutCancel(ctx))
+	e.faultsOver = make(chan struct{})
+	for _, a := range c.workloads {
 		if err := c.startClients(a, e); err != nil {
 			return err
 		}
 	}
-	c.Log("%d clients, %d operators; faults for %s", len(c.arenas)*(c.SDK+c.Commands), 2*len(c.arenas), c.Lasts)
-	bad, over := context.WithTimeout(ctx, c.Lasts)
-	defer over()
-	var all errgroup.Group
+	c.Log("%d clients, %d operators; faults for %s", len(c.workloads)*(c.SDKClients+c.CommandClients), 2*len(c.workloads), c.FaultDuration)
+	faultCtx, cancelFaults := context.WithTimeout(ctx, c.FaultDuration)
+	defer cancelFaults()
+	var faultLoops errgroup.Group
 	start := func(f func(rng *rand.Rand) error) {
-		rng := c.child()
-		all.Go(func() error { return f(rng) })
+		rng := c.newChildRNG()
+		faultLoops.Go(func() error { return f(rng) })
 	}
-	for _, a := range c.arenas {
-		start(func(rng *rand.Rand) error { return faults.Operators(bad, rng, c.diary, a.operators) })
-		start(func(rng *rand.Rand) error { return faults.Objects(bad, rng, c.diary, a.place) })
-		start(func(rng *rand.Rand) error { return faults.Barriers(bad, rng, c.diary, a.place) })
+	for _, a := range c.workloads {
+		start(func(rng *rand.Rand) error { return faults.DisturbOperators(faultCtx, rng, c.faultLog, a.operators) })
+		start(func(rng *rand.Rand) error { return faults.DisturbObjects(faultCtx, rng, c.faultLog, a.env) })
+		start(func(rng *rand.Rand) error { return faults.CreateBarriers(faultCtx, rng, c.faultLog, a.env) })
+		start(func(rng *rand.Rand) error {
+			return faults.DisturbClientConnections(faultCtx, rng, c.faultLog, a.env.Namespace, a.proxy)
+		})
 		for _, op := range a.operators {
-			start(func(rng *rand.Rand) error { return faults.Connection(bad, rng, c.diary, op) })
+			start(func(rng *rand.Rand) error { return faults.DisturbOperatorConnection(faultCtx, rng, c.faultLog, op) })
 		}
 	}
-	if !c.SpareControlPlane {
-		least := min(max(c.Lasts/10, 2*time.Second), 10*time.Second)
+	if !c.NoControlPlaneFaults {
+		least := min(max(c.FaultDuration/10, 2*time.Second), 10*time.Second)
 		start(func(rng *rand.Rand) error {
-			return faults.ControlPlane(bad, rng, c.diary, c.site.plane, least, 3*least)
+			return faults.DisturbControlPlane(faultCtx, rng, c.faultLog, c.testCluster.controlPlane, least, 3*least)
 		})
 	}
-	err := all.Wait()
+	err := faultLoops.Wait()
 	if ctx.Err() != nil {
 		err = errors.Join(err, context.Cause(ctx))
 	}
 	return err
 }
 
-// calm waits until all is quiet: every client was served, nothing is held, and no barrier has something to do.
-func (c *campaign) calm(ctx context.Context, e *ending) error {
+// awaitQuiescence waits until every client was served, nothing is held, and no barrier has to change.
+func (c *campaign) awaitQuiescence(ctx context.Context, e *campaignResult) error {
 	c.Log("faults have stopped, waiting until all is quiet")
-	calmed := time.Now()
-	close(e.working)
-	bounded, cancel := context.WithTimeout(ctx, c.Patience)
+	faultsEnded := time.Now()
+	close(e.faultsOver)
+	bounded, cancel := context.WithTimeout(ctx, c.QuiesceTimeout)
 	defer cancel()
-	stop := context.AfterFunc(bounded, e.end) // who isn't served by then never will be
+	stop := context.AfterFunc(bounded, e.cancelClients) // a client that isn't served by then never will be
 	err := e.clients.Wait()
 	stop()
-	e.end()
-	if c.witness.Until(bounded, func(present map[string]revisions.Revision) bool {
-		return len(checks.Quiet(present, time.Now())) == 0
+	e.cancelClients()
+	if c.revisionRecorder.AwaitState(bounded, func(present map[string]revisions.Revision) bool {
+		return len(checks.UnfinishedWork(present, time.Now())) == 0
 	}) != nil {
-		c.witness.Present(func(present map[string]revisions.Revision) { e.unquiet = checks.Quiet(present, time.Now()) })
+		c.revisionRecorder.WithCurrent(func(present map[string]revisions.Revision) { e.unfinished = checks.UnfinishedWork(present, time.Now()) })
 	}
-	e.quietIn = time.Since(calmed)
+	e.quiesceDuration = time.Since(faultsEnded)
 	if ctx.Err() != nil {
-		// Who was not served by now might have been: that breaks no promise.
+		// A client that was not served by now might still have been: that is no violation.
 		err = errors.Join(err, fmt.Errorf("the campaign was interrupted before all was quiet: %w", context.Cause(ctx)))
 	}
 	return err
 }
 
-func (c *campaign) closeOperators(_ context.Context, e *ending) (err error) {
-	e.proxied = map[string]int{}
-	for _, a := range c.arenas {
+func (c *campaign) closeOperators(_ context.Context, e *campaignResult) (err error) {
+	e.proxyCounts = map[string]int{}
+	for _, a := range c.workloads {
+		err = errors.Join(err, a.proxy.Close())
+		for what, n := range a.proxy.Counts() {
+			e.proxyCounts["clients: "+what] += n
+		}
 		for _, op := range a.operators {
 			err = errors.Join(err, op.Close())
-			for what, n := range op.Proxy.Done() {
-				e.proxied[what] += n
+			for what, n := range op.Proxy.Counts() {
+				e.proxyCounts[what] += n
 			}
 			starts, skewed := op.Starts()
-			e.starts += starts
-			e.skewed += skewed
-			e.run.Guarded = append(e.run.Guarded, op.Proxy.Refused()...)
-			crashes, logErr := crashesIn(op)
-			e.run.Crashes = append(e.run.Crashes, crashes...)
+			e.operatorStarts += starts
+			e.skewedStarts += skewed
+			e.data.RejectedStatusWrites = append(e.data.RejectedStatusWrites, op.Proxy.RejectedStatusWrites()...)
+			crashes, logErr := findCrashes(op)
+			e.data.CrashLogLines = append(e.data.CrashLogLines, crashes...)
 			err = errors.Join(err, logErr)
 		}
 	}
 	return err
 }
 
-// collect gathers what the checks look at.
-func (c *campaign) collect(ctx context.Context, e *ending) (err error) {
-	e.faultsBy = c.diary.Counts()
-	e.run.Began, e.run.Dir = c.began, c.Dir
-	e.run.Ops = c.recorder.Ops()
-	for _, a := range c.arenas {
-		for _, name := range a.place.Leases {
-			value, accepted, _ := a.place.Registers[name].Totals()
-			e.run.Registers = append(e.run.Registers, checks.Register{Name: a.place.Namespace + "/" + name, Value: value, Accepted: accepted})
+// collectData collects the input of the checks.
+func (c *campaign) collectData(ctx context.Context, e *campaignResult) (err error) {
+	e.faultCounts = c.faultLog.Counts()
+	e.data.StartTime, e.data.OutputDir = c.startTime, c.Dir
+	e.data.Ops = c.opRecorder.Ops()
+	for _, a := range c.workloads {
+		for _, name := range a.env.Leases {
+			value, accepted, _ := a.env.Registers[name].Totals()
+			e.data.Registers = append(e.data.Registers, checks.Register{Name: a.env.Namespace + "/" + name, Value: value, AcceptedWrites: accepted})
 		}
 	}
 	bounded, cancel := context.WithTimeout(context.WithoutCancel(ctx), 30*time.Second)
 	defer cancel()
-	if e.run.Revisions, err = c.witness.Close(bounded); err != nil {
-		return fmt.Errorf("the witness has missed revisions: %w", err)
+	if e.data.Revisions, err = c.revisionRecorder.Close(bounded); err != nil {
+		return fmt.Errorf("the recorder has missed revisions: %w", err)
 	}
 	return nil
 }
 
-// abandon ends what has been opened of a campaign that can't begin.
-func (c *campaign) abandon(ctx context.Context, e *ending) (err error) {
+// abort closes what setUp has opened before it failed.
+func (c *campaign) abort(ctx context.Context, e *campaignResult) (err error) {
 	err = c.closeOperators(ctx, e)
-	if c.witness != nil {
-		_, witnessErr := c.witness.Close(ctx)
-		err = errors.Join(err, witnessErr)
+	if c.revisionRecorder != nil {
+		_, recorderErr := c.revisionRecorder.Close(ctx)
+		err = errors.Join(err, recorderErr)
 	}
 	return err
 }
 
-// child returns chance of its own for one part of the campaign.
-func (c *campaign) child() *rand.Rand { return rand.New(rand.NewPCG(c.rng.Uint64(), c.rng.Uint64())) }
+// newChildRNG returns a random source for one part of the campaign.
+func (c *campaign) newChildRNG() *rand.Rand {
+	return rand.New(rand.NewPCG(c.rng.Uint64(), c.rng.Uint64()))
+}
 
-// Prepare makes an empty folder for what a campaign leaves.
-func Prepare(dir string) error {
+// PrepareDir creates dir as an empty directory, deleting what was in it.
+func PrepareDir(dir string) error {
 	if err := os.RemoveAll(dir); err != nil {
 		return err
 	}

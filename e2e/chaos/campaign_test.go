@@ -13,8 +13,8 @@ import (
 	"time"
 )
 
-// TestKonductorKeepsItsPromisesWhileEverythingFails is a short campaign. "make chaos" runs longer ones.
-func TestKonductorKeepsItsPromisesWhileEverythingFails(t *testing.T) {
+// TestShortCampaign runs a short campaign. "make chaos" runs longer ones.
+func TestShortCampaign(t *testing.T) {
 	seed := uint64(rand.Uint32())
 	if given := os.Getenv("CHAOS_SEED"); given != "" {
 		var err error
@@ -22,10 +22,10 @@ func TestKonductorKeepsItsPromisesWhileEverythingFails(t *testing.T) {
 			t.Fatalf("CHAOS_SEED: %v", err)
 		}
 	}
-	koncli := build(t)
-	site := siteFor(t, false)
-	report := campaignOf(t, site, fmt.Sprint(seed), Options{
-		Lasts: 20 * time.Second, Seed: seed, Koncli: koncli, SDK: 8, Commands: 4, Patience: 90 * time.Second,
+	koncli := buildKoncli(t)
+	testCluster := startTestCluster(t, false)
+	report := runCampaign(t, testCluster, fmt.Sprint(seed), Options{
+		FaultDuration: 20 * time.Second, Seed: seed, Koncli: koncli, SDKClients: 8, CommandClients: 4, QuiesceTimeout: 90 * time.Second,
 	})
 	for _, v := range report.Violations {
 		t.Error(v)
@@ -33,7 +33,7 @@ func TestKonductorKeepsItsPromisesWhileEverythingFails(t *testing.T) {
 	if report.Grants < 50 || report.Faults["operator killed"] == 0 {
 		t.Errorf("there were %d grants and %d operators killed: the campaign shows nothing", report.Grants, report.Faults["operator killed"])
 	}
-	if report.Skewed > 0 && !clocksAreWrong(t, filepath.Join(folder(t), fmt.Sprint(seed))) {
+	if report.SkewedStarts > 0 && !hasSkewedTimestamps(t, filepath.Join(outputDir(t), fmt.Sprint(seed))) {
 		t.Error("no operator's log shows a wall clock that is an hour off, though some were started with one")
 	}
 	if t.Failed() {
@@ -41,14 +41,13 @@ func TestKonductorKeepsItsPromisesWhileEverythingFails(t *testing.T) {
 	}
 }
 
-// TestACampaignThatIsInterruptedSaysSo makes sure that what an impatient person leaves unfinished is not taken for a
-// broken promise.
-func TestACampaignThatIsInterruptedSaysSo(t *testing.T) {
-	koncli, site := build(t), siteFor(t, false)
+// TestRunInterrupted checks that what an interrupted campaign leaves unfinished is not reported as a violation.
+func TestRunInterrupted(t *testing.T) {
+	koncli, testCluster := buildKoncli(t), startTestCluster(t, false)
 	ctx, interrupt := context.WithCancel(t.Context())
 	defer interrupt()
-	report, err := Run(ctx, site, Options{
-		Lasts: time.Second, Seed: 1, Koncli: koncli, Dir: t.TempDir(), SDK: 2, Commands: 1, Patience: 90 * time.Second, SpareControlPlane: true,
+	report, err := Run(ctx, testCluster, Options{
+		FaultDuration: time.Second, Seed: 1, Koncli: koncli, Dir: t.TempDir(), SDKClients: 2, CommandClients: 1, QuiesceTimeout: 90 * time.Second, NoControlPlaneFaults: true,
 		Log: func(format string, args ...any) {
 			t.Logf(format, args...)
 			if strings.HasPrefix(format, "faults have stopped") {
@@ -61,8 +60,8 @@ func TestACampaignThatIsInterruptedSaysSo(t *testing.T) {
 	}
 }
 
-// clocksAreWrong reports whether an operator's log has a line that was written an hour ago, or will be in an hour.
-func clocksAreWrong(t *testing.T, dir string) bool {
+// hasSkewedTimestamps reports whether an operator's log has a line whose time is about an hour off.
+func hasSkewedTimestamps(t *testing.T, dir string) bool {
 	t.Helper()
 	logs, err := filepath.Glob(filepath.Join(dir, "operator-*.log"))
 	if err != nil {
@@ -84,15 +83,15 @@ func clocksAreWrong(t *testing.T, dir string) bool {
 	return false
 }
 
-// TestNoBuildButABrokenOneCanBreakARule makes sure that the switch is not in the product.
-func TestNoBuildButABrokenOneCanBreakARule(t *testing.T) {
-	for binary, want := range map[string]bool{build(t): false, build(t, brokenTag): true} {
+// TestMutantSwitchOnlyInMutantBuild checks that the product doesn't contain the switch for mutants.
+func TestMutantSwitchOnlyInMutantBuild(t *testing.T) {
+	for binary, want := range map[string]bool{buildKoncli(t): false, buildKoncli(t, mutantTag): true} {
 		text, err := os.ReadFile(binary)
 		if err != nil {
 			t.Fatal(err)
 		}
-		if got := strings.Contains(string(text), brokenVariable); got != want {
-			t.Errorf("%s knows of %s: %t", binary, brokenVariable, got)
+		if got := strings.Contains(string(text), mutantEnv); got != want {
+			t.Errorf("%s knows of %s: %t", binary, mutantEnv, got)
 		}
 	}
 }

@@ -20,21 +20,21 @@ import (
 
 func TestMain(m *testing.M) {
 	flag.Parse()
-	// Connections that break are what this is about, not news.
+	// Broken connections are the subject of these tests; logging them would only be noise.
 	klog.SetLogger(logr.Discard())
 	log.SetLogger(logr.Discard())
 	code := m.Run()
-	if err := leftovers(); err != nil {
+	if err := findLeakedGoroutines(); err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		code = 1
 	}
 	os.Exit(code)
 }
 
-// leftovers reports goroutines that are still there when all campaigns are over.
-func leftovers() error {
+// findLeakedGoroutines returns an error if goroutines are left when all campaigns are over.
+func findLeakedGoroutines() error {
 	err := goleak.Find(
-		// Idle connections, which client-go keeps for the whole life of a process.
+		// client-go keeps idle connections for the whole life of a process.
 		goleak.IgnoreAnyFunction("net/http.(*http2ClientConn).readLoop"),
 		goleak.IgnoreAnyFunction("net/http/internal/http2.(*ClientConn).readLoop"),
 		goleak.IgnoreAnyFunction("golang.org/x/net/http2.(*ClientConn).readLoop"),
@@ -51,51 +51,50 @@ func leftovers() error {
 	return nil
 }
 
-// folder returns where things are built and left: below bin, so that they outlive the test.
-func folder(t *testing.T) string {
+// outputDir returns a directory below bin for builds and output, which outlive the test.
+func outputDir(t *testing.T) string {
 	t.Helper()
-	root, err := manifest.Root()
+	root, err := manifest.RepoRoot()
 	if err != nil {
 		t.Fatal(err)
 	}
 	return filepath.Join(root, "bin", "chaos")
 }
 
-// build builds koncli.
-func build(t *testing.T, tags ...string) string {
+func buildKoncli(t *testing.T, tags ...string) string {
 	t.Helper()
-	if err := os.MkdirAll(folder(t), 0o755); err != nil {
+	if err := os.MkdirAll(outputDir(t), 0o755); err != nil {
 		t.Fatal(err)
 	}
-	koncli, err := operators.Build(t.Context(), folder(t), tags...)
+	koncli, err := operators.Build(t.Context(), outputDir(t), tags...)
 	if err != nil {
 		t.Fatal(err)
 	}
 	return koncli
 }
 
-// siteFor starts a control plane for a test.
-func siteFor(t *testing.T, unguarded bool) *Site {
+// startTestCluster starts a control plane for a test.
+func startTestCluster(t *testing.T, withoutStatusValidation bool) *TestCluster {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Minute)
 	t.Cleanup(cancel)
-	site, err := NewSite(ctx, unguarded, t.Logf)
+	testCluster, err := NewTestCluster(ctx, withoutStatusValidation, t.Logf)
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
-		if err := site.Close(); err != nil {
+		if err := testCluster.Close(); err != nil {
 			t.Error(err)
 		}
 	})
-	return site
+	return testCluster
 }
 
-// campaign runs one. What it leaves is removed when the test succeeds.
-func campaignOf(t *testing.T, site *Site, name string, o Options) *Report {
+// runCampaign runs a campaign. Its output is removed when the test succeeds.
+func runCampaign(t *testing.T, testCluster *TestCluster, name string, o Options) *Report {
 	t.Helper()
-	o.Dir, o.Log = filepath.Join(folder(t), name), t.Logf
-	if err := Prepare(o.Dir); err != nil {
+	o.Dir, o.Log = filepath.Join(outputDir(t), name), t.Logf
+	if err := PrepareDir(o.Dir); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
@@ -103,7 +102,7 @@ func campaignOf(t *testing.T, site *Site, name string, o Options) *Report {
 			_ = os.RemoveAll(o.Dir)
 		}
 	})
-	report, err := Run(t.Context(), site, o)
+	report, err := Run(t.Context(), testCluster, o)
 	if err != nil {
 		t.Fatalf("%v: see %s", err, o.Dir)
 	}

@@ -16,61 +16,61 @@ import (
 	"github.com/LogicIQ/konductor/e2e/chaos/revisions"
 )
 
-// What a campaign leaves in its folder.
+// Files in a campaign's directory.
 const (
 	historyFile   = "history.jsonl"
 	faultsFile    = "faults.jsonl"
-	revisionsFile = "revisions.jsonl" // only of a campaign in which something was found
+	revisionsFile = "revisions.jsonl" // only if a violation was found
 	reportFile    = "report.json"
 )
 
-// Report is what a campaign did and what was found.
+// Report is the result of a campaign.
 type Report struct {
-	Seed    uint64        `json:"seed"`
-	Began   time.Time     `json:"began"`
-	Lasted  time.Duration `json:"lasted"`
-	QuietIn time.Duration `json:"quietIn"` // from the end of the faults until all was quiet
+	Seed            uint64        `json:"seed"`
+	StartTime       time.Time     `json:"began"`
+	FaultDuration   time.Duration `json:"lasted"`
+	QuiesceDuration time.Duration `json:"quietIn"` // from the end of the faults to quiescence
 	// Operations are counted as "ACTION KIND: OUTCOME REASON".
 	Operations map[string]int `json:"operations"`
 	Faults     map[string]int `json:"faults"`
-	// Connection counts what proxies did.
-	Connection map[string]int `json:"connection"`
-	// Starts of operators, and how many of them with a wall clock that is an hour off.
-	Starts int `json:"starts"`
-	Skewed int `json:"skewed"`
-	// Revisions that were read, and Grants in them.
+	// ProxyCounts counts requests and faults of the proxies.
+	ProxyCounts map[string]int `json:"connection"`
+	// OperatorStarts is the number of operator starts, and SkewedStarts how many of them had a wall clock that is an hour off.
+	OperatorStarts int `json:"starts"`
+	SkewedStarts   int `json:"skewed"`
+	// Revisions and Grants are the numbers of recorded revisions and of grants in them.
 	Revisions int `json:"revisions"`
 	Grants    int `json:"grants"`
-	// Updates of what leases protect.
-	Updates    int                `json:"updates"`
-	Violations []checks.Violation `json:"violations"`
+	// LeaseUpdates is the number of accepted writes to the registers that leases protect.
+	LeaseUpdates int                `json:"updates"`
+	Violations   []checks.Violation `json:"violations"`
 }
 
-// report runs the checks.
-func (c *campaign) report(e *ending) *Report {
+// buildReport runs the checks.
+func (c *campaign) buildReport(e *campaignResult) *Report {
 	r := &Report{
-		Seed: c.Seed, Began: c.began, Lasted: c.Lasts, QuietIn: e.quietIn, Operations: map[string]int{}, Faults: e.faultsBy, Connection: e.proxied,
-		Starts: e.starts, Skewed: e.skewed, Revisions: len(e.run.Revisions), Grants: len(revisions.Grants(e.run.Revisions)),
+		Seed: c.Seed, StartTime: c.startTime, FaultDuration: c.FaultDuration, QuiesceDuration: e.quiesceDuration, Operations: map[string]int{}, Faults: e.faultCounts, ProxyCounts: e.proxyCounts,
+		OperatorStarts: e.operatorStarts, SkewedStarts: e.skewedStarts, Revisions: len(e.data.Revisions), Grants: len(revisions.FindGrants(e.data.Revisions)),
 	}
-	for _, op := range e.run.Ops {
+	for _, op := range e.data.Ops {
 		outcome := string(op.Outcome)
 		if op.Reason != "" {
 			outcome += " " + op.Reason
 		}
 		r.Operations[fmt.Sprintf("%s %s: %s", op.Action, op.Kind, outcome)]++
 	}
-	for _, register := range e.run.Registers {
-		r.Updates += register.Value
+	for _, register := range e.data.Registers {
+		r.LeaseUpdates += register.Value
 	}
-	r.Violations = checks.Find(&e.run)
-	for _, left := range e.unquiet {
+	r.Violations = checks.RunAll(&e.data)
+	for _, left := range e.unfinished {
 		r.Violations = append(r.Violations, checks.Violation{Check: "stuck", Where: "the end", Message: left})
 	}
 	return r
 }
 
-// Caught returns the names of the checks that found something.
-func (r *Report) Caught() map[string]bool {
+// FailedChecks returns the names of the checks that found violations.
+func (r *Report) FailedChecks() map[string]bool {
 	names := map[string]bool{}
 	for _, v := range r.Violations {
 		names[v.Check] = true
@@ -78,19 +78,19 @@ func (r *Report) Caught() map[string]bool {
 	return names
 }
 
-// Print tells people.
+// Print writes the report as text.
 func (r *Report) Print(w io.Writer) {
 	total := 0
 	for _, n := range r.Operations {
 		total += n
 	}
-	fmt.Fprintf(w, "seed %d: %d operations, %d grants, %d updates under a lease, %d revisions read\n", r.Seed, total, r.Grants, r.Updates, r.Revisions)
+	fmt.Fprintf(w, "seed %d: %d operations, %d grants, %d updates under a lease, %d revisions read\n", r.Seed, total, r.Grants, r.LeaseUpdates, r.Revisions)
 	fmt.Fprintf(w, "%d starts of operators, %d with a clock an hour off; quiet %s after %s of faults\n",
-		r.Starts, r.Skewed, r.QuietIn.Round(10*time.Millisecond), r.Lasted)
+		r.OperatorStarts, r.SkewedStarts, r.QuiesceDuration.Round(10*time.Millisecond), r.FaultDuration)
 	for _, part := range []struct {
 		name   string
 		counts map[string]int
-	}{{"operations", r.Operations}, {"faults", r.Faults}, {"connections", r.Connection}} {
+	}{{"operations", r.Operations}, {"faults", r.Faults}, {"connections", r.ProxyCounts}} {
 		fmt.Fprintf(w, "%s:\n", part.name)
 		for _, key := range slices.Sorted(maps.Keys(part.counts)) {
 			fmt.Fprintf(w, "  %6d  %s\n", part.counts[key], key)
@@ -102,8 +102,8 @@ func (r *Report) Print(w io.Writer) {
 	fmt.Fprintf(w, "%d checks, %d violations\n", len(checks.All()), len(r.Violations))
 }
 
-// write leaves the report, and all revisions if something was found.
-func (r *Report) write(dir string, run *checks.Run) error {
+// write writes the report, and all revisions if a violation was found.
+func (r *Report) write(dir string, run *checks.CampaignData) error {
 	text, err := json.MarshalIndent(r, "", "  ")
 	if err != nil {
 		return err

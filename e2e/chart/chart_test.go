@@ -1,5 +1,5 @@
-// Package chart tests the Helm chart against a real API server: that it renders
-// what the server accepts, and that its admission policy keeps Pods apart.
+// Package chart tests the Helm chart against a real API server: that the server accepts what it renders, and that its admission
+// policy isolates Pods.
 package chart
 
 import (
@@ -28,24 +28,24 @@ import (
 
 const (
 	namespace       = "default"
-	elsewhere       = "elsewhere"
+	otherNamespace  = "elsewhere"
 	systemNamespace = "konductor-system"
 )
 
-// installed starts an API server and applies what the chart renders with those settings, by kubectl as some users do.
-func installed(t *testing.T, settings ...string) *cluster.ControlPlane {
+// startWithChart starts an API server and applies the chart with those settings, by kubectl as some users do.
+func startWithChart(t *testing.T, settings ...string) *cluster.ControlPlane {
 	t.Helper()
-	cp := startPlane(t)
+	cp := startControlPlaneWithNamespaces(t)
 	applyChart(t, cp, settings...)
 	return cp
 }
 
-// startPlane starts an API server with nothing but the namespaces that are needed.
-func startPlane(t *testing.T) *cluster.ControlPlane {
+// startControlPlaneWithNamespaces starts an API server with only the namespaces that are needed.
+func startControlPlaneWithNamespaces(t *testing.T) *cluster.ControlPlane {
 	t.Helper()
-	cp := controlPlane(t)
+	cp := startControlPlane(t)
 	client := kubernetes.NewForConfigOrDie(cp.Config())
-	for _, name := range []string{systemNamespace, elsewhere} {
+	for _, name := range []string{systemNamespace, otherNamespace} {
 		_, err := client.CoreV1().Namespaces().Create(t.Context(), &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: name}}, metav1.CreateOptions{})
 		if err != nil {
 			t.Fatal(err)
@@ -54,7 +54,7 @@ func startPlane(t *testing.T) *cluster.ControlPlane {
 	return cp
 }
 
-// applyChart applies what the chart renders with those settings.
+// applyChart applies the chart with those settings.
 func applyChart(t *testing.T, cp *cluster.ControlPlane, settings ...string) {
 	t.Helper()
 	version, err := kubernetes.NewForConfigOrDie(cp.Config()).Discovery().ServerVersion()
@@ -65,21 +65,21 @@ func applyChart(t *testing.T, cp *cluster.ControlPlane, settings ...string) {
 	for _, s := range settings {
 		args = append(args, "--set", s)
 	}
-	rendered := run(t, nil, "helm", args...)
-	run(t, rendered, "kubectl", "--kubeconfig", cp.Kubeconfig(), "apply", "-f", "-")
+	rendered := runTool(t, nil, "helm", args...)
+	runTool(t, rendered, "kubectl", "--kubeconfig", cp.Kubeconfig(), "apply", "-f", "-")
 }
 
 func chartDir(t *testing.T) string {
 	t.Helper()
-	root, err := manifest.Root()
+	root, err := manifest.RepoRoot()
 	if err != nil {
 		t.Fatal(err)
 	}
 	return filepath.Join(root, "charts/konductor")
 }
 
-// run runs one of the pinned tools and returns its output.
-func run(t *testing.T, stdin []byte, tool string, args ...string) []byte {
+// runTool runs one of the pinned tools and returns its output.
+func runTool(t *testing.T, stdin []byte, tool string, args ...string) []byte {
 	t.Helper()
 	path := toolchaintest.Path(t, tool)
 	cmd := exec.CommandContext(t.Context(), path, args...)
@@ -94,11 +94,11 @@ func run(t *testing.T, stdin []byte, tool string, args ...string) []byte {
 	return out.Bytes()
 }
 
-func TestHelmFindsNothingToComplainAbout(t *testing.T) {
-	run(t, nil, "helm", "lint", "--strict", chartDir(t))
+func TestHelmLintStrict(t *testing.T) {
+	runTool(t, nil, "helm", "lint", "--strict", chartDir(t))
 }
 
-func TestAUnknownValueIsRefused(t *testing.T) {
+func TestUnknownValueRejected(t *testing.T) {
 	helm := toolchaintest.Path(t, "helm")
 	out, err := exec.CommandContext(t.Context(), helm, "template", "k", chartDir(t), "--set", "replica=3").CombinedOutput()
 	if err == nil || !strings.Contains(string(out), "replica") {
@@ -106,8 +106,8 @@ func TestAUnknownValueIsRefused(t *testing.T) {
 	}
 }
 
-// pod creates a Pod object and returns a client with a token that is bound to it, as the kubelet would mount it.
-func pod(t *testing.T, cp *cluster.ControlPlane, name string) (*konductor.Client, *corev1.Pod) {
+// createPodClient creates a Pod object and returns a client with a token that is bound to it, as the kubelet would mount it.
+func createPodClient(t *testing.T, cp *cluster.ControlPlane, name string) (*konductor.Client, *corev1.Pod) {
 	t.Helper()
 	ctx := t.Context()
 	admin := kubernetes.NewForConfigOrDie(cp.Config())
@@ -118,7 +118,7 @@ func pod(t *testing.T, cp *cluster.ControlPlane, name string) (*konductor.Client
 	if err != nil {
 		t.Fatal(err)
 	}
-	config := podConfig(t, cp, p)
+	config := podTokenConfig(t, cp, p)
 	client, err := konductor.New(config, konductor.InNamespace(namespace), konductor.NotifyFunc(func(s string) { t.Log(s) }))
 	if err != nil {
 		t.Fatal(err)
@@ -126,8 +126,8 @@ func pod(t *testing.T, cp *cluster.ControlPlane, name string) (*konductor.Client
 	return client, p
 }
 
-func TestNoPodActsInAnothersName(t *testing.T) {
-	cp := installed(t)
+func TestPodCannotImpersonateAnotherPod(t *testing.T) {
+	cp := startWithChart(t)
 	ctx := t.Context()
 	admin := kubernetes.NewForConfigOrDie(cp.Config())
 	allowParticipants(t, admin)
@@ -141,26 +141,26 @@ func TestNoPodActsInAnothersName(t *testing.T) {
 	if _, err := people.CreateBarrier(ctx, "done", 2); err != nil {
 		t.Fatal(err)
 	}
-	victim, victimPod := pod(t, cp, "victim")
-	_, attackerPod := pod(t, cp, "attacker")
-	attacker := rawClient(t, cp, attackerPod)
+	victim, victimPod := createPodClient(t, cp, "victim")
+	_, attackerPod := createPodClient(t, cp, "attacker")
+	attacker := newPodRESTClient(t, cp, attackerPod)
 
-	waitForPolicy(t, attacker, victimPod)
+	awaitAdmissionPolicy(t, attacker, victimPod)
 	if err := victim.ArriveBarrier(ctx, "done"); err != nil {
 		t.Fatalf("a Pod arrives in its own name: %v", err)
 	}
-	// Nobody grants here, since no operator runs; the claim is what matters. The call ends with the test.
+	// No operator runs, so there is no grant; only the claim matters. The call ends with the test.
 	claimed, cancel := context.WithCancel(ctx)
 	defer cancel()
 	go func() { _, _ = victim.AcquireLease(claimed, "db") }()
-	name := awaitClaim(t, people)
+	name := awaitClaimName(t, people)
 
 	for what, attempt := range map[string]func() error{
 		"a claim bound to another Pod": func() error {
-			return create(ctx, attacker, "claims", claimYAML("spoof", victimPod.Name, victimPod.UID))
+			return createObject(ctx, attacker, "claims", boundClaimJSON("spoof", victimPod.Name, victimPod.UID))
 		},
 		"an arrival bound to another Pod": func() error {
-			return create(ctx, attacker, "arrivals", arrivalYAML("spoof", victimPod.Name, victimPod.UID))
+			return createObject(ctx, attacker, "arrivals", boundArrivalJSON("spoof", victimPod.Name, victimPod.UID))
 		},
 		"deleting another Pod's claim": func() error {
 			return attacker.Delete().Namespace(namespace).Resource("claims").Name(name).Do(ctx).Error()
@@ -176,14 +176,14 @@ func TestNoPodActsInAnothersName(t *testing.T) {
 			t.Errorf("%s was refused, but not by the policy: %v", what, err)
 		}
 	}
-	if err := create(ctx, attacker, "claims", claimYAML("own", attackerPod.Name, attackerPod.UID)); err != nil {
+	if err := createObject(ctx, attacker, "claims", boundClaimJSON("own", attackerPod.Name, attackerPod.UID)); err != nil {
 		t.Errorf("a claim bound to the Pod itself was refused: %v", err)
 	}
 
 }
 
-func TestWhatAGarbageCollectorMustDeleteItCan(t *testing.T) {
-	cp := installed(t)
+func TestGarbageCollectorDeletesArrivals(t *testing.T) {
+	cp := startWithChart(t)
 	ctx := t.Context()
 	admin := kubernetes.NewForConfigOrDie(cp.Config())
 	allowParticipants(t, admin)
@@ -194,14 +194,14 @@ func TestWhatAGarbageCollectorMustDeleteItCan(t *testing.T) {
 	if _, err := people.CreateBarrier(ctx, "done", 2); err != nil {
 		t.Fatal(err)
 	}
-	participant, _ := pod(t, cp, "participant")
+	participant, _ := createPodClient(t, cp, "participant")
 	if err := participant.ArriveBarrier(ctx, "done"); err != nil {
 		t.Fatal(err)
 	}
 	if err := people.DeleteBarrier(ctx, "done"); err != nil {
 		t.Fatal(err)
 	}
-	raw := restFor(t, cp.Config())
+	raw := newRESTClient(t, cp.Config())
 	eventually(t, "the arrivals of a deleted barrier are collected", func() bool {
 		body, err := raw.Get().Namespace(namespace).Resource("arrivals").DoRaw(ctx)
 		return err == nil && strings.Contains(string(body), `"items":[]`)
@@ -220,10 +220,10 @@ func allowParticipants(t *testing.T, admin kubernetes.Interface) {
 	}
 }
 
-// eventually waits for something of which no watch tells.
-func eventually(t *testing.T, what string, is func() bool) {
+// eventually polls for a condition that can't be watched.
+func eventually(t *testing.T, what string, condition func() bool) {
 	t.Helper()
-	err := wait.PollUntilContextTimeout(t.Context(), 50*time.Millisecond, 2*time.Minute, true, func(context.Context) (bool, error) { return is(), nil })
+	err := wait.PollUntilContextTimeout(t.Context(), 50*time.Millisecond, 2*time.Minute, true, func(context.Context) (bool, error) { return condition(), nil })
 	if err != nil {
 		t.Fatalf("%s: %v", what, err)
 	}

@@ -23,26 +23,26 @@ import (
 	konductor "github.com/LogicIQ/konductor/sdk/go"
 )
 
-const ofOperator, ofParticipants, ofPeople = "konductor-operator", "konductor-participants", "konductor-people"
+const operatorLevel, participantsLevel, peopleSchema = "konductor-operator", "konductor-participants", "konductor-people"
 
-// lane is by which FlowSchema the API server judged a request, and in which priority level it waited.
-type lane struct{ schema, level string }
+// flow is the FlowSchema that matched a request, and its priority level.
+type flow struct{ schema, level string }
 
-// lanes are those of the requests of a client, as the API server's answers tell. What they tell are UIDs.
-type lanes struct {
-	mu   sync.Mutex
-	seen map[string]map[lane]bool // by "METHOD resource", with a "/" and the subresource if there is one
+// flowRecorder records the flows of a client's requests from the headers of the responses, which contain UIDs.
+type flowRecorder struct {
+	mu       sync.Mutex
+	observed map[string]map[flow]bool // by "METHOD resource", with a "/" and the subresource if there is one
 }
 
-// watched makes a client tell.
-func watched(config *rest.Config) (*rest.Config, *lanes) {
-	l := &lanes{seen: map[string]map[lane]bool{}}
+// recordFlows returns a copy of config whose flows are recorded.
+func recordFlows(config *rest.Config) (*rest.Config, *flowRecorder) {
+	l := &flowRecorder{observed: map[string]map[flow]bool{}}
 	config = rest.CopyConfig(config)
 	config.Wrap(func(next http.RoundTripper) http.RoundTripper {
-		return roundTripper(func(req *http.Request) (*http.Response, error) {
+		return roundTripperFunc(func(req *http.Request) (*http.Response, error) {
 			resp, err := next.RoundTrip(req)
 			if err == nil {
-				l.add(req, resp.Header)
+				l.record(req, resp.Header)
 			}
 			return resp, err
 		})
@@ -50,27 +50,27 @@ func watched(config *rest.Config) (*rest.Config, *lanes) {
 	return config, l
 }
 
-type roundTripper func(*http.Request) (*http.Response, error)
+type roundTripperFunc func(*http.Request) (*http.Response, error)
 
-func (f roundTripper) RoundTrip(req *http.Request) (*http.Response, error) { return f(req) }
+func (f roundTripperFunc) RoundTrip(req *http.Request) (*http.Response, error) { return f(req) }
 
-func (l *lanes) add(req *http.Request, answer http.Header) {
-	what := req.Method + " " + resource(req.URL.Path)
+func (l *flowRecorder) record(req *http.Request, answer http.Header) {
+	what := req.Method + " " + resourceOfPath(req.URL.Path)
 	if req.URL.Query().Get("watch") != "" {
-		what = "WATCH " + resource(req.URL.Path)
+		what = "WATCH " + resourceOfPath(req.URL.Path)
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if l.seen[what] == nil {
-		l.seen[what] = map[lane]bool{}
+	if l.observed[what] == nil {
+		l.observed[what] = map[flow]bool{}
 	}
-	l.seen[what][lane{
+	l.observed[what][flow{
 		answer.Get(flowcontrolv1.ResponseHeaderMatchedFlowSchemaUID), answer.Get(flowcontrolv1.ResponseHeaderMatchedPriorityLevelConfigurationUID),
 	}] = true
 }
 
-// resource returns what a path is about, such as "leases.konductor.io/status".
-func resource(path string) string {
+// resourceOfPath returns the resource of a path, such as "leases.konductor.io/status".
+func resourceOfPath(path string) string {
 	parts := strings.Split(strings.Trim(path, "/"), "/")
 	const inCore, inGroup = 2, 3
 	group, at := "", inCore
@@ -90,26 +90,26 @@ func resource(path string) string {
 	return what
 }
 
-// all returns the lanes that requests have taken, with the names of the schemas and levels.
-func (l *lanes) all(names map[string]string) map[string][]lane {
+// observedFlows returns the flows of the requests, with the names of the schemas and levels.
+func (l *flowRecorder) observedFlows(names map[string]string) map[string][]flow {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	out := map[string][]lane{}
-	for what, in := range l.seen {
+	out := map[string][]flow{}
+	for what, in := range l.observed {
 		for one := range in {
-			out[what] = append(out[what], lane{names[one.schema], names[one.level]})
+			out[what] = append(out[what], flow{names[one.schema], names[one.level]})
 		}
 	}
 	return out
 }
 
-// flowNames returns the names of all FlowSchemas and priority levels by their UIDs.
-func flowNames(w *town) map[string]string {
+// flowControlObjectNames returns the names of all FlowSchemas and priority levels by their UIDs.
+func flowControlObjectNames(w *testEnv) map[string]string {
 	w.Helper()
 	schemas, err := w.kube.FlowcontrolV1().FlowSchemas().List(w.Context(), metav1.ListOptions{})
-	w.ok(err)
+	w.must(err)
 	levels, err := w.kube.FlowcontrolV1().PriorityLevelConfigurations().List(w.Context(), metav1.ListOptions{})
-	w.ok(err)
+	w.must(err)
 	names := map[string]string{}
 	for i := range schemas.Items {
 		names[string(schemas.Items[i].UID)] = schemas.Items[i].Name
@@ -120,51 +120,51 @@ func flowNames(w *town) map[string]string {
 	return names
 }
 
-// as returns how that user reaches the API server.
-func (w *town) as(user string, groups ...string) *rest.Config {
-	config := rest.CopyConfig(w.plane.Config())
+// impersonate returns the config of that user.
+func (w *testEnv) impersonate(user string, groups ...string) *rest.Config {
+	config := rest.CopyConfig(w.controlPlane.Config())
 	config.Impersonate = rest.ImpersonationConfig{UserName: user, Groups: groups}
 	return config
 }
 
-func TestRequestsWaitWhereTheyShould(t *testing.T) {
-	w := &town{T: t, plane: installed(t, "flowControl.enabled=true", "flowControl.participantShares=1", "otherOperators={elsewhere/konductor-operator}")}
-	w.kube = kubernetes.NewForConfigOrDie(w.plane.Config())
+func TestFlowSchemas(t *testing.T) {
+	w := &testEnv{T: t, controlPlane: startWithChart(t, "flowControl.enabled=true", "flowControl.participantShares=1", "otherOperators={elsewhere/konductor-operator}")}
+	w.kube = kubernetes.NewForConfigOrDie(w.controlPlane.Config())
 	ctx := t.Context()
-	names := flowNames(w)
+	names := flowControlObjectNames(w)
 	allowParticipants(t, w.kube)
-	_, workerPod := pod(t, w.plane, "worker")
-	// The API server takes up new FlowSchemas some time after they were created.
-	for user, want := range map[*rest.Config]lane{
-		podConfig(t, w.plane, workerPod): {ofParticipants, ofParticipants},
-		w.as("jane"):                     {ofPeople, ofParticipants},
-		w.as("system:serviceaccount:konductor-system:konductor-operator", "system:serviceaccounts"): {ofOperator, ofOperator},
+	_, workerPod := createPodClient(t, w.controlPlane, "worker")
+	// The API server applies new FlowSchemas some time after they were created.
+	for user, want := range map[*rest.Config]flow{
+		podTokenConfig(t, w.controlPlane, workerPod): {participantsLevel, participantsLevel},
+		w.impersonate("jane"):                        {peopleSchema, participantsLevel},
+		w.impersonate("system:serviceaccount:konductor-system:konductor-operator", "system:serviceaccounts"): {operatorLevel, operatorLevel},
 	} {
 		eventually(t, want.schema+" is in force", func() bool {
-			config, seen := watched(user)
-			_ = w.raw(config).Get().Namespace(namespace).Resource("claims").Do(ctx).Error() // only how it was judged counts
-			return slices.Contains(seen.all(names)["GET claims.konductor.io"], want)
+			config, seen := recordFlows(user)
+			_ = w.newRawClient(config).Get().Namespace(namespace).Resource("claims").Do(ctx).Error() // only its flow counts
+			return slices.Contains(seen.observedFlows(names)["GET claims.konductor.io"], want)
 		})
 	}
 
-	operatorConfig, ofTheOperator := watched(w.token(systemNamespace, "konductor-operator"))
-	w.operateAs(operatorConfig)
-	root := w.client(w.plane.Config())
+	operatorConfig, ofTheOperator := recordFlows(w.tokenConfig(systemNamespace, "konductor-operator"))
+	w.runOperatorAs(operatorConfig)
+	root := w.sdkClient(w.controlPlane.Config())
 	_, err := root.CreateLease(ctx, "db")
-	w.ok(err)
+	w.must(err)
 
 	t.Run("a participant's", func(t *testing.T) {
-		config, seen := watched(podConfig(t, w.plane, workerPod))
-		worker := w.client(config)
+		config, seen := recordFlows(podTokenConfig(t, w.controlPlane, workerPod))
+		worker := w.sdkClient(config)
 		hold, err := worker.AcquireLease(ctx, "db")
-		w.ok(err)
-		w.ok(hold.Release(ctx))
-		_, _ = kubernetes.NewForConfigOrDie(config).CoreV1().Pods(namespace).List(ctx, metav1.ListOptions{}) // may be forbidden: only how it was judged counts
-		all := seen.all(names)
+		w.must(err)
+		w.must(hold.Release(ctx))
+		_, _ = kubernetes.NewForConfigOrDie(config).CoreV1().Pods(namespace).List(ctx, metav1.ListOptions{}) // may be forbidden: only its flow counts
+		all := seen.observedFlows(names)
 		for what, in := range all {
-			want := lane{ofParticipants, ofParticipants}
+			want := flow{participantsLevel, participantsLevel}
 			if !strings.HasSuffix(what, konductorv1.GroupName) {
-				want = lane{"service-accounts", "workload-low"}
+				want = flow{"service-accounts", "workload-low"}
 			}
 			if len(in) != 1 || in[0] != want {
 				t.Errorf("%s went by %v, want %v", what, in, want)
@@ -179,11 +179,11 @@ func TestRequestsWaitWhereTheyShould(t *testing.T) {
 
 	t.Run("the operator's", func(t *testing.T) {
 		eventually(t, "the operator has told of the hold", func() bool {
-			return ofTheOperator.all(names)["POST events"] != nil
+			return ofTheOperator.observedFlows(names)["POST events"] != nil
 		})
-		all := ofTheOperator.all(names)
+		all := ofTheOperator.observedFlows(names)
 		for what, in := range all {
-			if len(in) != 1 || in[0] != (lane{ofOperator, ofOperator}) {
+			if len(in) != 1 || in[0] != (flow{operatorLevel, operatorLevel}) {
 				t.Errorf("%s went by %v", what, in)
 			}
 		}
@@ -195,38 +195,38 @@ func TestRequestsWaitWhereTheyShould(t *testing.T) {
 	})
 
 	t.Run("those of others", func(t *testing.T) {
-		for user, want := range map[string]lane{
-			"system:serviceaccount:elsewhere:konductor-operator":          {ofOperator, ofOperator},
+		for user, want := range map[string]flow{
+			"system:serviceaccount:elsewhere:konductor-operator":          {operatorLevel, operatorLevel},
 			"system:serviceaccount:kube-system:generic-garbage-collector": {"kube-system-service-accounts", "workload-high"},
 		} {
 			parts := strings.Split(user, ":")
-			config, seen := watched(w.as(user, "system:serviceaccounts", "system:serviceaccounts:"+parts[2]))
-			_ = w.raw(config).Get().Namespace(namespace).Resource("leases").Do(ctx).Error() // may be forbidden: only how it was judged counts
-			if in := seen.all(names)["GET leases.konductor.io"]; !slices.Equal(in, []lane{want}) {
+			config, seen := recordFlows(w.impersonate(user, "system:serviceaccounts", "system:serviceaccounts:"+parts[2]))
+			_ = w.newRawClient(config).Get().Namespace(namespace).Resource("leases").Do(ctx).Error() // may be forbidden: only its flow counts
+			if in := seen.observedFlows(names)["GET leases.konductor.io"]; !slices.Equal(in, []flow{want}) {
 				t.Errorf("the request of %s went by %v, want %v", user, in, want)
 			}
 		}
 	})
 
-	t.Run("a flood in one namespace keeps nobody in another from being granted", func(t *testing.T) { flood(w, podConfig(t, w.plane, workerPod)) })
+	t.Run("a flood in one namespace keeps nobody in another from being granted", func(t *testing.T) { testFloodIsolation(w, podTokenConfig(t, w.controlPlane, workerPod)) })
 }
 
-// flood lets a Pod ask for more than its level serves, and meanwhile somebody acquire in another namespace.
-func flood(w *town, flooder *rest.Config) {
+// testFloodIsolation lets a Pod send more requests than its level serves, and meanwhile a client in another namespace acquire.
+func testFloodIsolation(w *testEnv, flooder *rest.Config) {
 	w.Helper()
 	ctx := w.Context()
 	flooding, stop := context.WithCancel(ctx)
 	defer stop()
 	var asked atomic.Int64
 	var all sync.WaitGroup
-	attacker := w.raw(flooder)
+	attacker := w.newRawClient(flooder)
 	for i := range 64 {
 		all.Go(func() {
 			for flooding.Err() == nil {
-				// The Pod's own name is not in it, so that the policy refuses it: a flood needs no more than a token. For some seconds
-				// after its start the API server has no schema for policies of resource types that are new to it.
+				// The claim lacks the Pod's own name, so that the policy rejects it: a flood needs only a token. For some seconds after its
+				// start the API server has no schema for policies of new CRDs.
 				err := attacker.Post().Namespace(namespace).Resource("claims").SetHeader("Content-Type", "application/json").
-					Body([]byte(unboundClaim(fmt.Sprintf("junk-%d", i)))).Do(flooding).Error()
+					Body([]byte(unboundClaimJSON(fmt.Sprintf("junk-%d", i)))).Do(flooding).Error()
 				if err != nil && flooding.Err() == nil && !apierrors.IsForbidden(err) && !apierrors.IsTooManyRequests(err) && !apierrors.IsServiceUnavailable(err) {
 					w.Errorf("the flood: %v", err)
 					return
@@ -238,37 +238,37 @@ func flood(w *town, flooder *rest.Config) {
 	defer all.Wait()
 	defer stop()
 	waits := func() bool {
-		return flowMetric(w, "apiserver_flowcontrol_current_inqueue_requests", ofParticipants) > 0
+		return priorityLevelMetric(w, "apiserver_flowcontrol_current_inqueue_requests", participantsLevel) > 0
 	}
 	eventually(w.T, "the flood is more than its level serves", waits)
 
-	neighbour, err := konductor.New(w.account("neighbour", "konductor-participant", elsewhere), konductor.InNamespace(elsewhere), konductor.NotifyFunc(func(s string) { w.Log(s) }))
-	w.ok(err)
-	owner, err := konductor.New(w.plane.Config(), konductor.InNamespace(elsewhere))
-	w.ok(err)
+	neighbour, err := konductor.New(w.createServiceAccount("neighbour", "konductor-participant", otherNamespace), konductor.InNamespace(otherNamespace), konductor.NotifyFunc(func(s string) { w.Log(s) }))
+	w.must(err)
+	owner, err := konductor.New(w.controlPlane.Config(), konductor.InNamespace(otherNamespace))
+	w.must(err)
 	_, err = owner.CreateLease(ctx, "db")
-	w.ok(err)
+	w.must(err)
 	const turns = 5
 	for range turns {
 		before := asked.Load()
 		hold, err := neighbour.AcquireLease(ctx, "db")
-		w.ok(err)
-		w.ok(hold.Release(ctx))
+		w.must(err)
+		w.must(hold.Release(ctx))
 		eventually(w.T, "the flood goes on", func() bool { return asked.Load() > before && waits() })
 	}
-	if n := flowMetric(w, "apiserver_flowcontrol_rejected_requests_total", ofOperator); n != 0 {
+	if n := priorityLevelMetric(w, "apiserver_flowcontrol_rejected_requests_total", operatorLevel); n != 0 {
 		w.Errorf("the API server has turned away %v of the operator's requests", n)
 	}
 }
 
-// flowMetric returns the sum of a metric of the API server over all that is of a priority level.
-func flowMetric(w *town, name, level string) (sum float64) {
+// priorityLevelMetric returns the sum of a metric of the API server over a priority level.
+func priorityLevelMetric(w *testEnv, name, level string) (sum float64) {
 	w.Helper()
 	text, err := w.kube.Discovery().RESTClient().Get().AbsPath("/metrics").DoRaw(w.Context())
-	w.ok(err)
+	w.must(err)
 	parser := expfmt.NewTextParser(model.UTF8Validation)
 	families, err := parser.TextToMetricFamilies(strings.NewReader(string(text)))
-	w.ok(err)
+	w.must(err)
 	for _, m := range families[name].GetMetric() {
 		for _, l := range m.GetLabel() {
 			if l.GetName() == "priority_level" && l.GetValue() == level {

@@ -16,14 +16,17 @@ import (
 	"github.com/LogicIQ/konductor/e2e/cluster/toolchain"
 )
 
-// command is the package of the program that can be a supervisor.
-const command = "github.com/LogicIQ/konductor/e2e/cmd/cluster"
+// supervisorPackage is the package of the supervisor's program.
+const supervisorPackage = "github.com/LogicIQ/konductor/e2e/cmd/cluster"
 
-// controlPlaneBinaries gives the programs of a control plane without a node. It
-// takes etcd and kube-apiserver from KUBEBUILDER_ASSETS, as envtest does, if they
-// are there; what is not there is built.
-func controlPlaneBinaries(ctx context.Context, tools *toolchain.Toolchain, assets string, names ...string) (map[string]string, error) {
-	binaries := assetBinaries(assets)
+// controlPlaneBinaries returns the paths of the programs of a control plane without a node. It takes etcd and kube-apiserver from
+// KUBEBUILDER_ASSETS, as envtest does, if they are there, unless toolchain.KubernetesEnv asks for a version; the others are
+// built.
+func controlPlaneBinaries(ctx context.Context, tools *toolchain.Toolchain, names ...string) (map[string]string, error) {
+	binaries := map[string]string{}
+	if os.Getenv(toolchain.KubernetesEnv) == "" {
+		binaries = kubebuilderAssetBinaries(os.Getenv("KUBEBUILDER_ASSETS"))
+	}
 	for _, name := range names {
 		if binaries[name] != "" {
 			continue
@@ -37,39 +40,47 @@ func controlPlaneBinaries(ctx context.Context, tools *toolchain.Toolchain, asset
 	return binaries, nil
 }
 
-// assetBinaries takes both or none: the two are released to go together.
-func assetBinaries(dir string) map[string]string {
+// kubebuilderAssetBinaries takes both or none: the two are released together. So is kube-controller-manager, which is optional.
+func kubebuilderAssetBinaries(dir string) map[string]string {
 	binaries := map[string]string{}
 	if dir == "" {
 		return binaries
 	}
 	for _, name := range []string{component.Etcd, component.APIServer} {
 		path := filepath.Join(dir, name)
-		if info, err := os.Stat(path); err != nil || !info.Mode().IsRegular() {
+		if !isRegularFile(path) {
 			return map[string]string{}
 		}
 		binaries[name] = path
 	}
+	if path := filepath.Join(dir, component.ControllerManager); isRegularFile(path) {
+		binaries[component.ControllerManager] = path
+	}
 	return binaries
+}
+
+func isRegularFile(path string) bool {
+	info, err := os.Stat(path)
+	return err == nil && info.Mode().IsRegular()
 }
 
 func freePorts() (component.Ports, error) { return component.FreePorts(rand.IntN) }
 
-// supervisorBinary puts the program of the supervisor into the cluster's folder:
-// the running one may be gone soon, if "go run" made it, or be a test.
-func (s starter) supervisorBinary(ctx context.Context) error {
+// installSupervisorBinary copies the supervisor's program into the cluster's directory: the running one may be deleted soon, if
+// "go run" made it, or be a test.
+func (s clusterStarter) installSupervisorBinary(ctx context.Context) error {
 	target := supervisor.Binary(s.dir)
 	if err := os.MkdirAll(filepath.Dir(target), 0o755); err != nil {
 		return err
 	}
-	if info, ok := debug.ReadBuildInfo(); ok && info.Path == command {
+	if info, ok := debug.ReadBuildInfo(); ok && info.Path == supervisorPackage {
 		self, err := os.Executable()
 		if err != nil {
 			return err
 		}
 		return copyFile(target, self)
 	}
-	e2e, err := toolchain.SourceRoot()
+	e2e, err := toolchain.ModuleRoot()
 	if err != nil {
 		return err
 	}
@@ -77,7 +88,7 @@ func (s starter) supervisorBinary(ctx context.Context) error {
 	cmd.Dir = e2e
 	cmd.Env = append(os.Environ(), "GOWORK=off", "GOFLAGS=")
 	if out, err := cmd.CombinedOutput(); err != nil {
-		return fmt.Errorf("build %s: %w\n%s", command, err, strings.TrimSpace(string(out)))
+		return fmt.Errorf("build %s: %w\n%s", supervisorPackage, err, strings.TrimSpace(string(out)))
 	}
 	return nil
 }

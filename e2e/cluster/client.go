@@ -26,10 +26,10 @@ func restConfig(access component.Access) *rest.Config {
 	}
 }
 
-// waitDefaultServiceAccount waits until Pods can be created in the default
-// namespace: without its ServiceAccount they are refused.
+// waitDefaultServiceAccount waits until Pods can be created in the default namespace: without its ServiceAccount they are
+// rejected.
 func waitDefaultServiceAccount(ctx context.Context, config *rest.Config) error {
-	err := waitCore(ctx, config, "serviceaccounts", metav1.NamespaceDefault, "default", &corev1.ServiceAccount{},
+	err := waitCoreObject(ctx, config, "serviceaccounts", metav1.NamespaceDefault, "default", &corev1.ServiceAccount{},
 		func(runtime.Object) bool { return true })
 	if err != nil {
 		return fmt.Errorf("the default ServiceAccount did not appear: %w", err)
@@ -39,15 +39,15 @@ func waitDefaultServiceAccount(ctx context.Context, config *rest.Config) error {
 
 // waitNodeReady waits until Pods can run on the node.
 func waitNodeReady(ctx context.Context, config *rest.Config) error {
-	err := waitCore(ctx, config, "nodes", metav1.NamespaceAll, component.NodeName, &corev1.Node{}, nodeReady)
+	err := waitCoreObject(ctx, config, "nodes", metav1.NamespaceAll, component.NodeName, &corev1.Node{}, isNodeReady)
 	if err != nil {
 		return fmt.Errorf("node %s did not become Ready: %w", component.NodeName, err)
 	}
 	return nil
 }
 
-// nodeReady wants the taint gone as well: the scheduler heeds it, not the condition.
-func nodeReady(o runtime.Object) bool {
+// isNodeReady requires that the taint is gone as well: the scheduler looks at the taint, not at the condition.
+func isNodeReady(o runtime.Object) bool {
 	node, ok := o.(*corev1.Node)
 	if !ok || len(node.Spec.Taints) > 0 {
 		return false
@@ -60,9 +60,8 @@ func nodeReady(o runtime.Object) bool {
 	return false
 }
 
-// waitCore lists and watches one object of the core group until it is there and
-// satisfies is.
-func waitCore(ctx context.Context, config *rest.Config, resource, namespace, name string, kind runtime.Object, is func(runtime.Object) bool) error {
+// waitCoreObject lists and watches one object of the core group until it exists and condition is true for it.
+func waitCoreObject(ctx context.Context, config *rest.Config, resource, namespace, name string, kind runtime.Object, condition func(runtime.Object) bool) error {
 	client, err := kubernetes.NewForConfig(config)
 	if err != nil {
 		return err
@@ -70,7 +69,7 @@ func waitCore(ctx context.Context, config *rest.Config, resource, namespace, nam
 	byName := fields.OneTermEqualSelector(metav1.ObjectNameField, name)
 	lw := cache.NewListWatchFromClient(client.CoreV1().RESTClient(), resource, namespace, byName)
 	_, err = watchtools.UntilWithSync(ctx, lw, kind, nil, func(e watch.Event) (bool, error) {
-		return e.Type != watch.Deleted && is(e.Object), nil
+		return e.Type != watch.Deleted && condition(e.Object), nil
 	})
 	return err
 }

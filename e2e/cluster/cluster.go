@@ -10,33 +10,32 @@ import (
 
 	"k8s.io/client-go/rest"
 
-	"github.com/LogicIQ/konductor/e2e/cluster/internal/supervise"
+	"github.com/LogicIQ/konductor/e2e/cluster/internal/componentset"
 	"github.com/LogicIQ/konductor/e2e/cluster/internal/supervisor"
 	"github.com/LogicIQ/konductor/e2e/cluster/toolchain"
 )
 
-// ErrNone means that there is no cluster in the folder asked about, or one that has
-// ended.
-var ErrNone = errors.New("no cluster is running")
+// ErrNoCluster means that the directory has no cluster, or one that has ended.
+var ErrNoCluster = errors.New("no cluster is running")
 
 // Cluster is a detached cluster. Any number of processes may use it at once.
 type Cluster struct {
 	record supervisor.Record
-	client *supervise.Client
+	client *componentset.Client
 }
 
-// DefaultDir is where the cluster of the checkout lives that one stands in.
+// DefaultDir returns the directory of the cluster of the checkout that the working directory is in.
 func DefaultDir() (string, error) {
-	e2e, err := toolchain.SourceRoot()
+	e2e, err := toolchain.ModuleRoot()
 	if err != nil {
 		return "", err
 	}
 	return filepath.Join(filepath.Dir(e2e), ".cluster"), nil
 }
 
-// Open gives the running cluster of dir. Its error is ErrNone if there is none.
+// Open returns the running cluster of dir. Its error is ErrNoCluster if there is none.
 func Open(dir string) (*Cluster, error) {
-	dir, err := canonical(dir)
+	dir, err := canonicalPath(dir)
 	if err != nil {
 		return nil, err
 	}
@@ -44,18 +43,18 @@ func Open(dir string) (*Cluster, error) {
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return nil, err
 	}
-	if err != nil || !record.Supervisor.Alive() {
-		return nil, fmt.Errorf("%w in %s: start one with \"cluster up\"", ErrNone, dir)
+	if err != nil || !record.Supervisor.IsAlive() {
+		return nil, fmt.Errorf("%w in %s: start one with \"cluster up\"", ErrNoCluster, dir)
 	}
-	return open(record), nil
+	return newCluster(record), nil
 }
 
-func open(record supervisor.Record) *Cluster {
-	return &Cluster{record: record, client: supervise.NewClient(record.Control)}
+func newCluster(record supervisor.Record) *Cluster {
+	return &Cluster{record: record, client: componentset.NewClient(record.ControlSocket)}
 }
 
-// canonical is the one name that a folder has: the id of a cluster depends on it.
-func canonical(dir string) (string, error) {
+// canonicalPath returns the canonical name of a directory: the id of a cluster depends on it.
+func canonicalPath(dir string) (string, error) {
 	abs, err := filepath.Abs(dir)
 	if err != nil {
 		return "", err
@@ -70,26 +69,25 @@ func canonical(dir string) (string, error) {
 	return abs, nil
 }
 
-// Dir is the folder that the cluster lives in.
+// Dir returns the directory of the cluster.
 func (c *Cluster) Dir() string { return c.record.Dir }
 
-// Config is a client configuration with all rights and without a client-side
-// rate limit. Each call gives a copy of its own.
+// Config returns a client configuration with all rights and without a client-side rate limit. Each call returns a copy.
 func (c *Cluster) Config() *rest.Config { return restConfig(c.record.Access) }
 
-// Kubeconfig is the path of a kubeconfig file with the rights of Config.
+// Kubeconfig returns the path of a kubeconfig file with the rights of Config.
 func (c *Cluster) Kubeconfig() string { return supervisor.Kubeconfig(c.record.Dir) }
 
-// LogDir holds a log file per component, and the Pods' logs in the folder pods.
+// LogDir returns the directory with a log file per component, and the Pods' logs in its subdirectory pods.
 func (c *Cluster) LogDir() string { return supervisor.LogDir(c.record.Dir) }
 
-// HasNode tells whether Pods run. If not, NoNode says why.
+// HasNode reports whether there is a node to run Pods. If not, NoNodeReason says why.
 func (c *Cluster) HasNode() bool { return c.record.Node != nil }
 
-// NoNode says why there is no node; it is empty if there is one.
-func (c *Cluster) NoNode() string { return c.record.NoNode }
+// NoNodeReason says why there is no node; it is empty if there is one.
+func (c *Cluster) NoNodeReason() string { return c.record.NoNodeReason }
 
-// Status asks every component how it is.
+// Status returns the state of the cluster and of every component.
 func (c *Cluster) Status(ctx context.Context) (Status, error) {
 	status, err := c.client.Status(ctx)
 	if err != nil {
@@ -98,28 +96,25 @@ func (c *Cluster) Status(ctx context.Context) (Status, error) {
 	return status, nil
 }
 
-// Status is how a cluster and each of its components is.
-type Status = supervise.Status
+// Status is the state of a cluster and its components.
+type Status = componentset.Status
 
-// StopComponent sends sig to a component and waits until it is gone; it stays
-// stopped until StartComponent. The components are etcd, kube-apiserver and
-// kube-controller-manager, and with a node kube-scheduler, containerd and kubelet.
+// StopComponent sends sig to a component and waits until it has ended; it stays stopped until StartComponent. The components are
+// etcd, kube-apiserver and kube-controller-manager, and with a node kube-scheduler, containerd and kubelet.
 func (c *Cluster) StopComponent(name string, sig os.Signal) error {
 	return c.client.Stop(context.Background(), name, sig)
 }
 
-// StartComponent starts a stopped component with the data it had, and waits until
-// it is well.
+// StartComponent starts a stopped component with the data it had, and waits until it is healthy.
 func (c *Cluster) StartComponent(ctx context.Context, name string) error {
 	return c.client.Start(ctx, name)
 }
 
-// LoadImage puts the images of an archive, as "image build" or "docker save"
-// write them, on the node. The node has no registry: Pods use such images with
-// imagePullPolicy IfNotPresent or Never.
+// LoadImage loads the images of an archive, as "image build" or "docker save" write them, onto the node. The node has no
+// registry: Pods use such images with imagePullPolicy IfNotPresent or Never.
 func (c *Cluster) LoadImage(ctx context.Context, tarPath string) error {
 	if !c.HasNode() {
-		return fmt.Errorf("load %s: the cluster has no node: %s", tarPath, c.NoNode())
+		return fmt.Errorf("load %s: the cluster has no node: %s", tarPath, c.NoNodeReason())
 	}
 	f, err := os.Open(tarPath)
 	if err != nil {
@@ -132,5 +127,5 @@ func (c *Cluster) LoadImage(ctx context.Context, tarPath string) error {
 	return nil
 }
 
-// Down ends the cluster and removes every trace of it.
+// Down stops the cluster and removes all that belongs to it.
 func (c *Cluster) Down() error { return Down(context.Background(), c.record.Dir) }

@@ -4,48 +4,55 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"os"
 	"path/filepath"
 	"strings"
 	"time"
 
 	"github.com/LogicIQ/konductor/e2e/cluster/internal/component"
+	"github.com/LogicIQ/konductor/e2e/cluster/internal/componentset"
+	"github.com/LogicIQ/konductor/e2e/cluster/internal/relay"
 	"github.com/LogicIQ/konductor/e2e/cluster/internal/state"
-	"github.com/LogicIQ/konductor/e2e/cluster/internal/supervise"
 	"github.com/LogicIQ/konductor/e2e/cluster/toolchain"
 	"github.com/LogicIQ/konductor/e2e/internal/process"
 	"k8s.io/client-go/rest"
 )
 
-// ControlPlaneOptions says what to start.
+// ControlPlaneOptions configures a control plane.
 type ControlPlaneOptions struct {
-	// ControllerManager adds kube-controller-manager: Jobs create Pods (which
-	// stay Pending), deletion of namespaces finishes, owners take their
-	// dependents with them, namespaces get a ServiceAccount.
+	// ControllerManager adds kube-controller-manager: Jobs create Pods (which stay Pending), namespaces are finalized, dependents
+	// are garbage collected, namespaces get a ServiceAccount.
 	ControllerManager bool
-	// Log gets a line per step; nil is silent.
+	// SecondAPIServer adds another kube-apiserver to the same etcd. It can be made to lag behind the first.
+	SecondAPIServer bool
+	// APIServerFlags are further flags of kube-apiserver, to enable features that are off by default.
+	APIServerFlags []string
+	// Log gets a line per step; nil: no log.
 	Log func(format string, args ...any)
 }
 
-// ControlPlane is etcd, kube-apiserver and perhaps kube-controller-manager on
-// loopback. They die with the calling process.
+// ControlPlane is etcd, kube-apiserver and optionally kube-controller-manager on loopback. They die with the calling process.
 type ControlPlane struct {
-	dir    string
-	access component.Access
-	etcd   string
-	group  *process.Group
-	set    *supervise.Set
+	dir        string
+	access     component.Access
+	secondHost string // URL of the second API server; empty: there is none
+	secondLag  relay.Delay
+	stopRelay  func() // stops the relay between the second API server and etcd
+	etcdURL    string
+	processes  *process.Group
+	components *componentset.Set
 }
 
-// tempPrefix begins the names of the folders that control planes live in.
+// tempPrefix is the prefix of the names of control planes' directories.
 const tempPrefix = "konductor-cp-"
 
-// ownerFile, in such a folder, identifies the process that it belongs to.
+// ownerFile is a file in such a directory that identifies the process that it belongs to.
 const ownerFile = "owner.json"
 
-// StartControlPlane starts a control plane and returns when it is ready to use.
-// The first call on a machine builds the programs, which takes minutes; after
-// that it takes seconds.
+// StartControlPlane starts a control plane and returns when it is ready to use. Its version of Kubernetes is the newest that is
+// pinned, or the one in the environment variable KONDUCTOR_KUBERNETES, such as 1.32. The first call on a machine builds the
+// programs, which takes minutes; later calls take seconds.
 func StartControlPlane(ctx context.Context, o ControlPlaneOptions) (*ControlPlane, error) {
 	if o.Log == nil {
 		o.Log = func(string, ...any) {}
@@ -58,11 +65,11 @@ func StartControlPlane(ctx context.Context, o ControlPlaneOptions) (*ControlPlan
 	if o.ControllerManager {
 		names = append(names, component.ControllerManager)
 	}
-	binaries, err := controlPlaneBinaries(ctx, tools, os.Getenv("KUBEBUILDER_ASSETS"), names...)
+	binaries, err := controlPlaneBinaries(ctx, tools, names...)
 	if err != nil {
 		return nil, err
 	}
-	removeAbandoned(os.TempDir())
+	removeAbandonedDirs(os.TempDir())
 
 	// Another process may take a port between its choice and its use.
 	const attempts = 3
@@ -87,23 +94,30 @@ func startControlPlane(ctx context.Context, o ControlPlaneOptions, binaries map[
 	}
 	group := process.NewGroup()
 	c := &ControlPlane{
-		dir:    dir,
-		access: plan.Access,
-		etcd:   plan.EtcdClientURL(),
-		group:  group,
-		set:    supervise.NewSet(group, supervise.Options{Log: o.Log}),
+		dir:        dir,
+		access:     plan.Access,
+		etcdURL:    plan.EtcdClientURL(),
+		processes:  group,
+		components: componentset.NewSet(group, componentset.Options{Log: o.Log}),
 	}
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, c.Close())
 		}
 	}()
-	c.set.Add(plan.Etcd())
-	c.set.Add(plan.APIServer())
-	if o.ControllerManager {
-		c.set.Add(plan.ControllerManager())
+	c.components.Add(plan.Etcd())
+	server := plan.APIServer()
+	server.Args = append(server.Args, o.APIServerFlags...)
+	c.components.Add(server)
+	if o.SecondAPIServer {
+		if err := c.addSecondAPIServer(plan, o.APIServerFlags); err != nil {
+			return nil, err
+		}
 	}
-	if err := c.set.BringUp(ctx); err != nil {
+	if o.ControllerManager {
+		c.components.Add(plan.ControllerManager())
+	}
+	if err := c.components.BringUp(ctx); err != nil {
 		return nil, err
 	}
 	if o.ControllerManager {
@@ -115,8 +129,31 @@ func startControlPlane(ctx context.Context, o ControlPlaneOptions, binaries map[
 	return c, nil
 }
 
-// loopbackPlan makes the files of a control plane that listens on free ports of
-// loopback.
+func (c *ControlPlane) addSecondAPIServer(plan component.Plan, flags []string) error {
+	link, err := net.ListenTCP("tcp", &net.TCPAddr{IP: net.IPv4(127, 0, 0, 1)})
+	if err != nil {
+		return err
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		_ = relay.Serve(ctx, link, func(context.Context) (*net.TCPConn, error) {
+			return net.DialTCP("tcp", nil, &net.TCPAddr{IP: net.IPv4(127, 0, 0, 1), Port: plan.Ports.Etcd})
+		}, &c.secondLag) // if it fails, the second API server doesn't become ready
+	}()
+	c.stopRelay = func() {
+		cancel()
+		<-ended
+	}
+	server := plan.SecondAPIServer("http://" + link.Addr().String())
+	server.Args = append(server.Args, flags...)
+	c.components.Add(server)
+	c.secondHost = fmt.Sprintf("https://127.0.0.1:%d", plan.Ports.SecondAPIServer)
+	return nil
+}
+
+// loopbackPlan writes the files of a control plane that listens on free ports of loopback.
 func loopbackPlan(layout component.Layout, binaries map[string]string) (component.Plan, error) {
 	ports, err := freePorts()
 	if err != nil {
@@ -129,39 +166,47 @@ func loopbackPlan(layout component.Layout, binaries map[string]string) (componen
 	return component.Plan{Layout: layout, Ports: ports, Access: access, Binaries: binaries}, nil
 }
 
-// Config is a client configuration with all rights and without a client-side
-// rate limit. Each call gives a copy of its own.
+// Config returns a client configuration with all rights and without a client-side rate limit. Each call returns a copy.
 func (c *ControlPlane) Config() *rest.Config { return restConfig(c.access) }
 
-// Kubeconfig is the path of a kubeconfig file with the rights of Config.
+// SecondHost returns the URL of the second API server, for a copy of Config; empty when there is none.
+func (c *ControlPlane) SecondHost() string { return c.secondHost }
+
+// SetLag delays everything that the second API server gets from etcd. More than 2 s makes it unready.
+func (c *ControlPlane) SetLag(by time.Duration) { c.secondLag.Set(by) }
+
+// Kubeconfig returns the path of a kubeconfig file with the rights of Config.
 func (c *ControlPlane) Kubeconfig() string {
 	return component.Layout{Dir: c.dir}.AdminKubeconfig()
 }
 
-// Etcd is the URL at which etcd serves clients, for who wants to read what is stored and not what the API server says
-// about it.
-func (c *ControlPlane) Etcd() string { return c.etcd }
+// EtcdURL returns the client URL of etcd, for callers that read what is stored instead of what the API server returns.
+func (c *ControlPlane) EtcdURL() string { return c.etcdURL }
 
-// StopComponent sends sig to "etcd", "kube-apiserver" or
-// "kube-controller-manager" and waits until it is gone. It is killed should it
-// take too long. Stopping what doesn't run is no error.
+// EtcdDataDir returns etcd's data directory. While etcd is stopped it may be copied, as a backup, and replaced, as by a restore.
+func (c *ControlPlane) EtcdDataDir() string { return component.Layout{Dir: c.dir}.Data(component.Etcd) }
+
+// StopComponent sends sig to "etcd", "kube-apiserver", "kube-apiserver-2" or "kube-controller-manager" and waits until it has
+// ended. If that takes too long, it is killed. Stopping a stopped component is no error.
 func (c *ControlPlane) StopComponent(name string, sig os.Signal) error {
-	return c.set.Stop(context.Background(), name, sig)
+	return c.components.Stop(context.Background(), name, sig)
 }
 
-// StartComponent starts a stopped component as it was, with the same port and
-// data, and waits until it is well.
+// StartComponent starts a stopped component with the same port and data, and waits until it is healthy.
 func (c *ControlPlane) StartComponent(ctx context.Context, name string) error {
-	return c.set.Start(ctx, name)
+	return c.components.Start(ctx, name)
 }
 
-// Close ends everything and removes the files. It may be called twice.
+// Close stops everything and removes the files. It may be called twice.
 func (c *ControlPlane) Close() error {
-	err := c.set.Close(context.Background())
+	err := c.components.Close(context.Background())
+	if c.stopRelay != nil {
+		c.stopRelay()
+	}
 	return errors.Join(err, os.RemoveAll(c.dir))
 }
 
-// newOwnedDir makes a temporary folder marked as this process's.
+// newOwnedDir creates a temporary directory marked as this process's.
 func newOwnedDir() (string, error) {
 	self, err := state.Self()
 	if err != nil {
@@ -177,17 +222,17 @@ func newOwnedDir() (string, error) {
 	return dir, nil
 }
 
-// removeAbandoned removes the folders of control planes whose process was
-// killed before it could. It touches only those that name a process that is gone.
-func removeAbandoned(temp string) {
+// removeAbandonedDirs removes the directories of control planes whose process was killed before it could. It removes only those
+// whose process no longer exists.
+func removeAbandonedDirs(temp string) {
 	owners, err := filepath.Glob(filepath.Join(temp, tempPrefix+"*", ownerFile))
 	if err != nil {
 		return
 	}
 	for _, file := range owners {
 		var owner state.ProcessID
-		if err := state.ReadJSON(file, &owner); err == nil && owner.PID > 0 && !owner.Alive() {
-			_ = os.RemoveAll(filepath.Dir(file)) // of another user, perhaps: not ours to remove
+		if err := state.ReadJSON(file, &owner); err == nil && owner.PID > 0 && !owner.IsAlive() {
+			_ = os.RemoveAll(filepath.Dir(file)) // it may belong to another user; then it can't be removed
 		}
 	}
 }

@@ -11,7 +11,7 @@ import (
 	"k8s.io/client-go/kubernetes"
 )
 
-func TestControlPlaneSurvivesARestartOfItsAPIServerAndLeavesNothing(t *testing.T) {
+func TestControlPlaneRestartAndCleanup(t *testing.T) {
 	ctx := t.Context()
 	temp := t.TempDir()
 	t.Setenv("TMPDIR", temp)
@@ -50,7 +50,7 @@ func TestControlPlaneSurvivesARestartOfItsAPIServerAndLeavesNothing(t *testing.T
 	}
 
 	var pids []int
-	for _, s := range c.set.States(ctx) {
+	for _, s := range c.components.States(ctx) {
 		if s.Problem != "" {
 			t.Errorf("%s: %s", s.Name, s.Problem)
 		}

@@ -27,52 +27,52 @@ import (
 	"github.com/LogicIQ/konductor/e2e/cluster/internal/state"
 )
 
-func TestDetachedControlPlaneEndsWithItsSupervisor(t *testing.T) {
+func TestDetachedControlPlaneSupervisorKilled(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "cluster")
-	before := findTraces(t, dir)
-	c := up(t, Options{Dir: dir, ControlPlaneOnly: true})
+	before := findLeftovers(t, dir)
+	c := startCluster(t, Options{Dir: dir, ControlPlaneOnly: true})
 	if c.HasNode() {
 		t.Error("there is a node although none was asked for")
 	}
-	getNamespaces(t, c)
+	checkAPIServerAnswers(t, c)
 
 	killSupervisor(t, c)
-	waitUnmarked(t, dir)
-	if _, err := Open(dir); !errors.Is(err, ErrNone) {
+	waitForProcessesGone(t, dir)
+	if _, err := Open(dir); !errors.Is(err, ErrNoCluster) {
 		t.Errorf("Open after the supervisor was killed: %v, want ErrNone", err)
 	}
-	down(t, dir)
-	if diff := cmp.Diff(before, findTraces(t, dir)); diff != "" {
+	stopCluster(t, dir)
+	if diff := cmp.Diff(before, findLeftovers(t, dir)); diff != "" {
 		t.Errorf("left behind (-before +after):\n%s", diff)
 	}
 }
 
-func TestNodeRunsJobsAndLeavesNothing(t *testing.T) {
-	if obstacle := nodeObstacle(); obstacle != "" {
+func TestClusterWithNode(t *testing.T) {
+	if obstacle := noNodeReason(); obstacle != "" {
 		t.Skipf("no cluster with a node on this machine: %s", obstacle)
 	}
 	if testing.Short() {
 		t.Skip("starts two clusters")
 	}
 	first := filepath.Join(t.TempDir(), "first")
-	// Too long a name for a unix socket in it.
+	// The path is too long for a unix socket in it.
 	second := filepath.Join(t.TempDir(), strings.Repeat("long/", 20)+"second")
-	before := findTraces(t, first, second)
+	before := findLeftovers(t, first, second)
 
-	a := up(t, Options{Dir: first})
+	a := startCluster(t, Options{Dir: first})
 	if !a.HasNode() {
-		t.Skipf("no cluster with a node on this machine: %s", a.NoNode())
+		t.Skipf("no cluster with a node on this machine: %s", a.NoNodeReason())
 	}
 	start := time.Now()
-	again := up(t, Options{Dir: first})
+	again := startCluster(t, Options{Dir: first})
 	if took := time.Since(start); again.record.Supervisor != a.record.Supervisor || took > 10*time.Second {
 		t.Errorf("the running cluster was not taken as it was (%s)", took)
 	}
-	b := up(t, Options{Dir: second})
+	b := startCluster(t, Options{Dir: second})
 
-	loadInpod(t, a)
+	loadInPodImage(t, a)
 	for _, c := range []*Cluster{a, b} {
-		getNamespaces(t, c)
+		checkAPIServerAnswers(t, c)
 	}
 	if got, want := runJob(t, a), "system:serviceaccount:default:default [job-"; !strings.HasPrefix(got, want) {
 		t.Errorf("the API server took the Pod for %q, want %q…", got, want)
@@ -87,27 +87,27 @@ func TestNodeRunsJobsAndLeavesNothing(t *testing.T) {
 		}
 		t.Logf("%s killed and started in %s", component, time.Since(start).Round(10*time.Millisecond))
 	}
-	getNamespaces(t, a)
+	checkAPIServerAnswers(t, a)
 
 	killSupervisor(t, a)
-	a = up(t, Options{Dir: first}) // over what is left
-	getNamespaces(t, a)
+	a = startCluster(t, Options{Dir: first}) // despite the remains
+	checkAPIServerAnswers(t, a)
 
-	// As if "up" had been killed between the start of the supervisor and the note of it.
+	// As if "up" had been killed between the start of the supervisor and its record.
 	b.record.Supervisor = state.ProcessID{}
 	if err := b.record.Save(); err != nil {
 		t.Fatal(err)
 	}
-	down(t, first)
-	down(t, second)
-	down(t, second) // nothing to do
-	if diff := cmp.Diff(before, findTraces(t, first, second)); diff != "" {
+	stopCluster(t, first)
+	stopCluster(t, second)
+	stopCluster(t, second) // nothing to do
+	if diff := cmp.Diff(before, findLeftovers(t, first, second)); diff != "" {
 		t.Errorf("left behind (-before +after):\n%s", diff)
 	}
 }
 
-// up starts a cluster that ends with the test, whatever happens in it.
-func up(t *testing.T, o Options) *Cluster {
+// startCluster starts a cluster that is removed when the test ends.
+func startCluster(t *testing.T, o Options) *Cluster {
 	t.Helper()
 	o.Log = t.Logf
 	t.Cleanup(func() {
@@ -122,7 +122,7 @@ func up(t *testing.T, o Options) *Cluster {
 	return c
 }
 
-func down(t *testing.T, dir string) {
+func stopCluster(t *testing.T, dir string) {
 	t.Helper()
 	start := time.Now()
 	if err := Down(t.Context(), dir); err != nil {
@@ -138,11 +138,11 @@ func killSupervisor(t *testing.T, c *Cluster) {
 	}
 }
 
-// waitUnmarked waits until the components have ended by themselves.
-func waitUnmarked(t *testing.T, dir string) {
+// waitForProcessesGone waits until the components have ended by themselves.
+func waitForProcessesGone(t *testing.T, dir string) {
 	t.Helper()
 	for deadline := time.Now().Add(10 * time.Second); ; {
-		marked, err := state.Marked(dir)
+		marked, err := state.FindMarkedProcesses(dir)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -155,7 +155,7 @@ func waitUnmarked(t *testing.T, dir string) {
 	}
 }
 
-func client(t *testing.T, c *Cluster) *kubernetes.Clientset {
+func newClientset(t *testing.T, c *Cluster) *kubernetes.Clientset {
 	t.Helper()
 	client, err := kubernetes.NewForConfig(c.Config())
 	if err != nil {
@@ -164,16 +164,16 @@ func client(t *testing.T, c *Cluster) *kubernetes.Clientset {
 	return client
 }
 
-func getNamespaces(t *testing.T, c *Cluster) {
+func checkAPIServerAnswers(t *testing.T, c *Cluster) {
 	t.Helper()
-	if _, err := client(t, c).CoreV1().Namespaces().List(t.Context(), metav1.ListOptions{}); err != nil {
+	if _, err := newClientset(t, c).CoreV1().Namespaces().List(t.Context(), metav1.ListOptions{}); err != nil {
 		t.Errorf("list namespaces: %v", err)
 	}
 }
 
-const inpodImage = "konductor/inpod:test"
+const inPodImage = "konductor/inpod:test"
 
-func loadInpod(t *testing.T, c *Cluster) {
+func loadInPodImage(t *testing.T, c *Cluster) {
 	t.Helper()
 	dir := t.TempDir()
 	binary, archive := filepath.Join(dir, "inpod"), filepath.Join(dir, "inpod.tar")
@@ -182,11 +182,11 @@ func loadInpod(t *testing.T, c *Cluster) {
 	if out, err := build.CombinedOutput(); err != nil {
 		t.Fatalf("build: %v\n%s", err, out)
 	}
-	i, err := image.Program(inpodImage, "inpod", binary)
+	i, err := image.ProgramImage(inPodImage, "inpod", binary)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := image.Write(archive, i); err != nil {
+	if err := image.WriteArchive(archive, i); err != nil {
 		t.Fatal(err)
 	}
 	if err := c.LoadImage(t.Context(), archive); err != nil {
@@ -194,13 +194,13 @@ func loadInpod(t *testing.T, c *Cluster) {
 	}
 }
 
-// runJob runs a Job that asks the API server from an initContainer, waits until it
-// is complete, and gives what that container printed.
+// runJob runs a Job whose initContainer calls the API server, waits until it is complete, and returns what that container
+// printed.
 func runJob(t *testing.T, c *Cluster) string {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
 	defer cancel()
-	client := client(t, c)
+	client := newClientset(t, c)
 	restricted := &corev1.SecurityContext{
 		RunAsNonRoot:             new(true),
 		AllowPrivilegeEscalation: new(false),
@@ -212,7 +212,7 @@ func runJob(t *testing.T, c *Cluster) string {
 		ObjectMeta: metav1.ObjectMeta{Name: "job"},
 		Spec: batchv1.JobSpec{BackoffLimit: new(int32(0)), Template: corev1.PodTemplateSpec{Spec: corev1.PodSpec{
 			RestartPolicy:  corev1.RestartPolicyNever,
-			InitContainers: []corev1.Container{{Name: "ask", Image: inpodImage, SecurityContext: restricted}},
+			InitContainers: []corev1.Container{{Name: "ask", Image: inPodImage, SecurityContext: restricted}},
 			Containers:     []corev1.Container{{Name: "main", Image: "busybox:1.37", Command: []string{"sh", "-c", "test -n \"$HOSTNAME\" && seq 3 | grep -q 2"}}},
 		}}},
 	}

@@ -17,9 +17,8 @@ import (
 	"github.com/LogicIQ/konductor/e2e/cluster/internal/supervisor"
 )
 
-// nodeObstacle says why this machine can't have a node; empty if nothing speaks
-// against it so far.
-func nodeObstacle() string {
+// noNodeReason returns why this machine can't have a node; empty if no reason is known yet.
+func noNodeReason() string {
 	switch {
 	case runtime.GOOS != "linux":
 		return "a node needs Linux"
@@ -35,8 +34,8 @@ func nodeObstacle() string {
 	return "a node needs runc, or gcc to build it: install either"
 }
 
-// prepareNode gives what a node needs: programs, images, a control group.
-func (s starter) prepareNode(ctx context.Context) (*component.NodeSetup, map[string]string, error) {
+// prepareNode prepares what a node needs: programs, images, a control group.
+func (s clusterStarter) prepareNode(ctx context.Context) (*component.NodeSetup, map[string]string, error) {
 	names := []string{
 		component.Etcd, component.APIServer, component.ControllerManager, component.Scheduler,
 		component.Containerd, "containerd-shim-runc-v2", "ctr", component.Kubelet, "bridge", "host-local",
@@ -45,11 +44,11 @@ func (s starter) prepareNode(ctx context.Context) (*component.NodeSetup, map[str
 	if err != nil {
 		return nil, nil, err
 	}
-	runc, err := s.runc(ctx)
+	runc, err := s.runcPath(ctx)
 	if err != nil {
 		return nil, nil, err
 	}
-	if err := s.writeImages(ctx); err != nil {
+	if err := s.writeImageArchives(ctx); err != nil {
 		return nil, nil, err
 	}
 	root := supervisor.CgroupRoot(s.dir)
@@ -64,9 +63,9 @@ func (s starter) prepareNode(ctx context.Context) (*component.NodeSetup, map[str
 	}, binaries, nil
 }
 
-// runc prefers the one installed, if it can apply seccomp profiles as a real node's
-// does; the one built here can't, and needs a program in front of it.
-func (s starter) runc(ctx context.Context) (string, error) {
+// runcPath prefers the installed one, if it can apply seccomp profiles as a real node's does; the one built here can't, and needs
+// a wrapper.
+func (s clusterStarter) runcPath(ctx context.Context) (string, error) {
 	if path, err := exec.LookPath("runc"); err == nil {
 		out, err := exec.CommandContext(ctx, path, "--version").Output()
 		if err == nil && strings.Contains(string(out), "libseccomp") {
@@ -80,8 +79,8 @@ func (s starter) runc(ctx context.Context) (string, error) {
 	return paths["runc-noseccomp"], nil
 }
 
-// writeImages writes the archives that the supervisor imports.
-func (s starter) writeImages(ctx context.Context) error {
+// writeImageArchives writes the archives that the supervisor imports.
+func (s clusterStarter) writeImageArchives(ctx context.Context) error {
 	dir := component.Layout{Dir: supervisor.DataDir(s.dir)}.Images()
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return err
@@ -96,21 +95,20 @@ func (s starter) writeImages(ctx context.Context) error {
 	}
 	var writes errgroup.Group
 	writes.Go(func() error {
-		i, err := image.Program(component.PauseImage, "pause", pause)
+		i, err := image.ProgramImage(component.PauseImage, "pause", pause)
 		if err != nil {
 			return err
 		}
-		return image.Write(filepath.Join(dir, "pause.tar"), i)
+		return image.WriteArchive(filepath.Join(dir, "pause.tar"), i)
 	})
-	writes.Go(func() error { return image.Write(filepath.Join(dir, "shell.tar"), shell) })
+	writes.Go(func() error { return image.WriteArchive(filepath.Join(dir, "shell.tar"), shell) })
 	return writes.Wait()
 }
 
-// shellImage is made from this machine's busybox if that can stand alone, else from
-// the shell of our own.
-func (s starter) shellImage(ctx context.Context) (image.Image, error) {
+// shellImage uses this machine's busybox if that is static, else the shell in e2e/tools.
+func (s clusterStarter) shellImage(ctx context.Context) (image.Image, error) {
 	program, err := exec.LookPath("busybox")
-	if err != nil || !image.Static(program) {
+	if err != nil || !image.IsStatic(program) {
 		if program, err = s.tools.Path(ctx, "shell"); err != nil {
 			return image.Image{}, err
 		}
@@ -119,5 +117,5 @@ func (s starter) shellImage(ctx context.Context) (image.Image, error) {
 	if err != nil {
 		return image.Image{}, fmt.Errorf("%s --list: %w", program, err)
 	}
-	return image.MultiCall(component.ShellImage, "busybox", program, strings.Fields(string(names)))
+	return image.MultiCallImage(component.ShellImage, "busybox", program, strings.Fields(string(names)))
 }

@@ -2,8 +2,7 @@ package cluster
 
 import "golang.org/x/sys/unix"
 
-// snapshotter is how containerd makes root file systems: with overlayfs, unless dir
-// is on a file system that can't be the upper part of one.
+// snapshotter returns containerd's snapshotter: overlayfs, unless dir is on a file system that can't be the upper part of one.
 func snapshotter(dir string) string {
 	var fs unix.Statfs_t
 	if err := unix.Statfs(dir, &fs); err != nil {

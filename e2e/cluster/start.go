@@ -18,43 +18,42 @@ import (
 	"github.com/LogicIQ/konductor/e2e/cluster/toolchain"
 )
 
-// starter starts the cluster of one folder, whose lock is held.
-type starter struct {
+// clusterStarter starts the cluster of one directory, whose lock is held.
+type clusterStarter struct {
 	dir   string
 	tools *toolchain.Toolchain
 	log   func(format string, args ...any)
 }
 
-// start starts a cluster with a node, or without one where noNode says why.
-func (s starter) start(ctx context.Context, noNode string) (*Cluster, error) {
+// start starts a cluster with a node, or without one if noNode gives a reason.
+func (s clusterStarter) start(ctx context.Context, noNode string) (*Cluster, error) {
 	var node *component.NodeSetup
 	var binaries map[string]string
 	var err error
 	if noNode == "" {
 		node, binaries, err = s.prepareNode(ctx)
 	} else {
-		binaries, err = controlPlaneBinaries(ctx, s.tools, os.Getenv("KUBEBUILDER_ASSETS"),
-			component.Etcd, component.APIServer, component.ControllerManager)
+		binaries, err = controlPlaneBinaries(ctx, s.tools, component.Etcd, component.APIServer, component.ControllerManager)
 	}
 	if err != nil {
-		return nil, s.giveUp(ctx, err)
+		return nil, s.cleanUpAfterFailure(ctx, err)
 	}
 	begin := time.Now()
-	c, err := s.launch(ctx, supervisor.Record{
-		ID:       supervisor.ID(s.dir),
-		Dir:      s.dir,
-		Created:  begin,
-		Control:  supervisor.ControlSocket(s.dir),
-		Node:     node,
-		NoNode:   noNode,
-		Binaries: binaries,
-		Tools:    s.tools.Cache(),
+	c, err := s.launchSupervisor(ctx, supervisor.Record{
+		ID:            supervisor.ClusterID(s.dir),
+		Dir:           s.dir,
+		Created:       begin,
+		ControlSocket: supervisor.ControlSocket(s.dir),
+		Node:          node,
+		NoNodeReason:  noNode,
+		Binaries:      binaries,
+		ToolsDir:      s.tools.CacheDir(),
 	})
 	if err != nil {
-		return nil, s.giveUp(ctx, err)
+		return nil, s.cleanUpAfterFailure(ctx, err)
 	}
 	if err := c.waitReady(ctx); err != nil {
-		return nil, s.giveUp(ctx, err)
+		return nil, s.cleanUpAfterFailure(ctx, err)
 	}
 	what := "control plane ready"
 	if c.HasNode() {
@@ -65,25 +64,24 @@ func (s starter) start(ctx context.Context, noNode string) (*Cluster, error) {
 	return c, nil
 }
 
-// giveUp ends what was started. The logs stay, unless it was the caller who
-// changed their mind, or another attempt follows.
-func (s starter) giveUp(ctx context.Context, err error) error {
+// cleanUpAfterFailure stops what was started. The logs stay, unless the caller canceled the start, or another attempt follows.
+func (s clusterStarter) cleanUpAfterFailure(ctx context.Context, err error) error {
 	cleanup := context.WithoutCancel(ctx)
 	if ctx.Err() != nil {
-		return errors.Join(err, remove(cleanup, s.dir))
+		return errors.Join(err, removeCluster(cleanup, s.dir))
 	}
-	err = errors.Join(err, end(cleanup, s.dir))
+	err = errors.Join(err, endProcesses(cleanup, s.dir))
 	if errors.Is(err, errNoNode) {
 		return errors.Join(err, supervisor.RemoveFiles(s.dir))
 	}
 	if entries, _ := os.ReadDir(supervisor.LogDir(s.dir)); len(entries) == 0 {
-		return errors.Join(err, remove(cleanup, s.dir))
+		return errors.Join(err, removeCluster(cleanup, s.dir))
 	}
 	return fmt.Errorf("%w\nthe logs are in %s", err, supervisor.LogDir(s.dir))
 }
 
-// launch writes down what is about to be, and starts the supervisor.
-func (s starter) launch(ctx context.Context, r supervisor.Record) (*Cluster, error) {
+// launchSupervisor writes the record and starts the supervisor.
+func (s clusterStarter) launchSupervisor(ctx context.Context, r supervisor.Record) (*Cluster, error) {
 	relay, err := s.assignPorts(&r)
 	if err != nil {
 		return nil, err
@@ -91,13 +89,13 @@ func (s starter) launch(ctx context.Context, r supervisor.Record) (*Cluster, err
 	if relay != nil {
 		defer func() { _ = relay.Close() }()
 	}
-	if err := s.writeFiles(&r); err != nil {
+	if err := s.writeCredentials(&r); err != nil {
 		return nil, err
 	}
-	if err := s.supervisorBinary(ctx); err != nil {
+	if err := s.installSupervisorBinary(ctx); err != nil {
 		return nil, err
 	}
-	control, err := listenUnix(r.Control)
+	control, err := listenUnix(r.ControlSocket)
 	if err != nil {
 		return nil, err
 	}
@@ -106,9 +104,9 @@ func (s starter) launch(ctx context.Context, r supervisor.Record) (*Cluster, err
 	attr := &syscall.SysProcAttr{Setsid: true}
 	if r.Node != nil {
 		files = append(files, relay)
-		attr = isolate.Attr()
+		attr = isolate.SysProcAttr()
 	}
-	logFile, err := os.OpenFile(filepath.Join(supervisor.LogDir(s.dir), supervisor.Component+".log"), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o644)
+	logFile, err := os.OpenFile(filepath.Join(supervisor.LogDir(s.dir), supervisor.ComponentName+".log"), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o644)
 	if err != nil {
 		return nil, err
 	}
@@ -116,7 +114,7 @@ func (s starter) launch(ctx context.Context, r supervisor.Record) (*Cluster, err
 
 	cmd := exec.Command(supervisor.Binary(s.dir), "supervise", "--dir", s.dir)
 	cmd.Dir = "/"
-	cmd.Env = append(state.Marks(s.dir, supervisor.Component), "PATH="+os.Getenv("PATH"), "HOME="+s.dir)
+	cmd.Env = append(state.MarkerEnv(s.dir, supervisor.ComponentName), "PATH="+os.Getenv("PATH"), "HOME="+s.dir)
 	cmd.Stdout, cmd.Stderr = logFile, logFile
 	cmd.ExtraFiles = files
 	cmd.SysProcAttr = attr
@@ -126,27 +124,27 @@ func (s starter) launch(ctx context.Context, r supervisor.Record) (*Cluster, err
 		}
 		return nil, fmt.Errorf("start the supervisor: %w", err)
 	}
-	go func() { _ = cmd.Wait() }() // so that it doesn't stay as a zombie of a caller that lives on
+	go func() { _ = cmd.Wait() }() // so that it doesn't stay as a zombie of a long-lived caller
 	if r.Supervisor, err = state.Identify(cmd.Process.Pid); err != nil {
 		return nil, fmt.Errorf("the supervisor ended at once: %w", err)
 	}
 	if err := r.Save(); err != nil {
 		return nil, err
 	}
-	return open(r), nil
+	return newCluster(r), nil
 }
 
-// assignPorts decides where the API server listens. With a node that is inside,
-// and the listener that is returned is how to get there.
-func (s starter) assignPorts(r *supervisor.Record) (relay *os.File, err error) {
+// assignPorts decides where the API server listens. With a node that is inside its network namespace, and the returned listener
+// is on the host.
+func (s clusterStarter) assignPorts(r *supervisor.Record) (relay *os.File, err error) {
 	if r.Node == nil {
 		r.Ports, err = freePorts()
 		r.Access.Server = fmt.Sprintf("https://127.0.0.1:%d", r.Ports.APIServer)
-		r.Inside.Server = r.Access.Server
+		r.InsideAccess.Server = r.Access.Server
 		return nil, err
 	}
-	r.Ports = component.NodePorts()
-	r.Inside.Server = fmt.Sprintf("https://127.0.0.1:%d", r.Ports.APIServer)
+	r.Ports = component.StandardPorts()
+	r.InsideAccess.Server = fmt.Sprintf("https://127.0.0.1:%d", r.Ports.APIServer)
 	listener, err := net.ListenTCP("tcp4", &net.TCPAddr{IP: net.IPv4(127, 0, 0, 1)})
 	if err != nil {
 		return nil, err
@@ -156,22 +154,21 @@ func (s starter) assignPorts(r *supervisor.Record) (relay *os.File, err error) {
 	return listener.File()
 }
 
-func (s starter) writeFiles(r *supervisor.Record) error {
-	inside, err := component.WriteCredentials(r.Layout(false), r.Inside.Server)
+func (s clusterStarter) writeCredentials(r *supervisor.Record) error {
+	inside, err := component.WriteCredentials(r.Layout(false), r.InsideAccess.Server)
 	if err != nil {
 		return err
 	}
 	outside := inside
 	outside.Server = r.Access.Server
-	r.Inside, r.Access = inside, outside
+	r.InsideAccess, r.Access = inside, outside
 	if err := outside.WriteKubeconfig(supervisor.Kubeconfig(s.dir)); err != nil {
 		return err
 	}
 	return r.Save()
 }
 
-// listenUnix gives a listener as a file to inherit. Its socket stays when the
-// file is closed here.
+// listenUnix returns a listener as a file to inherit. Its socket stays when the file is closed here.
 func listenUnix(path string) (*os.File, error) {
 	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
 		return nil, err

@@ -15,29 +15,27 @@ import (
 	"github.com/LogicIQ/konductor/e2e/cluster/toolchain"
 )
 
-// Options says which cluster to start.
+// Options configures a cluster.
 type Options struct {
-	// Dir is the folder of the cluster; by default that of the checkout.
+	// Dir is the directory of the cluster; empty: that of the checkout.
 	Dir string
 	// ControlPlaneOnly starts no node even where one is possible.
 	ControlPlaneOnly bool
-	// Log gets a line per step; nil is silent.
+	// Log gets a line per step; nil: no log.
 	Log func(format string, args ...any)
 }
 
-// upTimeout bounds the start, builds not included.
+// upTimeout limits the start, builds not included.
 const upTimeout = 3 * time.Minute
 
-// errNoNode marks a failure that concerns the node alone, so that a control plane
-// can be had nonetheless.
+// errNoNode marks a failure that concerns the node alone, so that a control plane is still possible.
 var errNoNode = errors.New("no node is possible here")
 
-// Up starts a cluster and returns when it is ready: the API server and all else is
-// well, the node, if there is one, takes Pods. A cluster that runs already is
-// returned as it is; what a dead one left is removed first.
+// Up starts a cluster and returns when it is ready: the API server and everything else is healthy, and the node, if there is one,
+// runs Pods. A running cluster is returned as it is; the remains of a dead one are removed first.
 //
-// Where no node is possible (not root, not Linux, no runc and no means to build
-// it) the control plane is started alone, and HasNode is false.
+// Where no node is possible (not root, not Linux, no runc and no means to build it) the control plane is started alone, and
+// HasNode is false.
 func Up(ctx context.Context, o Options) (*Cluster, error) {
 	if o.Log == nil {
 		o.Log = func(string, ...any) {}
@@ -49,7 +47,7 @@ func Up(ctx context.Context, o Options) (*Cluster, error) {
 		}
 		o.Dir = dir
 	}
-	dir, err := canonical(o.Dir)
+	dir, err := canonicalPath(o.Dir)
 	if err != nil {
 		return nil, err
 	}
@@ -64,18 +62,18 @@ func Up(ctx context.Context, o Options) (*Cluster, error) {
 	}
 	defer unlock()
 
-	if c, err := running(ctx, dir, o.Log); c != nil || err != nil {
+	if c, err := findRunning(ctx, dir, o.Log); c != nil || err != nil {
 		return c, err
 	}
 	tools, err := toolchain.Open(o.Log)
 	if err != nil {
 		return nil, err
 	}
-	starter := starter{dir: dir, tools: tools, log: o.Log}
+	starter := clusterStarter{dir: dir, tools: tools, log: o.Log}
 	if o.ControlPlaneOnly {
 		return starter.start(ctx, "not asked for")
 	}
-	noNode := nodeObstacle()
+	noNode := noNodeReason()
 	if noNode == "" {
 		c, err := starter.start(ctx, "")
 		if !errors.Is(err, errNoNode) {
@@ -87,13 +85,12 @@ func Up(ctx context.Context, o Options) (*Cluster, error) {
 	return starter.start(ctx, noNode)
 }
 
-// running gives the cluster of dir if one runs and is well. One that is still
-// starting, because the "up" before this one was killed, is waited for. What is
-// left of a dead one is removed.
-func running(ctx context.Context, dir string, log func(string, ...any)) (*Cluster, error) {
+// findRunning returns the cluster of dir if one runs and is healthy. It waits for one that is still starting, because an earlier
+// "up" was killed. The remains of a dead one are removed.
+func findRunning(ctx context.Context, dir string, log func(string, ...any)) (*Cluster, error) {
 	record, err := supervisor.Load(dir)
-	if err == nil && record.Supervisor.Alive() {
-		c := open(record)
+	if err == nil && record.Supervisor.IsAlive() {
+		c := newCluster(record)
 		if err := c.waitReady(ctx); err != nil {
 			return nil, fmt.Errorf("a cluster runs in %s but isn't well: %w: see \"cluster status\", or end it with \"cluster down\"", dir, err)
 		}
@@ -104,21 +101,20 @@ func running(ctx context.Context, dir string, log func(string, ...any)) (*Cluste
 		log("already running in %s%s", dir, what)
 		return c, nil
 	}
-	leftovers, markedErr := processesOf(dir)
+	leftovers, markedErr := clusterProcesses(dir)
 	if markedErr != nil {
 		return nil, markedErr
 	}
 	if len(leftovers) > 0 || !errors.Is(err, fs.ErrNotExist) {
 		log("removing what is left of a cluster in %s", dir)
 	}
-	if err := end(ctx, dir); err != nil {
+	if err := endProcesses(ctx, dir); err != nil {
 		return nil, err
 	}
 	return nil, supervisor.RemoveFiles(dir)
 }
 
-// waitReady waits until the supervisor has started everything, all of it is well,
-// and Pods can be created and run.
+// waitReady waits until the supervisor has started everything, all of it is healthy, and Pods can be created and run.
 func (c *Cluster) waitReady(ctx context.Context) error {
 	ctx, cancel := context.WithTimeoutCause(ctx, upTimeout, fmt.Errorf("not ready within %s", upTimeout))
 	defer cancel()
@@ -127,7 +123,7 @@ func (c *Cluster) waitReady(ctx context.Context) error {
 		return errors.Join(err, context.Cause(ctx))
 	}
 	switch {
-	case status.Refused:
+	case status.NodeRefused:
 		return fmt.Errorf("%w: %s", errNoNode, status.Error)
 	case status.Error != "":
 		return errors.New(status.Error)
@@ -138,7 +134,7 @@ func (c *Cluster) waitReady(ctx context.Context) error {
 		waits.Go(func() error { return waitNodeReady(waitCtx, c.Config()) })
 	}
 	waitErr := waits.Wait()
-	// A component that isn't well is the better explanation.
+	// An unhealthy component is the better explanation.
 	if status, err = c.client.Status(context.WithoutCancel(ctx)); err == nil && status.Problem() != "" {
 		return errors.New(status.Problem())
 	}

@@ -1,4 +1,3 @@
-// Package crd tests the resource types as the API server sees them: what it
-// refuses and with which words, what it fills in, what it shows. There is no
-// operator here, so that all of it holds whoever writes.
+// Package crd tests the CRDs as the API server applies them: what it rejects and with which errors, its defaults, its output.
+// There is no operator here, so that all of it holds for every client.
 package crd

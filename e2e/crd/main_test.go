@@ -21,19 +21,21 @@ import (
 
 	konductorv1 "github.com/LogicIQ/konductor/apis/v1"
 	"github.com/LogicIQ/konductor/e2e/cluster"
+	"github.com/LogicIQ/konductor/e2e/internal/versions"
 )
 
-// The API server that all tests share, and a client with all rights. Each test works on objects of its own.
+// The API server that all tests share, and a client with all rights. Each test uses objects of its own.
 var (
-	config *rest.Config
-	api    client.WithWatch
+	config        *rest.Config
+	serverVersion versions.Version
+	apiClient     client.WithWatch
 )
 
 func TestMain(m *testing.M) {
-	os.Exit(run(m))
+	os.Exit(runTests(m))
 }
 
-func run(m *testing.M) (code int) {
+func runTests(m *testing.M) (code int) {
 	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Minute)
 	defer cancel()
 	plane, err := cluster.StartControlPlane(ctx, cluster.ControlPlaneOptions{})
@@ -48,43 +50,47 @@ func run(m *testing.M) (code int) {
 		}
 	}()
 	config = plane.Config()
-	if err := connect(ctx); err != nil {
+	if serverVersion, err = versions.ServerVersion(config); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
+	if err := setUp(ctx); err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		return 1
 	}
 	return m.Run()
 }
 
-// connect makes the client, creates the resource types and waits until they are served.
-func connect(ctx context.Context) (err error) {
+// setUp creates the client and the CRDs, and waits until they are served.
+func setUp(ctx context.Context) (err error) {
 	types := runtime.NewScheme()
 	for _, add := range []func(*runtime.Scheme) error{scheme.AddToScheme, apiextensionsv1.AddToScheme, konductorv1.AddToScheme} {
 		if err := add(types); err != nil {
 			return err
 		}
 	}
-	if api, err = client.NewWithWatch(config, client.Options{Scheme: types}); err != nil {
+	if apiClient, err = client.NewWithWatch(config, client.Options{Scheme: types}); err != nil {
 		return err
 	}
-	crds, err := resourceTypes()
+	crds, err := chartCRDs()
 	if err != nil {
 		return err
 	}
 	for _, crd := range crds {
-		if err := api.Create(ctx, crd); err != nil {
+		if err := apiClient.Create(ctx, crd); err != nil {
 			return fmt.Errorf("creating %s: %w", crd.Name, err)
 		}
-		if err := established(ctx, crd.Name); err != nil {
+		if err := awaitEstablished(ctx, crd.Name); err != nil {
 			return err
 		}
 	}
-	// A new client, for one that asked for the kinds too early remembers that there were none.
-	api, err = client.NewWithWatch(config, client.Options{Scheme: types})
+	// Create a new client: one that looked up the kinds too early remembers that there were none.
+	apiClient, err = client.NewWithWatch(config, client.Options{Scheme: types})
 	return err
 }
 
-// resourceTypes are the CustomResourceDefinitions that the chart installs.
-func resourceTypes() (crds []*apiextensionsv1.CustomResourceDefinition, err error) {
+// chartCRDs returns the CustomResourceDefinitions that the chart installs.
+func chartCRDs() (crds []*apiextensionsv1.CustomResourceDefinition, err error) {
 	files, err := filepath.Glob("../../charts/konductor/files/crds/*.yaml")
 	if err != nil {
 		return nil, err
@@ -106,9 +112,9 @@ func resourceTypes() (crds []*apiextensionsv1.CustomResourceDefinition, err erro
 	return crds, nil
 }
 
-// established waits until the API server serves the resource type.
-func established(ctx context.Context, name string) error {
-	w, err := api.Watch(ctx, &apiextensionsv1.CustomResourceDefinitionList{}, &client.ListOptions{
+// awaitEstablished waits until the API server serves the CRD.
+func awaitEstablished(ctx context.Context, name string) error {
+	w, err := apiClient.Watch(ctx, &apiextensionsv1.CustomResourceDefinitionList{}, &client.ListOptions{
 		FieldSelector: fields.OneTermEqualSelector(metav1.ObjectNameField, name),
 	})
 	if err != nil {

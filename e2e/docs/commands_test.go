@@ -13,13 +13,13 @@ import (
 	"mvdan.cc/sh/v3/expand"
 	"mvdan.cc/sh/v3/syntax"
 
-	"github.com/LogicIQ/konductor/plugins/konductor/cli"
+	"github.com/LogicIQ/konductor/internal/cli"
 )
 
-// somewhere stands for what only the shell would know.
-const somewhere = "1"
+// shellPlaceholder stands for values that only the shell would know.
+const shellPlaceholder = "1"
 
-// scriptCommands returns the simple commands of a script, those in substitutions and branches included.
+// scriptCommands returns the simple commands of a script, including those in substitutions and branches.
 func scriptCommands(script string) (all [][]string, err error) {
 	file, err := syntax.NewParser(syntax.Variant(syntax.LangBash)).Parse(strings.NewReader(script), "")
 	if err != nil {
@@ -28,12 +28,12 @@ func scriptCommands(script string) (all [][]string, err error) {
 	config := &expand.Config{
 		Env: expand.FuncEnviron(func(name string) string {
 			if name == "IFS" {
-				return "" // the usual
+				return "" // the default
 			}
-			return somewhere
+			return shellPlaceholder
 		}),
-		CmdSubst:  func(w io.Writer, _ *syntax.CmdSubst) error { _, err := io.WriteString(w, somewhere); return err },
-		ProcSubst: func(*syntax.ProcSubst) (string, error) { return somewhere, nil },
+		CmdSubst:  func(w io.Writer, _ *syntax.CmdSubst) error { _, err := io.WriteString(w, shellPlaceholder); return err },
+		ProcSubst: func(*syntax.ProcSubst) (string, error) { return shellPlaceholder, nil },
 	}
 	syntax.Walk(file, func(node syntax.Node) bool {
 		call, ok := node.(*syntax.CallExpr)
@@ -49,9 +49,9 @@ func scriptCommands(script string) (all [][]string, err error) {
 	return all, err
 }
 
-// callsOf returns the arguments of each call of konductor that a command makes: itself, as the command of run, or in the
-// script of a shell.
-func callsOf(argv []string) (calls [][]string, err error) {
+// konductorCalls returns the arguments of each konductor command in argv: itself, the command of run, or in the script of a
+// shell.
+func konductorCalls(argv []string) (calls [][]string, err error) {
 	if len(argv) == 0 {
 		return nil, nil
 	}
@@ -63,7 +63,7 @@ func callsOf(argv []string) (calls [][]string, err error) {
 			calls = append(calls, argv[2:])
 		}
 	case "exec", "time", "sudo":
-		return callsOf(argv[1:])
+		return konductorCalls(argv[1:])
 	case "sh", "bash":
 		if i := slices.Index(argv, "-c"); i >= 0 && i+1 < len(argv) {
 			commands, err := scriptCommands(argv[i+1])
@@ -71,7 +71,7 @@ func callsOf(argv []string) (calls [][]string, err error) {
 				return nil, err
 			}
 			for _, c := range commands {
-				inner, err := callsOf(c)
+				inner, err := konductorCalls(c)
 				if err != nil {
 					return nil, err
 				}
@@ -81,7 +81,7 @@ func callsOf(argv []string) (calls [][]string, err error) {
 	}
 	if len(calls) == 1 && len(calls[0]) > 0 && calls[0][0] == "run" {
 		if i := slices.Index(calls[0], "--"); i >= 0 {
-			inner, err := callsOf(calls[0][i+1:])
+			inner, err := konductorCalls(calls[0][i+1:])
 			if err != nil {
 				return nil, err
 			}
@@ -91,17 +91,17 @@ func callsOf(argv []string) (calls [][]string, err error) {
 	return calls, nil
 }
 
-// tree returns the program's commands.
-func tree() *cobra.Command {
-	root := cli.Tree("koncli")
+// commandTree returns the program's commands.
+func commandTree() *cobra.Command {
+	root := cli.CommandTree("koncli")
 	root.InitDefaultHelpCmd()
 	root.InitDefaultCompletionCmd()
 	return root
 }
 
-// known parses the arguments of a call as the program would, up to where it would begin to act.
-func known(call []string) error {
-	top := tree()
+// validateCall parses the arguments of a call as the program would, without running it.
+func validateCall(call []string) error {
+	top := commandTree()
 	cmd, rest, err := top.Find(call)
 	if err != nil {
 		return err
@@ -119,8 +119,8 @@ func known(call []string) error {
 	return errors.Join(cmd.ValidateArgs(cmd.Flags().Args()), cmd.ValidateRequiredFlags(), cmd.ValidateFlagGroups())
 }
 
-// mentioned checks the commands and flags of a call that stands in a sentence, with placeholders for what varies.
-func mentioned(span string) error {
+// validateMention checks the commands and flags of a call within a sentence, with placeholders for values.
+func validateMention(span string) error {
 	words := strings.Fields(span)
 	switch {
 	case len(words) > 1 && words[0] == "koncli":
@@ -130,7 +130,7 @@ func mentioned(span string) error {
 	default:
 		return nil
 	}
-	cmd := tree()
+	cmd := commandTree()
 	for len(words) > 0 {
 		i := slices.IndexFunc(cmd.Commands(), func(c *cobra.Command) bool { return c.Name() == words[0] || c.HasAlias(words[0]) })
 		if i < 0 {
@@ -154,7 +154,7 @@ func mentioned(span string) error {
 	return nil
 }
 
-func TestMistakesInCommandLinesAreNoticed(t *testing.T) {
+func TestCommandLineValidation(t *testing.T) {
 	for line, good := range map[string]bool{
 		"koncli barrier wait done --timeout 30m":                                     true,
 		"koncli barrier wiat done":                                                   false,
@@ -179,11 +179,11 @@ func TestMistakesInCommandLinesAreNoticed(t *testing.T) {
 		commands, err := scriptCommands(line)
 		calls := 0
 		for _, argv := range commands {
-			found, e := callsOf(argv)
+			found, e := konductorCalls(argv)
 			err = errors.Join(err, e)
 			for _, call := range found {
 				calls++
-				err = errors.Join(err, known(call))
+				err = errors.Join(err, validateCall(call))
 			}
 		}
 		if calls == 0 || good != (err == nil) {
@@ -194,7 +194,7 @@ func TestMistakesInCommandLinesAreNoticed(t *testing.T) {
 		"koncli lease acquire": true, "koncli barrier arrive --failed": true, "kubectl konductor why KIND/NAME": true,
 		"koncli lease grab": false, "koncli barrier arrive --broken": false, "kubectl konductor wyh x": false, "koncli": true,
 	} {
-		if err := mentioned(span); good != (err == nil) {
+		if err := validateMention(span); good != (err == nil) {
 			t.Errorf("`%s`: %v", span, err)
 		}
 	}

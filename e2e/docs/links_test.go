@@ -15,19 +15,19 @@ import (
 	"github.com/yuin/goldmark/ast"
 )
 
-// home is where readers begin.
-const home = "docs/README.md"
+// docsIndex is the first page for readers.
+const docsIndex = "docs/README.md"
 
-func TestLinksLeadSomewhere(t *testing.T) {
+func TestLinks(t *testing.T) {
 	byName := map[string]*page{}
-	for _, p := range pages(t) {
+	for _, p := range readPages(t) {
 		byName[p.name] = p
 	}
 	links := 0
 	for _, p := range byName {
 		for _, link := range p.links() {
 			links++
-			if err := follow(root(t), byName, p.name, link); err != nil {
+			if err := checkLink(repoRoot(t), byName, p.name, link); err != nil {
 				t.Errorf("%s: link to %s: %v", p.name, link, err)
 			}
 		}
@@ -37,16 +37,16 @@ func TestLinksLeadSomewhere(t *testing.T) {
 	}
 }
 
-func TestEachPageOfTheDocsIsReachedFromTheirIndex(t *testing.T) {
+func TestEveryPageReachableFromIndex(t *testing.T) {
 	byName := map[string]*page{}
-	for _, p := range pages(t) {
+	for _, p := range readPages(t) {
 		byName[p.name] = p
 	}
-	reached := map[string]bool{home: true}
-	if byName[home] == nil {
-		t.Fatalf("there is no %s", home)
+	reached := map[string]bool{docsIndex: true}
+	if byName[docsIndex] == nil {
+		t.Fatalf("there is no %s", docsIndex)
 	}
-	for next := []string{home}; len(next) > 0; next = next[1:] {
+	for next := []string{docsIndex}; len(next) > 0; next = next[1:] {
 		for _, link := range byName[next[0]].links() {
 			target, _, _ := strings.Cut(link, "#")
 			to := path.Join(path.Dir(next[0]), target)
@@ -58,20 +58,20 @@ func TestEachPageOfTheDocsIsReachedFromTheirIndex(t *testing.T) {
 	}
 	for name := range byName {
 		if strings.HasPrefix(name, "docs/") && !strings.HasPrefix(name, "docs/decisions/") && !reached[name] {
-			t.Errorf("no way leads from %s to %s", home, name)
+			t.Errorf("no way leads from %s to %s", docsIndex, name)
 		}
 	}
 }
 
-// TestFilesThatCodeSpeaksOfAreThere looks at what programs say and comments tell: "see docs/why.md".
-func TestFilesThatCodeSpeaksOfAreThere(t *testing.T) {
+// TestFilesMentionedInCodeExist checks the files that messages and comments mention, as in "see docs/why.md".
+func TestFilesMentionedInCodeExist(t *testing.T) {
 	named := regexp.MustCompile(`\b(docs|examples)/[a-z0-9/-]+\.(md|yaml|svg)\b`)
 	found := 0
 	for _, suffix := range []string{".go", ".tpl", ".yaml", ".txt", ".yml"} {
-		for _, file := range files(t, ".", suffix) {
-			for _, name := range named.FindAllString(string(read(t, file)), -1) {
+		for _, file := range repoFiles(t, ".", suffix) {
+			for _, name := range named.FindAllString(string(readRepoFile(t, file)), -1) {
 				found++
-				if _, err := os.Stat(filepath.Join(root(t), name)); err != nil {
+				if _, err := os.Stat(filepath.Join(repoRoot(t), name)); err != nil {
 					t.Errorf("%s speaks of %s: %v", file, name, err)
 				}
 			}
@@ -82,15 +82,15 @@ func TestFilesThatCodeSpeaksOfAreThere(t *testing.T) {
 	}
 }
 
-// links returns where the links and pictures of a page lead.
+// links returns the targets of a page's links and pictures.
 func (p *page) links() (all []string) {
-	each(p, func(n *ast.Link) { all = append(all, string(n.Destination)) })
-	each(p, func(n *ast.Image) { all = append(all, string(n.Destination)) })
+	forEachNode(p, func(n *ast.Link) { all = append(all, string(n.Destination)) })
+	forEachNode(p, func(n *ast.Image) { all = append(all, string(n.Destination)) })
 	return all
 }
 
-// follow reports what is wrong with a link. Whether pages of others are there is not for a test to ask.
-func follow(base string, byName map[string]*page, from, link string) error {
+// checkLink returns the error of a link. External pages are not requested.
+func checkLink(base string, byName map[string]*page, from, link string) error {
 	u, err := url.Parse(link)
 	if err != nil {
 		return err
@@ -121,11 +121,11 @@ func follow(base string, byName map[string]*page, from, link string) error {
 	return nil
 }
 
-// anchors returns the names of a page's headings as GitHub makes them: small letters, no punctuation, hyphens for blanks,
-// and a number for one that was there before.
+// anchors returns the names of a page's headings as GitHub makes them: lower case, no punctuation, hyphens for spaces, and a
+// number for duplicates.
 func (p *page) anchors() (all []string) {
 	seen := map[string]int{}
-	each(p, func(n *ast.Heading) {
+	forEachNode(p, func(n *ast.Heading) {
 		name := strings.Map(func(r rune) rune {
 			switch {
 			case r == ' ':
@@ -135,7 +135,7 @@ func (p *page) anchors() (all []string) {
 			default:
 				return -1
 			}
-		}, p.plain(n))
+		}, p.plainText(n))
 		if before := seen[name]; before > 0 {
 			all = append(all, fmt.Sprintf("%s-%d", name, before))
 		} else {

@@ -17,50 +17,50 @@ import (
 
 // page is one Markdown file.
 type page struct {
-	// name is the path from the folder of the checkout, with slashes.
-	name string
-	text []byte
-	tree ast.Node
+	// name is the path relative to the root of the checkout, with slashes.
+	name     string
+	text     []byte
+	document ast.Node
 }
 
-// block is what stands between fences.
-type block struct {
+// codeBlock is the text between fences.
+type codeBlock struct {
 	page     *page
 	language string
 	text     string
-	// line is where it begins.
+	// line is the line of its beginning.
 	line int
 }
 
-// root returns the folder of the checkout.
-func root(t *testing.T) string {
+// repoRoot returns the root directory of the checkout.
+func repoRoot(t *testing.T) string {
 	t.Helper()
-	dir, err := manifest.Root()
+	dir, err := manifest.RepoRoot()
 	if err != nil {
 		t.Fatal(err)
 	}
 	return dir
 }
 
-// pages returns all Markdown files of the repository.
-func pages(t *testing.T) (all []*page) {
+// readPages returns all Markdown files of the repository.
+func readPages(t *testing.T) (all []*page) {
 	t.Helper()
 	markdown := goldmark.New(goldmark.WithExtensions(extension.GFM)).Parser()
-	for _, name := range files(t, ".", ".md") {
-		source := read(t, name)
-		all = append(all, &page{name: name, text: source, tree: markdown.Parse(text.NewReader(source))})
+	for _, name := range repoFiles(t, ".", ".md") {
+		source := readRepoFile(t, name)
+		all = append(all, &page{name: name, text: source, document: markdown.Parse(text.NewReader(source))})
 	}
 	if len(all) < 10 {
-		t.Fatalf("only %d pages found below %s", len(all), root(t))
+		t.Fatalf("only %d pages found below %s", len(all), repoRoot(t))
 	}
 	return all
 }
 
-// files returns the files below a folder whose names end so, as paths from the folder of the checkout. Folders that
-// belong to tools or hold what was built are left out.
-func files(t *testing.T, below, suffix string) (names []string) {
+// repoFiles returns the files below a directory whose names end with suffix, as paths relative to the root of the checkout.
+// Directories of tools or with build results are left out.
+func repoFiles(t *testing.T, below, suffix string) (names []string) {
 	t.Helper()
-	base := root(t)
+	base := repoRoot(t)
 	err := filepath.WalkDir(filepath.Join(base, below), func(path string, d fs.DirEntry, err error) error {
 		if err != nil {
 			return err
@@ -83,20 +83,20 @@ func files(t *testing.T, below, suffix string) (names []string) {
 	return names
 }
 
-// read returns the text of a file of the checkout.
-func read(t *testing.T, name string) []byte {
+// readRepoFile returns the text of a file of the checkout.
+func readRepoFile(t *testing.T, name string) []byte {
 	t.Helper()
-	data, err := os.ReadFile(filepath.Join(root(t), filepath.FromSlash(name)))
+	data, err := os.ReadFile(filepath.Join(repoRoot(t), filepath.FromSlash(name)))
 	if err != nil {
 		t.Fatal(err)
 	}
 	return data
 }
 
-// each calls visit for every node of the page of type N.
-func each[N ast.Node](p *page, visit func(N)) {
+// forEachNode calls visit for every node of the page of type N.
+func forEachNode[N ast.Node](p *page, visit func(N)) {
 	// A walker that returns no error can't fail.
-	_ = ast.Walk(p.tree, func(n ast.Node, entering bool) (ast.WalkStatus, error) {
+	_ = ast.Walk(p.document, func(n ast.Node, entering bool) (ast.WalkStatus, error) {
 		if n, ok := n.(N); ok && entering {
 			visit(n)
 		}
@@ -104,10 +104,10 @@ func each[N ast.Node](p *page, visit func(N)) {
 	})
 }
 
-// blocks returns what stands between fences on a page.
-func (p *page) blocks() (all []block) {
-	each(p, func(n *ast.FencedCodeBlock) {
-		b := block{page: p, language: string(n.Language(p.text)), text: string(n.Lines().Value(p.text))}
+// codeBlocks returns the fenced blocks of a page.
+func (p *page) codeBlocks() (all []codeBlock) {
+	forEachNode(p, func(n *ast.FencedCodeBlock) {
+		b := codeBlock{page: p, language: string(n.Language(p.text)), text: string(n.Lines().Value(p.text))}
 		if n.Lines().Len() > 0 {
 			b.line = 1 + strings.Count(string(p.text[:n.Lines().At(0).Start]), "\n")
 		}
@@ -116,10 +116,10 @@ func (p *page) blocks() (all []block) {
 	return all
 }
 
-// plain returns the text of a node without its marks.
-func (p *page) plain(n ast.Node) string {
+// plainText returns the text of a node without markup.
+func (p *page) plainText(n ast.Node) string {
 	var b strings.Builder
-	// As above.
+	// It can't fail either.
 	_ = ast.Walk(n, func(n ast.Node, entering bool) (ast.WalkStatus, error) {
 		if t, ok := n.(*ast.Text); ok && entering {
 			b.Write(t.Segment.Value(p.text))
@@ -132,9 +132,9 @@ func (p *page) plain(n ast.Node) string {
 	return b.String()
 }
 
-// excerpt reports whether a block is a piece of a text, line by line, wherever its margin is. Empty lines at its ends
-// don't count.
-func excerpt(piece, of string) bool {
+// isExcerpt reports whether piece is an excerpt of a text, line by line, whatever its indentation. Empty lines at its ends don't
+// count.
+func isExcerpt(piece, of string) bool {
 	lines := unindent(strings.Split(strings.Trim(piece, "\n"), "\n"))
 	all := strings.Split(of, "\n")
 	for from := 0; from+len(lines) <= len(all); from++ {
@@ -145,7 +145,7 @@ func excerpt(piece, of string) bool {
 	return false
 }
 
-// unindent takes away the margin that all lines have.
+// unindent removes the common indentation of all lines.
 func unindent(lines []string) []string {
 	margin := -1
 	for _, line := range lines {
@@ -166,7 +166,7 @@ func unindent(lines []string) []string {
 	return cut
 }
 
-func TestExcerptIsLineByLineAndWhereverItsMarginIs(t *testing.T) {
+func TestIsExcerpt(t *testing.T) {
 	const whole = "a:\n  b:\n    - c\n\n    - d\n  e: f\n"
 	for what, c := range map[string]struct {
 		piece string
@@ -180,7 +180,7 @@ func TestExcerptIsLineByLineAndWhereverItsMarginIs(t *testing.T) {
 		"flattened":            {"b:\n- c\n", false},
 		"part of a line":       {"e:", false},
 	} {
-		if got := excerpt(c.piece, whole); got != c.want {
+		if got := isExcerpt(c.piece, whole); got != c.want {
 			t.Errorf("%s: %v, want %v", what, got, c.want)
 		}
 	}

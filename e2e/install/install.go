@@ -1,5 +1,4 @@
-// Package install puts konductor into a cluster as a user would: with its Helm
-// chart.
+// Package install installs konductor into a cluster as a user would: with its Helm chart.
 package install
 
 import (
@@ -23,10 +22,10 @@ import (
 	"github.com/LogicIQ/konductor/e2e/manifest"
 )
 
-// Namespace is where the operator runs.
+// Namespace is the operator's namespace.
 const Namespace = "konductor-system"
 
-// Deployment is the operator's.
+// Deployment is the name of the operator's Deployment.
 const Deployment = "konductor-operator"
 
 // Image is the name under which the koncli image is loaded into the node, and which the examples use.
@@ -38,7 +37,7 @@ func Chart(ctx context.Context, tools *toolchain.Toolchain, kubeconfig string, s
 	if err != nil {
 		return err
 	}
-	root, err := manifest.Root()
+	root, err := manifest.RepoRoot()
 	if err != nil {
 		return err
 	}
@@ -54,7 +53,7 @@ func Chart(ctx context.Context, tools *toolchain.Toolchain, kubeconfig string, s
 	cmd := exec.CommandContext(ctx, helm, args...)
 	var out bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &out, &out
-	// Helm keeps nothing of ours in the user's home.
+	// Keep Helm's files out of the user's home.
 	home, err := os.MkdirTemp("", "konductor-helm-")
 	if err != nil {
 		return err
@@ -67,9 +66,9 @@ func Chart(ctx context.Context, tools *toolchain.Toolchain, kubeconfig string, s
 	return nil
 }
 
-// ChartAlone installs the chart for operators that run beside the cluster, where they can be measured and killed, and
-// returns how they reach it. In the cluster there is none.
-func ChartAlone(ctx context.Context, tools *toolchain.Toolchain, on *cluster.ControlPlane) (*rest.Config, error) {
+// ChartWithoutOperator installs the chart without an operator, for operators that run beside the cluster, where they can be
+// measured and killed, and returns their config.
+func ChartWithoutOperator(ctx context.Context, tools *toolchain.Toolchain, on *cluster.ControlPlane) (*rest.Config, error) {
 	if err := Chart(ctx, tools, on.Kubeconfig(), "replicas=0"); err != nil {
 		return nil, err
 	}
@@ -79,8 +78,9 @@ func ChartAlone(ctx context.Context, tools *toolchain.Toolchain, on *cluster.Con
 	return OperatorConfig(ctx, on.Config())
 }
 
-// Participants makes a namespace whose Pods may take part: the right that a user grants once per namespace.
-func Participants(ctx context.Context, config *rest.Config, namespace string) error {
+// CreateParticipantNamespace creates a namespace with the right that a user grants once per namespace, so that its Pods may be
+// participants.
+func CreateParticipantNamespace(ctx context.Context, config *rest.Config, namespace string) error {
 	client, err := kubernetes.NewForConfig(config)
 	if err != nil {
 		return err

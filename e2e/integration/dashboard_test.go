@@ -12,8 +12,8 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	konductorv1 "github.com/LogicIQ/konductor/apis/v1"
-	"github.com/LogicIQ/konductor/plugins/konductor/live"
-	"github.com/LogicIQ/konductor/plugins/konductor/view"
+	"github.com/LogicIQ/konductor/internal/live"
+	"github.com/LogicIQ/konductor/internal/view"
 	konductor "github.com/LogicIQ/konductor/sdk/go"
 )
 
@@ -24,148 +24,148 @@ const (
 	ctrlD  = "\x04"
 )
 
-// dashboard starts the dashboard on a terminal of that size.
-func (w *world) dashboard(on *site, cols, rows int, args ...string) *terminal {
+// startDashboard starts the dashboard on a terminal of that size.
+func (w *testEnv) startDashboard(on *testCluster, cols, rows int, args ...string) *testTerminal {
 	w.Helper()
-	return w.terminal(on.Kubeconfig(), cols, rows, append([]string{"watch", "--namespace", w.namespace}, args...)...)
+	return w.startTerminal(on.Kubeconfig(), cols, rows, append([]string{"watch", "--namespace", w.namespace}, args...)...)
 }
 
-func TestTheDashboardShowsWhatHappens(t *testing.T) {
-	w := newWorld(t)
-	w.operator()
-	barrierOf(w, "stage", 3)
-	lease := w.lease("db", konductor.WithTTL(time.Hour))
-	w.semaphore("api", 3)
-	s := w.dashboard(shared, 120, 40).sees("barrier/stage", "0/3", "lease/db", "0/3", "live")
+func TestDashboardFollowsChanges(t *testing.T) {
+	w := newTestEnv(t)
+	w.startOperator()
+	createBarrier(w, "stage", 3)
+	lease := w.createLease("db", konductor.WithTTL(time.Hour))
+	w.createSemaphore("api", 3)
+	s := w.startDashboard(sharedCluster, 120, 40).waitForText("barrier/stage", "0/3", "lease/db", "0/3", "live")
 
-	arrive(w, "stage", "a")
-	s.sees("1/3", "2 to come")
-	alice := w.someone("alice").acquire(konductorv1.KindLease, "db")
-	w.someone("bob").queue(konductorv1.KindLease, lease)
-	s.sees("held by alice for", "1 waiting", "Granted")
-	s.types("/lease"+enter).loses("barrier/stage").types(enter).sees("Holders (1)", "alice", "Queue (1)", "bob")
-	w.release(alice)
-	s.sees("held by bob", "Released").loses("Queue")
-	s.types(escape).sees("HOW IT STANDS").types(escape).sees("barrier/stage")
-	arrive(w, "stage", "b", "c")
-	s.sees("✓ Open", "3/3", "Opened")
+	arriveInOrder(w, "stage", "a")
+	s.waitForText("1/3", "2 to come")
+	alice := w.newParticipant("alice").mustAcquire(konductorv1.KindLease, "db")
+	w.newParticipant("bob").enqueue(konductorv1.KindLease, lease)
+	s.waitForText("held by alice for", "1 waiting", "Granted")
+	s.typeKeys("/lease"+enter).waitForTextGone("barrier/stage").typeKeys(enter).waitForText("Holders (1)", "alice", "Queue (1)", "bob")
+	w.mustRelease(alice)
+	s.waitForText("held by bob", "Released").waitForTextGone("Queue")
+	s.typeKeys(escape).waitForText("PROGRESS").typeKeys(escape).waitForText("barrier/stage")
+	arriveInOrder(w, "stage", "b", "c")
+	s.waitForText("✓ Open", "3/3", "Opened")
 
-	s.resize(40, 10).sees("bar/stage", "3/3").resize(120, 40).sees("barrier/stage", "what just happened")
-	s.types("?").sees("Act, after a confirmation").types(escape).sees("barrier/stage")
-	s.types("gy").sees("kind: Barrier", "expected: 3").types("q").ends(0)
-	s.restored()
+	s.resize(40, 10).waitForText("bar/stage", "3/3").resize(120, 40).waitForText("barrier/stage", "recent events")
+	s.typeKeys("?").waitForText("Act (shows the command").typeKeys(escape).waitForText("barrier/stage")
+	s.typeKeys("gy").waitForText("kind: Barrier", "expected: 3").typeKeys("q").expectExit(0)
+	s.expectRestored()
 }
 
-func TestActionsInTheDashboardAct(t *testing.T) {
-	w := newWorld(t)
-	w.operator()
-	barrierOf(w, "stage", 2)
-	w.semaphore("api", 3)
-	s := w.dashboard(shared, 160, 30).sees("barrier/stage", "semaphore/api")
+func TestDashboardActions(t *testing.T) {
+	w := newTestEnv(t)
+	w.startOperator()
+	createBarrier(w, "stage", 2)
+	w.createSemaphore("api", 3)
+	s := w.startDashboard(sharedCluster, 160, 30).waitForText("barrier/stage", "semaphore/api")
 
-	s.types("a").sees("arrive as:", "$ kubectl konductor barrier arrive stage --namespace="+w.namespace+" --holder=")
-	s.types("\x15somebody").sees("--holder=somebody").loses("asking whether").types(enter).sees("1/2", "arrived")
-	if b := get[*konductorv1.Barrier](w, "stage"); !strings.Contains(strings.Join(b.Status.Arrivals, " "), "somebody") {
+	s.typeKeys("a").waitForText("arrive as:", "$ kubectl konductor barrier arrive stage --namespace="+w.namespace+" --holder=")
+	s.typeKeys("\x15somebody").waitForText("--holder=somebody").waitForTextGone("asking whether").typeKeys(enter).waitForText("1/2", "arrived")
+	if b := getObject[*konductorv1.Barrier](w, "stage"); !strings.Contains(strings.Join(b.Status.Arrivals, " "), "somebody") {
 		t.Errorf("arrived: %q", b.Status.Arrivals)
 	}
-	s.types("Gz").sees("permits: 3").types("\x157").sees("--permits=7").loses("asking whether").types(enter).sees("0/7")
-	s.types("r").sees("$ kubectl konductor semaphore release api").loses("asking whether").types(enter).sees("neither holds semaphore/api nor waits for it")
-	s.types(escape).loses("neither holds")
-	s.types(ctrlD).sees("$ kubectl konductor semaphore delete api", "y run it").loses("asking whether").types("y").loses("semaphore/api ")
-	isGone(w, &konductorv1.Semaphore{ObjectMeta: metav1.ObjectMeta{Name: "api"}})
-	s.types(ctrlC).ends(0)
-	s.restored()
+	s.typeKeys("Gz").waitForText("permits: 3").typeKeys("\x157").waitForText("--permits=7").waitForTextGone("asking whether").typeKeys(enter).waitForText("0/7")
+	s.typeKeys("r").waitForText("$ kubectl konductor semaphore release api").waitForTextGone("asking whether").typeKeys(enter).waitForText("has no hold on semaphore/api and is not queued")
+	s.typeKeys(escape).waitForTextGone("has no hold on")
+	s.typeKeys(ctrlD).waitForText("$ kubectl konductor semaphore delete api", "y run it").waitForTextGone("asking whether").typeKeys("y").waitForTextGone("semaphore/api ")
+	waitGone(w, &konductorv1.Semaphore{ObjectMeta: metav1.ObjectMeta{Name: "api"}})
+	s.typeKeys(ctrlC).expectExit(0)
+	s.expectRestored()
 }
 
-func TestTheDashboardShowsWhatItMay(t *testing.T) {
-	w := newWorld(t)
-	w.operator()
-	barrierOf(w, "stage", 2)
-	arrive(w, "stage", "a")
-	w.newRole("looks", rbacv1.PolicyRule{
+func TestDashboardWithLimitedRights(t *testing.T) {
+	w := newTestEnv(t)
+	w.startOperator()
+	createBarrier(w, "stage", 2)
+	arriveInOrder(w, "stage", "a")
+	w.createClusterRole("looks", rbacv1.PolicyRule{
 		APIGroups: []string{konductorv1.GroupName}, Resources: []string{"barriers", "gates", "leases", "semaphores"}, Verbs: []string{"get", "list", "watch"},
 	})
-	w.serviceAccount("looks", false)
-	w.allow("looks", "looks")
-	token := w.accountConfig("looks").BearerToken
-	s := w.dashboard(shared, 120, 30, "--token="+token).sees("barrier/stage", "1/2", "events can't be seen: you may not list and watch them in namespace "+w.namespace)
-	s.types(enter).sees("Arrivals (1)", "Missing (1)").types(ctrlD)
-	s.sees("you may not delete barriers.konductor.io in namespace "+w.namespace, "--token=REDACTED").types(escape).sees("esc back").loses("$ kubectl").types("q").ends(0)
-	if strings.Contains(s.written(), token) {
+	w.createServiceAccount("looks", false)
+	w.bindRole("looks", "looks")
+	token := w.serviceAccountConfig("looks").BearerToken
+	s := w.startDashboard(sharedCluster, 240, 30, "--token="+token).waitForText("barrier/stage", "1/2", "events can't be seen: can't list and watch them in namespace "+w.namespace)
+	s.typeKeys(enter).waitForText("Arrivals (1)", "Missing (1)").typeKeys(ctrlD)
+	s.waitForText("you may not delete barriers.konductor.io in namespace "+w.namespace, "--token=REDACTED").typeKeys(escape).waitForText("esc back").waitForTextGone("$ kubectl").typeKeys("q").expectExit(0)
+	if strings.Contains(s.output(), token) {
 		t.Error("the token was shown")
 	}
 
-	w.serviceAccount("nobody", false)
-	w.dashboard(shared, 120, 30, "--token="+w.accountConfig("nobody").BearerToken).ends(4)
+	w.createServiceAccount("nobody", false)
+	w.startDashboard(sharedCluster, 120, 30, "--token="+w.serviceAccountConfig("nobody").BearerToken).expectExit(4)
 }
 
-func TestAWatchThatIsNotOnATerminalPrintsLines(t *testing.T) {
-	w := newWorld(t)
-	w.operator()
-	barrierOf(w, "stage", 2)
-	isBarrier(w, "stage", konductorv1.BarrierWaiting)
-	// TERM=dumb and CI are terminals too, but nothing to draw on.
-	s := w.dashboard(shared, 200, 30, "-o", "json").sees(`"type":"ADDED"`, `"name":"stage"`)
-	arrive(w, "stage", "a", "b")
-	s.sees(`"type":"MODIFIED"`, `"state":"Open"`)
-	if strings.ContainsRune(s.written(), '\x1b') {
-		t.Errorf("it drew: %q", s.written())
+func TestWatchPrintsLinesAsJSON(t *testing.T) {
+	w := newTestEnv(t)
+	w.startOperator()
+	createBarrier(w, "stage", 2)
+	waitBarrierPhase(w, "stage", konductorv1.BarrierWaiting)
+	// Terminals with TERM=dumb or CI can't show the dashboard.
+	s := w.startDashboard(sharedCluster, 200, 30, "-o", "json").waitForText(`"type":"ADDED"`, `"name":"stage"`)
+	arriveInOrder(w, "stage", "a", "b")
+	s.waitForText(`"type":"MODIFIED"`, `"state":"Open"`)
+	if strings.ContainsRune(s.output(), '\x1b') {
+		t.Errorf("it drew: %q", s.output())
 	}
-	s.types(ctrlC).ends(0)
+	s.typeKeys(ctrlC).expectExit(0)
 }
 
-// theDashboardOutlivesTheAPIServer is a part of TestOnAClusterOfItsOwn.
-func theDashboardOutlivesTheAPIServer(w *world, on *site) {
-	op := w.operator()
-	barrierOf(w, "stage", 3)
-	s := w.dashboard(on, 120, 30).sees("barrier/stage", "0/3", "live")
-	s.types(enter).sees("Missing (3)")
-	w.ok(on.StopComponent(apiServer, syscall.SIGKILL))
-	s.sees("reconnecting to the API server for", "barrier/stage")
-	s.types(escape).sees("HOW IT STANDS")
-	w.ok(on.StartComponent(w.ctx, apiServer))
+// checkDashboardAPIServerRestart is a part of TestWithSpareControlPlane.
+func checkDashboardAPIServerRestart(w *testEnv, on *testCluster) {
+	op := w.startOperator()
+	createBarrier(w, "stage", 3)
+	s := w.startDashboard(on, 120, 30).waitForText("barrier/stage", "0/3", "live")
+	s.typeKeys(enter).waitForText("Missing (3)")
+	w.must(on.StopComponent(apiServerComponent, syscall.SIGKILL))
+	s.waitForText("reconnecting to the API server for", "barrier/stage")
+	s.typeKeys(escape).waitForText("PROGRESS")
+	w.must(on.StartComponent(w.ctx, apiServerComponent))
 	back := time.Now()
-	s.loses("reconnecting")
+	s.waitForTextGone("reconnecting")
 	w.Logf("live again %s after the API server was", time.Since(back).Round(time.Millisecond))
-	arrive(w, "stage", "a")
-	s.sees("1/3")
-	arrive(w, "stage", "b", "c")
-	s.sees("✓ Open").types("q").ends(0)
-	s.restored()
+	arriveInOrder(w, "stage", "a")
+	s.waitForText("1/3")
+	arriveInOrder(w, "stage", "b", "c")
+	s.waitForText("✓ Open").typeKeys("q").expectExit(0)
+	s.expectRestored()
 	op.stop()
 }
 
-func TestAFeedLeavesNoGoroutineBehind(t *testing.T) {
-	w := newWorldOn(t, shared)
-	w.lease("db")
+func TestFeedLeaksNoGoroutine(t *testing.T) {
+	w := newTestEnvOn(t, sharedCluster)
+	w.createLease("db")
 	before := goleak.IgnoreCurrent()
-	config, wire := w.wired(w.config)
+	config, wire := w.hookTransport(w.adminConfig)
 	feed, err := live.Start(config, live.Options{Namespace: w.namespace})
-	w.ok(err)
-	world := view.NewWorld()
-	news, err := feed.Settled(w.ctx)
-	w.ok(err)
+	w.must(err)
+	world := view.NewStore()
+	news, err := feed.WaitForSync(w.ctx)
+	w.must(err)
 	world.Apply(news)
 	if rows := world.Rows(); len(rows) != 1 || rows[0].Name != "db" {
 		t.Errorf("rows: %v", rows)
 	}
-	feed.Behind(w.namespace)
-	w.semaphore("api", 1)
-	for world.Row(view.Ref{Kind: konductorv1.KindSemaphore, Namespace: w.namespace, Name: "api"}) == nil || !world.Complete(view.KindPod, view.KindJob) {
-		w.closes(feed.Changed(), "news")
-		world.Apply(feed.Take())
+	feed.WatchWorkloads(w.namespace)
+	w.createSemaphore("api", 1)
+	for world.Row(view.Ref{Kind: konductorv1.KindSemaphore, Namespace: w.namespace, Name: "api"}) == nil || !world.HasSynced(view.KindPod, view.KindJob) {
+		w.waitClosed(feed.Changed(), "news")
+		world.Apply(feed.Drain())
 	}
-	feed.Behind("")
-	feed.Behind(w.namespace)
-	// It ends as well while it can't reach the API server.
-	wire.cutFor(func(*http.Request) bool { return true })
-	w.lease("other")
+	feed.WatchWorkloads("")
+	feed.WatchWorkloads(w.namespace)
+	// The dashboard ends as well while the API server is unreachable.
+	wire.failRequests(func(*http.Request) bool { return true })
+	w.createLease("other")
 	feed.Close()
 	feed.Close()
 	if _, open := <-feed.Changed(); open {
 		<-feed.Changed()
 	}
-	if err := goleak.Find(append(connections(), before)...); err != nil {
+	if err := goleak.Find(append(ignoredGoroutines(), before)...); err != nil {
 		t.Error(err)
 	}
 }

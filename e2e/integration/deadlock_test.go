@@ -19,152 +19,152 @@ import (
 	clientcmdapi "k8s.io/client-go/tools/clientcmd/api"
 
 	konductorv1 "github.com/LogicIQ/konductor/apis/v1"
-	"github.com/LogicIQ/konductor/plugins/konductor/cli"
+	"github.com/LogicIQ/konductor/internal/cli"
 	konductor "github.com/LogicIQ/konductor/sdk/go"
 )
 
-// isDeadlocked waits until the lease carries the condition and that says part.
-func isDeadlocked(w *world, lease, part string) {
+// waitDeadlocked waits until the lease has the condition with a message that contains part.
+func waitDeadlocked(w *testEnv, lease, part string) {
 	w.Helper()
-	is(w, lease, "deadlocked with "+part, func(l *konductorv1.Lease) bool {
+	waitFor(w, lease, "deadlocked with "+part, func(l *konductorv1.Lease) bool {
 		c := meta.FindStatusCondition(l.Status.Conditions, konductorv1.ConditionDeadlocked)
 		return c != nil && c.Status == metav1.ConditionTrue && c.Reason == konductorv1.ReasonHoldAndWait && strings.Contains(c.Message, part)
 	})
 }
 
-// isNotDeadlocked waits until the lease doesn't carry the condition any more.
-func isNotDeadlocked(w *world, lease string) {
+// waitNotDeadlocked waits until the lease doesn't have the condition any more.
+func waitNotDeadlocked(w *testEnv, lease string) {
 	w.Helper()
-	is(w, lease, "out of the circle", func(l *konductorv1.Lease) bool {
+	waitFor(w, lease, "out of the cycle", func(l *konductorv1.Lease) bool {
 		return meta.FindStatusCondition(l.Status.Conditions, konductorv1.ConditionDeadlocked) == nil
 	})
 }
 
-// crosswise lets two participants acquire a lease each and then queue for the other's.
-func crosswise(w *world, left, right *actor, a, b *konductorv1.Lease) (waits [2]*future[*konductor.Hold], giveUp context.CancelFunc) {
+// createCrossedWaits lets two participants acquire a lease each and then queue for the other's.
+func createCrossedWaits(w *testEnv, left, right *testParticipant, a, b *konductorv1.Lease) (waits [2]*future[*konductor.Hold], giveUp context.CancelFunc) {
 	w.Helper()
-	left.acquire(konductorv1.KindLease, a.Name)
-	right.acquire(konductorv1.KindLease, b.Name)
+	left.mustAcquire(konductorv1.KindLease, a.Name)
+	right.mustAcquire(konductorv1.KindLease, b.Name)
 	ctx, cancel := context.WithCancel(w.ctx)
-	waits[0] = left.queueWith(ctx, konductorv1.KindLease, b)
-	waits[1] = right.queue(konductorv1.KindLease, a)
+	waits[0] = left.enqueueWithContext(ctx, konductorv1.KindLease, b)
+	waits[1] = right.enqueue(konductorv1.KindLease, a)
 	return waits, cancel
 }
 
-func TestPodsThatWaitForEachOthersLeasesAreReportedUntilOneGivesUp(t *testing.T) {
-	w := newWorld(t)
-	w.operator()
-	w.withWorkers()
-	a, b, bystander := w.lease("a"), w.lease("b"), w.lease("bystander")
-	p1, p2 := w.pod("p1"), w.pod("p2")
-	_, giveUp := crosswise(w, w.in(p1), w.in(p2), a, b)
+func TestDeadlockOfTwoPods(t *testing.T) {
+	w := newTestEnv(t)
+	w.startOperator()
+	w.createWorkerAccount()
+	a, b, bystander := w.createLease("a"), w.createLease("b"), w.createLease("bystander")
+	p1, p2 := w.createPod("p1"), w.createPod("p2")
+	_, giveUp := createCrossedWaits(w, w.newPodParticipant(p1), w.newPodParticipant(p2), a, b)
 	defer giveUp()
-	const circle = "pod/p2 waits for lease/a, held by pod/p1, which waits for lease/b, held by pod/p2"
-	isDeadlocked(w, "a", circle)
-	isDeadlocked(w, "b", "pod/p1 waits for lease/b, held by pod/p2, which waits for lease/a, held by pod/p1")
-	w.awaitEvent("Lease", "a", konductorv1.EventDeadlocked, circle)
+	const cycle = "pod/p2 waits for lease/a, held by pod/p1, which waits for lease/b, held by pod/p2"
+	waitDeadlocked(w, "a", cycle)
+	waitDeadlocked(w, "b", "pod/p1 waits for lease/b, held by pod/p2, which waits for lease/a, held by pod/p1")
+	w.awaitEvent("Lease", "a", konductorv1.EventDeadlocked, cycle)
 	if e := w.awaitEvent("Pod", "p1", konductorv1.EventDeadlocked, "pod/p1 waits for lease/b"); e.Type != corev1.EventTypeWarning {
 		t.Errorf("the event on the pod is of type %s", e.Type)
 	}
-	// One who waits behind them is in no circle, and neither is what somebody else holds.
-	outside := w.someone("outside")
-	outside.acquire(konductorv1.KindLease, bystander.Name)
-	outside.queue(konductorv1.KindLease, a)
+	// A waiter behind them is not in the cycle, and neither is a lease that another participant holds.
+	outside := w.newParticipant("outside")
+	outside.mustAcquire(konductorv1.KindLease, bystander.Name)
+	outside.enqueue(konductorv1.KindLease, a)
 
 	giveUp()
-	isNotDeadlocked(w, "a")
-	isNotDeadlocked(w, "b")
-	w.awaitEvent("Lease", "b", konductorv1.EventDeadlockGone, "any more")
-	if meta.FindStatusCondition(get[*konductorv1.Lease](w, "bystander").Status.Conditions, konductorv1.ConditionDeadlocked) != nil {
-		t.Error("a lease outside of the circle is called deadlocked")
+	waitNotDeadlocked(w, "a")
+	waitNotDeadlocked(w, "b")
+	w.awaitEvent("Lease", "b", konductorv1.EventDeadlockGone, "no longer in a wait cycle")
+	if meta.FindStatusCondition(getObject[*konductorv1.Lease](w, "bystander").Status.Conditions, konductorv1.ConditionDeadlocked) != nil {
+		t.Error("a lease outside of the cycle is called deadlocked")
 	}
 }
 
-func TestHoldersWithoutPodsCanBeDeadlockedToo(t *testing.T) {
-	w := newWorld(t)
-	w.operator()
-	a, b := w.lease("a"), w.lease("b")
-	_, giveUp := crosswise(w, w.someone("ann"), w.someone("bob"), a, b)
+func TestDeadlockOfHoldersWithoutPods(t *testing.T) {
+	w := newTestEnv(t)
+	w.startOperator()
+	a, b := w.createLease("a"), w.createLease("b")
+	_, giveUp := createCrossedWaits(w, w.newParticipant("ann"), w.newParticipant("bob"), a, b)
 	defer giveUp()
-	isDeadlocked(w, "a", "holder/bob waits for lease/a, held by holder/ann, which waits for lease/b, held by holder/bob")
+	waitDeadlocked(w, "a", "holder/bob waits for lease/a, held by holder/ann, which waits for lease/b, held by holder/bob")
 }
 
-func TestAPodThatWaitsForAGateOnItsOwnLeaseIsReportedAndAFreePermitElsewhereIsNot(t *testing.T) {
-	w := newWorld(t)
-	w.operator()
-	w.withWorkers()
-	// Two hold a permit each of three, and each waits for another: who comes first gets it, and gives all back.
-	api := w.semaphore("api", 4)
+func TestDeadlockThroughGate(t *testing.T) {
+	w := newTestEnv(t)
+	w.startOperator()
+	w.createWorkerAccount()
+	// Two hold one permit of three each, and each waits for another: the first gets it, and releases both.
+	api := w.createSemaphore("api", 4)
 	for _, name := range []string{"one", "two"} {
-		w.someone(name).acquire(konductorv1.KindSemaphore, api.Name)
+		w.newParticipant(name).mustAcquire(konductorv1.KindSemaphore, api.Name)
 	}
-	w.someone("outsider").acquire(konductorv1.KindSemaphore, api.Name, konductor.WithPermits(2))
-	w.someone("one").queue(konductorv1.KindSemaphore, api, konductor.WithPermits(2))
+	w.newParticipant("outsider").mustAcquire(konductorv1.KindSemaphore, api.Name, konductor.WithPermits(2))
+	w.newParticipant("one").enqueue(konductorv1.KindSemaphore, api, konductor.WithPermits(2))
 
-	lock := w.lease("lock")
-	w.gate("quiet", condition{Type: konductorv1.GateOnLease, Name: lock.Name})
-	// One who takes the lease before the gate opens, which with nobody there it does at once.
-	holder := w.pod("holder")
-	isGate(w, "quiet", konductorv1.GateOpen, "1 of 1")
-	w.in(holder).acquire(konductorv1.KindLease, lock.Name)
-	// The Job keeps it from opening before the operator has seen the lease taken.
-	w.gate("late", condition{Type: konductorv1.GateOnLease, Name: lock.Name}, onJob("never-yet"))
-	isGate(w, "late", konductorv1.GateWaiting, "not met: lease/lock is held by holder")
+	lock := w.createLease("lock")
+	w.createGate("quiet", condition{Type: konductorv1.GateOnLease, Name: lock.Name})
+	// The holder acquires the lease before the gate opens, which it does at once when there is no holder.
+	holder := w.createPod("holder")
+	waitGatePhase(w, "quiet", konductorv1.GateOpen, "1 of 1")
+	w.newPodParticipant(holder).mustAcquire(konductorv1.KindLease, lock.Name)
+	// The Job keeps the gate from opening before the operator has observed the holder of the lease.
+	w.createGate("late", condition{Type: konductorv1.GateOnLease, Name: lock.Name}, jobCondition("never-yet"))
+	waitGatePhase(w, "late", konductorv1.GateWaiting, "not met: lease/lock is held by holder")
 
-	spec := podSpec(worker)
+	spec := podSpec(workerAccount)
 	spec.Containers[0].Command = []string{"koncli", "gate", "wait", "late"}
 	pod := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Name: "waiter"}, Spec: spec}
-	w.create(pod)
-	w.in(pod).acquiring(konductorv1.KindLease, lock.Name)
-	// It runs, as its kubelet would say, and then gets the lease: from then on it waits for itself.
-	current := get[*corev1.Pod](w, "waiter")
+	w.createObjects(pod)
+	w.newPodParticipant(pod).startAcquire(konductorv1.KindLease, lock.Name)
+	// The Pod runs, according to its status, and then gets the lease: from then on it waits for itself.
+	current := getObject[*corev1.Pod](w, "waiter")
 	current.Status.Phase = corev1.PodRunning
 	current.Status.ContainerStatuses = []corev1.ContainerStatus{{
 		Name: "main", Image: "none", ImageID: "none", State: corev1.ContainerState{Running: &corev1.ContainerStateRunning{StartedAt: metav1.Now()}},
 	}}
-	w.ok(w.objects.Status().Update(w.ctx, current))
-	w.podDies("holder")
-	isDeadlocked(w, lock.Name, "waits for lease/lock, held by pod/waiter, which waits for gate/late")
-	is(w, "late", "deadlocked", func(g *konductorv1.Gate) bool {
+	w.must(w.client.Status().Update(w.ctx, current))
+	w.killPod("holder")
+	waitDeadlocked(w, lock.Name, "waits for lease/lock, held by pod/waiter, which waits for gate/late")
+	waitFor(w, "late", "deadlocked", func(g *konductorv1.Gate) bool {
 		return meta.IsStatusConditionTrue(g.Status.Conditions, konductorv1.ConditionDeadlocked) &&
 			meta.IsStatusConditionTrue(g.Status.Conditions, konductorv1.ConditionReady)
 	})
-	if s := get[*konductorv1.Semaphore](w, "api"); meta.FindStatusCondition(s.Status.Conditions, konductorv1.ConditionDeadlocked) != nil {
+	if s := getObject[*konductorv1.Semaphore](w, "api"); meta.FindStatusCondition(s.Status.Conditions, konductorv1.ConditionDeadlocked) != nil {
 		t.Error("a semaphore that another can free permits of is called deadlocked")
 	}
-	w.podDies("waiter")
-	isNotDeadlocked(w, lock.Name)
-	isGate(w, "late", konductorv1.GateWaiting, "1 of 2")
+	w.killPod("waiter")
+	waitNotDeadlocked(w, lock.Name)
+	waitGatePhase(w, "late", konductorv1.GateWaiting, "1 of 2")
 }
 
-func TestADeadlockThroughTwoNamespacesIsForgottenInBoth(t *testing.T) {
-	w := newWorld(t)
-	other := w.newNamespace()
-	w.operator(other)
+func TestDeadlockAcrossNamespacesResolved(t *testing.T) {
+	w := newTestEnv(t)
+	other := w.createNamespace()
+	w.startOperator(other)
 	for _, n := range []string{w.namespace, other} {
 		_, err := w.kube.CoreV1().Namespaces().Patch(w.ctx, n, "application/merge-patch+json",
 			[]byte(`{"metadata":{"annotations":{"`+konductorv1.AllowGatesAnnotation+`":"*"}}}`), metav1.PatchOptions{})
-		w.ok(err)
+		w.must(err)
 	}
-	w.gate("here", condition{Type: konductorv1.GateOnGate, Name: "there", Namespace: other})
+	w.createGate("here", condition{Type: konductorv1.GateOnGate, Name: "there", Namespace: other})
 	there := konductor.NewGate("there", []condition{{Type: konductorv1.GateOnGate, Name: "here", Namespace: w.namespace}})
 	there.Namespace = other
-	w.create(there)
+	w.createObjects(there)
 	marked := func(g *konductorv1.Gate) bool {
 		return meta.IsStatusConditionTrue(g.Status.Conditions, konductorv1.ConditionDeadlocked)
 	}
-	is(w, "here", "deadlocked", marked)
+	waitFor(w, "here", "deadlocked", marked)
 	elsewhere := *w
 	elsewhere.namespace = other
-	is(&elsewhere, "there", "deadlocked", marked)
+	waitFor(&elsewhere, "there", "deadlocked", marked)
 	elsewhere.patchSpec(&konductorv1.Gate{ObjectMeta: metav1.ObjectMeta{Name: "there"}}, `{"conditions":[{"type":"Lease","name":"none"}]}`)
 	unmarked := func(g *konductorv1.Gate) bool { return !marked(g) }
-	is(&elsewhere, "there", "free", unmarked)
-	is(w, "here", "free", unmarked)
+	waitFor(&elsewhere, "there", "free", unmarked)
+	waitFor(w, "here", "free", unmarked)
 }
 
-// command runs a command line as people do, by a kubeconfig.
-func (w *world) command(config *rest.Config, args ...string) (out, errOut string, code int) {
+// runInProcess runs a command line with a kubeconfig, as users do.
+func (w *testEnv) runInProcess(config *rest.Config, args ...string) (out, errOut string, code int) {
 	w.Helper()
 	file := filepath.Join(w.TempDir(), "kubeconfig")
 	kubeconfig := clientcmdapi.NewConfig()
@@ -175,76 +175,76 @@ func (w *world) command(config *rest.Config, args ...string) (out, errOut string
 	}
 	kubeconfig.Contexts["here"] = &clientcmdapi.Context{Cluster: "it", AuthInfo: "me", Namespace: w.namespace}
 	kubeconfig.CurrentContext = "here"
-	w.ok(clientcmd.WriteToFile(*kubeconfig, file))
-	defer func() { w.ok(os.Remove(file)) }()
+	w.must(clientcmd.WriteToFile(*kubeconfig, file))
+	defer func() { w.must(os.Remove(file)) }()
 	var stdout, stderr bytes.Buffer
 	code = cli.Run(w.ctx, append(append([]string{"kubectl-konductor"}, args...), "--kubeconfig", file),
 		genericiooptions.IOStreams{In: &bytes.Buffer{}, Out: &stdout, ErrOut: &stderr})
 	return stdout.String(), stderr.String(), code
 }
 
-func TestWhyTellsAPersonTheRootCause(t *testing.T) {
-	w := newWorld(t)
-	w.operator()
-	w.withWorkers()
-	a, b := w.lease("a"), w.lease("b")
-	_, giveUp := crosswise(w, w.in(w.pod("p1")), w.in(w.pod("p2")), a, b)
+func TestWhyDeadlock(t *testing.T) {
+	w := newTestEnv(t)
+	w.startOperator()
+	w.createWorkerAccount()
+	a, b := w.createLease("a"), w.createLease("b")
+	_, giveUp := createCrossedWaits(w, w.newPodParticipant(w.createPod("p1")), w.newPodParticipant(w.createPod("p2")), a, b)
 	defer giveUp()
-	isDeadlocked(w, "a", "pod/p2")
+	waitDeadlocked(w, "a", "pod/p2")
 	for _, name := range [][]string{
 		{"lease/a"}, {"klease/a"}, {"leases.konductor.io/a"}, {"lease", "a"},
 	} {
-		out, errOut, code := w.command(w.config, append([]string{"why"}, name...)...)
-		if code != 0 || !strings.HasPrefix(out, "lease/a is in a circle: pod/p2 waits for lease/a, held by pod/p1,") ||
+		out, errOut, code := w.runInProcess(w.adminConfig, append([]string{"why"}, name...)...)
+		if code != 0 || !strings.HasPrefix(out, "lease/a is in a wait cycle: pod/p2 waits for lease/a, held by pod/p1,") ||
 			!strings.Contains(out, "[Deadlock]") || !strings.Contains(out, "kubectl delete pod/p") {
 			t.Errorf("why %v: exit code %d\n%s%s", name, code, out, errOut)
 		}
 	}
-	// One who waits behind them is told so.
-	w.someone("late").queue(konductorv1.KindLease, b)
-	out, errOut, code := w.command(w.config, "why", "lease/b")
-	if code != 0 || !strings.Contains(out, "Waiting, in this order:\n  1. pod/p1 for ") || !strings.Contains(out, "\n  2. late for ") {
+	// A waiter behind them is shown the deadlock.
+	w.newParticipant("late").enqueue(konductorv1.KindLease, b)
+	out, errOut, code := w.runInProcess(w.adminConfig, "why", "lease/b")
+	if code != 0 || !strings.Contains(out, "Queue:\n  1. pod/p1 for ") || !strings.Contains(out, "\n  2. late for ") {
 		t.Errorf("the queue: exit code %d\n%s%s", code, out, errOut)
 	}
 	t.Logf("why lease/b:\n%s", out)
-	out, _, code = w.command(w.config, "why", "pod/p1", "-o", "json")
+	out, _, code = w.runInProcess(w.adminConfig, "why", "pod/p1", "-o", "json")
 	if code != 0 || !strings.Contains(out, `"never": true`) || !strings.Contains(out, `"reason": "Deadlock"`) {
 		t.Errorf("as JSON: exit code %d\n%s", code, out)
 	}
-	_, errOut, code = w.command(w.config, "why", "lease/none")
+	_, errOut, code = w.runInProcess(w.adminConfig, "why", "lease/none")
 	if want := "error: lease/none not found in namespace " + w.namespace + ": see 'kubectl konductor lease list'\n"; code != 2 || errOut != want {
 		t.Errorf("of nothing: exit code %d, %q, want %q", code, errOut, want)
 	}
-	out, _, code = w.command(w.config, "graph")
+	out, _, code = w.runInProcess(w.adminConfig, "graph")
 	if code != 0 || !strings.Contains(out, "deadlock: pod/p2 waits for lease/a, held by pod/p1,") || !strings.Contains(out, ", deadlocked") {
 		t.Errorf("graph: exit code %d\n%s", code, out)
 	}
 	t.Logf("graph:\n%s", out)
 }
 
-func TestWhySaysWhatItMayNotSee(t *testing.T) {
-	w := newWorld(t)
-	w.operator()
+func TestWhyWithLimitedRights(t *testing.T) {
+	w := newTestEnv(t)
+	w.startOperator()
 	const account = "narrow"
-	w.serviceAccount(account, false)
-	w.newRole("sees-leases", rbacv1.PolicyRule{APIGroups: []string{konductorv1.GroupName}, Resources: []string{"leases", "claims"}, Verbs: []string{"list"}})
-	w.allow("sees-leases", account)
-	w.lease("db")
-	w.someone("ann").acquire(konductorv1.KindLease, "db")
-	config := w.accountConfig(account)
-	deadline := time.Now().Add(patience)
+	w.createServiceAccount(account, false)
+	w.createClusterRole("sees-leases", rbacv1.PolicyRule{APIGroups: []string{konductorv1.GroupName}, Resources: []string{"leases", "claims"}, Verbs: []string{"list"}})
+	w.bindRole("sees-leases", account)
+	w.createLease("db")
+	w.newParticipant("ann").mustAcquire(konductorv1.KindLease, "db")
+	config := w.serviceAccountConfig(account)
+	deadline := time.Now().Add(waitTimeout)
 	for {
-		out, errOut, code := w.command(config, "why", "lease/db")
+		out, errOut, code := w.runInProcess(config, "why", "lease/db")
 		if code == 4 && time.Now().Before(deadline) {
-			continue // the right has yet to reach the authorizer
+			continue // the authorizer hasn't observed the right yet
 		}
 		if code != 0 || !strings.Contains(out, "is held by ann, which isn't a pod") ||
-			!strings.Contains(out, "note: you may not list pods in namespace "+w.namespace) {
+			!strings.Contains(out, "note: can't list pods in namespace "+w.namespace) {
 			t.Errorf("exit code %d\n%s%s", code, out, errOut)
 		}
 		break
 	}
-	_, errOut, code := w.command(config, "why", "gate/g")
+	_, errOut, code := w.runInProcess(config, "why", "gate/g")
 	if code != 4 || !strings.Contains(errOut, "may not list gates.konductor.io in namespace "+w.namespace) {
 		t.Errorf("of what may not be seen: exit code %d, %q", code, errOut)
 	}

@@ -14,23 +14,23 @@ import (
 	konductor "github.com/LogicIQ/konductor/sdk/go"
 )
 
-func TestWithoutRightsTheErrorNamesWhatIsMissingAndTheCommandThatHelps(t *testing.T) {
-	w := newWorld(t)
-	w.operator()
-	w.newRole(participantRole, participantRules()...)
+func TestForbiddenErrorNamesRightAndCommand(t *testing.T) {
+	w := newTestEnv(t)
+	w.startOperator()
+	w.createClusterRole(participantRole, participantRules()...)
 	const account = "outsider"
-	w.serviceAccount(account, false)
-	w.lease("db")
-	barrierOf(w, "stage", 1)
-	w.gate("deps", condition{Type: konductorv1.GateOnLease, Name: "db"})
-	outsider := w.actorWith(w.accountConfig(account), "outsider")
+	w.createServiceAccount(account, false)
+	w.createLease("db")
+	createBarrier(w, "stage", 1)
+	w.createGate("deps", condition{Type: konductorv1.GateOnLease, Name: "db"})
+	outsider := w.newParticipantWithConfig(w.serviceAccountConfig(account), "outsider")
 	user := "system:serviceaccount:" + w.namespace + ":" + account
 	command := "" // the same for all
 	calls := map[string]func() error{
 		"barriers.konductor.io": func() error { return outsider.ArriveBarrier(w.ctx, "stage") },
 		"gates.konductor.io":    func() error { return outsider.WaitGate(w.ctx, "deps") },
 		"leases.konductor.io": func() error {
-			hold, err := outsider.AcquireLease(w.ctx, "db", outsider.as(nil)...)
+			hold, err := outsider.AcquireLease(w.ctx, "db", outsider.withHolder(nil)...)
 			if err == nil {
 				err = hold.Release(w.ctx)
 			}
@@ -38,7 +38,7 @@ func TestWithoutRightsTheErrorNamesWhatIsMissingAndTheCommandThatHelps(t *testin
 		},
 	}
 	for resource, call := range calls {
-		err := wants[*konductor.ForbiddenError](w, call())
+		err := requireErrorAs[*konductor.ForbiddenError](w, call())
 		if command == "" {
 			command = err.Grant()
 		}
@@ -50,23 +50,23 @@ func TestWithoutRightsTheErrorNamesWhatIsMissingAndTheCommandThatHelps(t *testin
 			t.Errorf("in parts: %+v", err)
 		}
 	}
-	w.createRoleBinding(command)
-	w.awaitRight(outsider)
+	w.applyRoleBindingCommand(command)
+	w.waitForRight(outsider)
 	for resource, call := range calls {
 		if err := call(); err != nil {
 			t.Errorf("with the right to %s: %v", resource, err)
 		}
 	}
-	// Who may take part may not break, resize or delete, for which there are other rights.
-	wants[*konductor.ForbiddenError](w, outsider.DeleteLease(w.ctx, "db"))
+	// A participant's rights don't include break, resize and delete.
+	requireErrorAs[*konductor.ForbiddenError](w, outsider.DeleteLease(w.ctx, "db"))
 	_, err := outsider.ResizeSemaphore(w.ctx, "api", 3)
-	if e := wants[*konductor.ForbiddenError](w, err); e.Verb != "patch" || e.Resource != "semaphores.konductor.io" {
+	if e := requireErrorAs[*konductor.ForbiddenError](w, err); e.Verb != "patch" || e.Resource != "semaphores.konductor.io" {
 		t.Errorf("forbidden was to %s %s", e.Verb, e.Resource)
 	}
 }
 
-// createRoleBinding does what that kubectl command does, and accepts no other.
-func (w *world) createRoleBinding(command string) {
+// applyRoleBindingCommand does what that kubectl command does, and accepts no other.
+func (w *testEnv) applyRoleBindingCommand(command string) {
 	w.Helper()
 	words := strings.Fields(command)
 	if len(words) < 5 || strings.Join(words[:3], " ") != "kubectl create rolebinding" {
@@ -88,13 +88,13 @@ func (w *world) createRoleBinding(command string) {
 		}
 	}
 	_, err := w.kube.RbacV1().RoleBindings(binding.Namespace).Create(w.ctx, binding, metav1.CreateOptions{})
-	w.ok(err)
+	w.must(err)
 }
 
-// awaitRight waits until the API server has heard of a new right: its authorizer follows with a little delay.
-func (w *world) awaitRight(a *actor) {
+// waitForRight waits until the API server has observed a new right: its authorizer lags a little.
+func (w *testEnv) waitForRight(a *testParticipant) {
 	w.Helper()
-	deadline := time.Now().Add(patience)
+	deadline := time.Now().Add(waitTimeout)
 	for {
 		_, err := a.ListLeases(w.ctx)
 		if err == nil {
@@ -106,24 +106,24 @@ func (w *world) awaitRight(a *actor) {
 	}
 }
 
-func TestARightThatIsMissingLaterInTheCallIsNamedToo(t *testing.T) {
-	w := newWorld(t)
-	w.operator()
-	barrierOf(w, "stage", 1)
-	w.lease("db")
-	w.newRole("konductor-test-look-only", rbacv1.PolicyRule{
+func TestForbiddenErrorOnCreate(t *testing.T) {
+	w := newTestEnv(t)
+	w.startOperator()
+	createBarrier(w, "stage", 1)
+	w.createLease("db")
+	w.createClusterRole("konductor-test-look-only", rbacv1.PolicyRule{
 		APIGroups: []string{konductorv1.GroupName}, Resources: []string{"*"}, Verbs: []string{"get", "list", "watch"},
 	})
-	w.serviceAccount("looker", false)
-	w.allow("konductor-test-look-only", "looker")
-	looker := w.actorWith(w.accountConfig("looker"), "looker")
-	w.awaitRight(looker)
+	w.createServiceAccount("looker", false)
+	w.bindRole("konductor-test-look-only", "looker")
+	looker := w.newParticipantWithConfig(w.serviceAccountConfig("looker"), "looker")
+	w.waitForRight(looker)
 	got := map[string]string{}
 	for call, err := range map[string]error{
 		"arrive":  looker.ArriveBarrier(w.ctx, "stage"),
-		"acquire": looker.acquiring(konductorv1.KindLease, "db").fails(),
+		"acquire": looker.startAcquire(konductorv1.KindLease, "db").mustFail(),
 	} {
-		e := wants[*konductor.ForbiddenError](w, err)
+		e := requireErrorAs[*konductor.ForbiddenError](w, err)
 		got[call] = e.Verb + " " + e.Resource
 	}
 	want := map[string]string{"arrive": "create arrivals.konductor.io", "acquire": "create claims.konductor.io"}
@@ -132,104 +132,110 @@ func TestARightThatIsMissingLaterInTheCallIsNamedToo(t *testing.T) {
 	}
 }
 
-func TestUnknownCredentialsAreSaidToBe(t *testing.T) {
-	w := newWorld(t)
-	stranger := w.actorWith(w.tokenConfig("not-a-token"), "stranger")
-	err := wants[*konductor.ForbiddenError](w, stranger.WaitBarrier(w.ctx, "stage"))
+func TestUnauthorizedError(t *testing.T) {
+	w := newTestEnv(t)
+	stranger := w.newParticipantWithConfig(w.tokenConfig("not-a-token"), "stranger")
+	err := requireErrorAs[*konductor.ForbiddenError](w, stranger.WaitBarrier(w.ctx, "stage"))
 	if !err.Unauthorized || !strings.Contains(err.Error(), "doesn't accept these credentials") {
 		t.Errorf("the error is %v", err)
 	}
 }
 
-func TestWithoutAnOperatorWaitersAreToldAndLooksEnd(t *testing.T) {
-	w := newWorld(t) // and no operator
-	w.lease("db")
-	w.semaphore("api", 1)
-	barrierOf(w, "stage", 1)
-	w.gate("deps", onJob("a"))
-	// One that does not wait has no answer to give, and must not hang.
-	look := w.someone("looker").acquiring(konductorv1.KindLease, "db", konductor.WithTimeout(0))
+func TestNoOperatorNotifications(t *testing.T) {
+	w := newTestEnv(t) // without an operator
+	w.createLease("db")
+	w.createSemaphore("api", 1)
+	createBarrier(w, "stage", 1)
+	w.createGate("deps", jobCondition("a"))
+	// An acquire that doesn't wait gets no answer, and must not hang.
+	look := w.newParticipant("looker").startAcquire(konductorv1.KindLease, "db", konductor.WithTimeout(0))
 
 	type wait struct {
-		call func(*actor)
+		call func(*testParticipant)
 		told string
 	}
 	waits := map[string]wait{
-		"barrier":   {func(a *actor) { waiting(w, func() error { return a.WaitBarrier(w.ctx, "stage") }) }, "no operator has looked at barrier/stage for 5s: find out why with 'kubectl konductor doctor --namespace=" + w.namespace + "'"},
-		"gate":      {func(a *actor) { waiting(w, func() error { return a.WaitGate(w.ctx, "deps") }) }, "no operator has looked at gate/deps for 5s: find out why with 'kubectl konductor doctor --namespace=" + w.namespace + "'"},
-		"lease":     {func(a *actor) { a.acquiring(konductorv1.KindLease, "db", konductor.WithTimeout(20*time.Second)) }, "lease/db is free but no operator has answered for 5s: find out why with 'kubectl konductor doctor --namespace=" + w.namespace + "'"},
-		"semaphore": {func(a *actor) { a.acquiring(konductorv1.KindSemaphore, "api", konductor.WithTimeout(20*time.Second)) }, "semaphore/api is free but no operator has answered for 5s: find out why with 'kubectl konductor doctor --namespace=" + w.namespace + "'"},
+		"barrier": {func(a *testParticipant) { runAsyncErr(w, func() error { return a.WaitBarrier(w.ctx, "stage") }) }, "no operator has looked at barrier/stage for 5s: find out why with 'kubectl konductor doctor --namespace=" + w.namespace + "'"},
+		"gate":    {func(a *testParticipant) { runAsyncErr(w, func() error { return a.WaitGate(w.ctx, "deps") }) }, "no operator has looked at gate/deps for 5s: find out why with 'kubectl konductor doctor --namespace=" + w.namespace + "'"},
+		"lease": {func(a *testParticipant) {
+			a.startAcquire(konductorv1.KindLease, "db", konductor.WithTimeout(20*time.Second))
+		}, "lease/db is free but no operator has answered for 5s: find out why with 'kubectl konductor doctor --namespace=" + w.namespace + "'"},
+		"semaphore": {func(a *testParticipant) {
+			a.startAcquire(konductorv1.KindSemaphore, "api", konductor.WithTimeout(20*time.Second))
+		}, "semaphore/api is free but no operator has answered for 5s: find out why with 'kubectl konductor doctor --namespace=" + w.namespace + "'"},
 	}
-	// Who has come by a kubeconfig is told of which cluster it is.
-	kubeconfig := w.kubeconfigFor(w.kubeconfig, nil)
-	called := inBackground(w, func() (answered, error) { return w.call(kubeconfig, "lease", "acquire", "db", "--timeout", "0"), nil })
-	named := w.someone("named")
+	// A client with a kubeconfig is told the name of its cluster.
+	kubeconfig := w.writeKubeconfig(w.adminKubeconfig, nil)
+	called := runAsync(w, func() (commandResult, error) {
+		return w.runKoncli(kubeconfig, "lease", "acquire", "db", "--timeout", "0"), nil
+	})
+	named := w.newParticipant("named")
 	var err error
-	named.Client, err = konductor.New(w.config, konductor.InNamespace(w.namespace), konductor.InContext("my prod"), konductor.NotifyFunc(named.told.add))
-	w.ok(err)
-	named.acquiring(konductorv1.KindSemaphore, "api", konductor.WithTimeout(20*time.Second))
+	named.Client, err = konductor.New(w.adminConfig, konductor.InNamespace(w.namespace), konductor.InContext("my prod"), konductor.NotifyFunc(named.notifications.add))
+	w.must(err)
+	named.startAcquire(konductorv1.KindSemaphore, "api", konductor.WithTimeout(20*time.Second))
 
-	actors := map[string]*actor{}
+	actors := map[string]*testParticipant{}
 	for name, wait := range waits {
-		actors[name] = w.someone(name)
+		actors[name] = w.newParticipant(name)
 		wait.call(actors[name])
 	}
 	for name, wait := range waits {
-		actors[name].awaitSentence(wait.told)
+		actors[name].waitForNotification(wait.told)
 	}
-	named.awaitSentence("semaphore/api is free but no operator in the cluster of context my prod has answered for 5s: find out why with 'kubectl konductor doctor --context='my prod' --namespace=" + w.namespace + "'")
-	want := answered{Code: 1, Err: "error: no operator in the cluster of context prod has answered the claim on lease/db within 10s: find out why with 'kubectl konductor doctor --context=prod --namespace=" + w.namespace + "'\n"}
-	if diff := cmp.Diff(want, called.must()); diff != "" {
+	named.waitForNotification("semaphore/api is free but no operator in the cluster of context my prod has answered for 5s: find out why with 'kubectl konductor doctor --context='my prod' --namespace=" + w.namespace + "'")
+	want := commandResult{ExitCode: 1, Stderr: "error: no operator in the cluster of context prod has answered the claim on lease/db within 10s: find out why with 'kubectl konductor doctor --context=prod --namespace=" + w.namespace + "'\n"}
+	if diff := cmp.Diff(want, called.mustSucceed()); diff != "" {
 		t.Errorf("acquire of the command line (-want +got):\n%s", diff)
 	}
-	err = look.fails()
+	err = look.mustFail()
 	if want := "no operator has answered the claim on lease/db within 10s"; !strings.Contains(err.Error(), want) {
 		t.Errorf("the error is %q, want %q", err, want)
 	}
-	isGone(w, &konductorv1.Claim{ObjectMeta: metav1.ObjectMeta{Name: w.someone("looker").claimName(konductorv1.KindLease, get[*konductorv1.Lease](w, "db"))}})
+	waitGone(w, &konductorv1.Claim{ObjectMeta: metav1.ObjectMeta{Name: w.newParticipant("looker").claimName(konductorv1.KindLease, getObject[*konductorv1.Lease](w, "db"))}})
 }
 
-func TestAWaitThatTheOperatorHasSeenIsNotBlamedOnIt(t *testing.T) {
-	w := newWorld(t)
-	w.operator()
-	lease := w.lease("db")
-	barrierOf(w, "stage", 1)
-	hold := w.someone("holder").acquire(konductorv1.KindLease, "db", konductor.WithTTL(time.Hour))
-	a := w.someone("a")
-	waiter := waiting(w, func() error { return a.WaitBarrier(w.ctx, "stage") })
-	queued := a.queue(konductorv1.KindLease, lease, konductor.WithTTL(time.Hour))
-	isBarrier(w, "stage", konductorv1.BarrierWaiting)
-	// Past the moment in which they would say so.
+func TestNoOperatorWarningWhileOperatorRuns(t *testing.T) {
+	w := newTestEnv(t)
+	w.startOperator()
+	lease := w.createLease("db")
+	createBarrier(w, "stage", 1)
+	hold := w.newParticipant("holder").mustAcquire(konductorv1.KindLease, "db", konductor.WithTTL(time.Hour))
+	a := w.newParticipant("a")
+	waiter := runAsyncErr(w, func() error { return a.WaitBarrier(w.ctx, "stage") })
+	queued := a.enqueue(konductorv1.KindLease, lease, konductor.WithTTL(time.Hour))
+	waitBarrierPhase(w, "stage", konductorv1.BarrierWaiting)
+	// Wait past the time at which they would report it.
 	<-time.After(7 * time.Second)
-	arrive(w, "stage", "x")
-	waiter.must()
-	w.release(hold)
-	w.release(queued.must())
-	if _, all := a.told.next(); strings.Contains(all, "operator") {
+	arriveInOrder(w, "stage", "x")
+	waiter.mustSucceed()
+	w.mustRelease(hold)
+	w.mustRelease(queued.mustSucceed())
+	if _, all := a.notifications.snapshot(); strings.Contains(all, "operator") {
 		t.Errorf("told: %s", all)
 	}
 }
 
-func TestAnAPIServerThatNeverAnswersIsGivenUpAndSaidSo(t *testing.T) {
-	w := newWorld(t)
+func TestUnreachableAPIServer(t *testing.T) {
+	w := newTestEnv(t)
 	nowhere := &rest.Config{Host: "https://127.0.0.1:1"}
-	lost := w.actorWith(nowhere, "lost")
-	forever := waiting(w, func() error { return lost.WaitBarrier(w.ctx, "stage") })
-	limited := w.actorWith(nowhere, "limited").WaitBarrier(w.ctx, "stage", konductor.WithTimeout(time.Second))
-	wants[*konductor.TimeoutError](w, limited)
-	lost.awaitSentence("the API server can't be reached, trying again")
-	if err := forever.fails(); !strings.Contains(err.Error(), "can't reach the API server") {
+	lost := w.newParticipantWithConfig(nowhere, "lost")
+	forever := runAsyncErr(w, func() error { return lost.WaitBarrier(w.ctx, "stage") })
+	limited := w.newParticipantWithConfig(nowhere, "limited").WaitBarrier(w.ctx, "stage", konductor.WithTimeout(time.Second))
+	requireErrorAs[*konductor.TimeoutError](w, limited)
+	lost.waitForNotification("the API server can't be reached, trying again")
+	if err := forever.mustFail(); !strings.Contains(err.Error(), "can't reach the API server") {
 		t.Errorf("the error is %v", err)
 	}
 }
 
-func TestANameIsNeeded(t *testing.T) {
-	w := newWorld(t)
-	a := w.someone("a")
+func TestEmptyNameRejected(t *testing.T) {
+	w := newTestEnv(t)
+	a := w.newParticipant("a")
 	_, resize := a.ResizeSemaphore(w.ctx, "", 1)
 	for call, err := range map[string]error{
 		"WaitBarrier": a.WaitBarrier(w.ctx, ""), "DeleteLease": a.DeleteLease(w.ctx, ""), "ResizeSemaphore": resize,
-		"AcquireLease": a.acquiring(konductorv1.KindLease, "").fails(),
+		"AcquireLease": a.startAcquire(konductorv1.KindLease, "").mustFail(),
 	} {
 		if err == nil || err.Error() != "a name is needed" {
 			t.Errorf("%s: %v", call, err)

@@ -19,289 +19,288 @@ import (
 
 type condition = konductorv1.GateCondition
 
-// gate creates a gate.
-func (w *world) gate(name string, conditions ...condition) *konductorv1.Gate {
+func (w *testEnv) createGate(name string, conditions ...condition) *konductorv1.Gate {
 	w.Helper()
 	g := konductor.NewGate(name, conditions)
-	w.create(g)
+	w.createObjects(g)
 	return g
 }
 
-func onJob(name string) condition {
+func jobCondition(name string) condition {
 	return condition{Type: konductorv1.GateOnJob, Name: name}
 }
 
-// waitGate waits for a gate in the background.
-func waitGate(w *world, name string, opts ...konductor.Option) *future[struct{}] {
+// startWaitGate waits for a gate in the background.
+func startWaitGate(w *testEnv, name string, opts ...konductor.Option) *future[struct{}] {
 	w.Helper()
-	a := w.someone("waiter")
-	return waiting(w, func() error { return a.WaitGate(w.ctx, name, opts...) })
+	a := w.newParticipant("waiter")
+	return runAsyncErr(w, func() error { return a.WaitGate(w.ctx, name, opts...) })
 }
 
-// isGate waits until the gate is in that phase, and what it says about its conditions contains part.
-func isGate(w *world, name string, phase konductorv1.GatePhase, part string) *konductorv1.Gate {
+// waitGatePhase waits until the gate is in that phase, and its message about conditions contains part.
+func waitGatePhase(w *testEnv, name string, phase konductorv1.GatePhase, part string) *konductorv1.Gate {
 	w.Helper()
-	return is(w, name, string(phase)+" with "+part, func(g *konductorv1.Gate) bool {
+	return waitFor(w, name, string(phase)+" with "+part, func(g *konductorv1.Gate) bool {
 		open := meta.FindStatusCondition(g.Status.Conditions, konductorv1.ConditionOpen)
 		return g.Status.Phase == phase && open != nil && strings.Contains(open.Message, part)
 	})
 }
 
-func TestAGateOpensWhenAllItsJobsAreComplete(t *testing.T) {
-	w := newWorld(t)
-	w.operator()
-	w.gate("deps", onJob("a"), onJob("b"))
-	waiter := waitGate(w, "deps")
-	isGate(w, "deps", konductorv1.GateWaiting, "0 of 2 conditions are met, not met: job/a not found")
-	w.job("a")
-	w.job("b")
-	isGate(w, "deps", konductorv1.GateWaiting, "job/a is not finished")
-	w.jobBecomes("a", batchv1.JobComplete)
-	isGate(w, "deps", konductorv1.GateWaiting, "1 of 2 conditions are met, not met: job/b is not finished")
-	waiter.pending()
-	w.jobBecomes("b", batchv1.JobComplete)
-	waiter.must()
+func TestGateOnJobs(t *testing.T) {
+	w := newTestEnv(t)
+	w.startOperator()
+	w.createGate("deps", jobCondition("a"), jobCondition("b"))
+	waiter := startWaitGate(w, "deps")
+	waitGatePhase(w, "deps", konductorv1.GateWaiting, "0 of 2 conditions are met, not met: job/a not found")
+	w.createJob("a")
+	w.createJob("b")
+	waitGatePhase(w, "deps", konductorv1.GateWaiting, "job/a is not finished")
+	w.finishJob("a", batchv1.JobComplete)
+	waitGatePhase(w, "deps", konductorv1.GateWaiting, "1 of 2 conditions are met, not met: job/b is not finished")
+	waiter.mustBePending()
+	w.finishJob("b", batchv1.JobComplete)
+	waiter.mustSucceed()
 
-	// Open is final, whatever becomes of the jobs.
+	// Open is final, even if the jobs change.
 	w.deleteJob("a")
-	waitGate(w, "deps", konductor.WithTimeout(0)).must()
+	startWaitGate(w, "deps", konductor.WithTimeout(0)).mustSucceed()
 }
 
-func TestAGateOpensWithARealJob(t *testing.T) {
-	w := newWorld(t)
-	w.operator()
-	w.gate("deps", onJob("real"))
-	w.create(&batchv1.Job{
+func TestGateOnRealJob(t *testing.T) {
+	w := newTestEnv(t)
+	w.startOperator()
+	w.createGate("deps", jobCondition("real"))
+	w.createObjects(&batchv1.Job{
 		ObjectMeta: metav1.ObjectMeta{Name: "real"},
 		Spec:       batchv1.JobSpec{Template: corev1.PodTemplateSpec{Spec: podSpec("default")}},
 	})
-	waiter := waitGate(w, "deps")
-	pod := w.podOf("real")
-	isGate(w, "deps", konductorv1.GateWaiting, "job/real is not finished")
-	waiter.pending()
-	w.podBecomes(pod.Name, corev1.PodSucceeded)
-	waiter.must()
+	waiter := startWaitGate(w, "deps")
+	pod := w.waitForJobPod("real")
+	waitGatePhase(w, "deps", konductorv1.GateWaiting, "job/real is not finished")
+	waiter.mustBePending()
+	w.setPodPhase(pod.Name, corev1.PodSucceeded)
+	waiter.mustSucceed()
 }
 
-func TestAGateFailsAtOnceWithItsJobAndRecoversWhenThatIsReplaced(t *testing.T) {
-	w := newWorld(t)
-	w.operator()
-	w.gate("deps", onJob("a"))
-	waiter := waitGate(w, "deps")
-	w.job("a")
-	w.jobBecomes("a", batchv1.JobFailed)
-	err := wants[*konductor.FailedError](w, waiter.fails())
+func TestGateFailsWithJobAndRecovers(t *testing.T) {
+	w := newTestEnv(t)
+	w.startOperator()
+	w.createGate("deps", jobCondition("a"))
+	waiter := startWaitGate(w, "deps")
+	w.createJob("a")
+	w.finishJob("a", batchv1.JobFailed)
+	err := requireErrorAs[*konductor.FailedError](w, waiter.mustFail())
 	if want := "gate/deps failed: job/a is failed (ForTheTest)"; err.Error() != want {
 		t.Errorf("the error is %q, want %q", err, want)
 	}
 	w.awaitEvent("Gate", "deps", konductorv1.EventFailed, "job/a")
 
 	w.deleteJob("a")
-	isGate(w, "deps", konductorv1.GateWaiting, "job/a not found")
+	waitGatePhase(w, "deps", konductorv1.GateWaiting, "job/a not found")
 	w.awaitEvent("Gate", "deps", konductorv1.EventResumed, "waits again")
-	waiter = waitGate(w, "deps")
-	w.job("a")
-	w.jobBecomes("a", batchv1.JobComplete)
-	waiter.must()
+	waiter = startWaitGate(w, "deps")
+	w.createJob("a")
+	w.finishJob("a", batchv1.JobComplete)
+	waiter.mustSucceed()
 }
 
-func TestAGateMayWaitForAJobToFail(t *testing.T) {
-	w := newWorld(t)
-	w.operator()
-	w.gate("alarm", condition{Type: konductorv1.GateOnJob, Name: "a", State: konductorv1.StateFailed})
-	waiter := waitGate(w, "alarm")
-	w.job("a")
-	w.jobBecomes("a", batchv1.JobFailed)
-	waiter.must()
+func TestGateOnFailedJob(t *testing.T) {
+	w := newTestEnv(t)
+	w.startOperator()
+	w.createGate("alarm", condition{Type: konductorv1.GateOnJob, Name: "a", State: konductorv1.StateFailed})
+	waiter := startWaitGate(w, "alarm")
+	w.createJob("a")
+	w.finishJob("a", batchv1.JobFailed)
+	waiter.mustSucceed()
 }
 
-func TestAConditionOnceMetByAJobStaysMetWhenThatIsDeletedButNotWhenReplaced(t *testing.T) {
-	w := newWorld(t)
-	w.operator()
-	w.gate("deps", onJob("a"), onJob("b"))
-	w.job("a")
-	w.jobBecomes("a", batchv1.JobComplete)
-	isGate(w, "deps", konductorv1.GateWaiting, "1 of 2")
+func TestGateConditionAfterJobDeletedOrReplaced(t *testing.T) {
+	w := newTestEnv(t)
+	w.startOperator()
+	w.createGate("deps", jobCondition("a"), jobCondition("b"))
+	w.createJob("a")
+	w.finishJob("a", batchv1.JobComplete)
+	waitGatePhase(w, "deps", konductorv1.GateWaiting, "1 of 2")
 	w.deleteJob("a")
-	// Another change makes the gate be looked at again.
-	w.job("b")
-	isGate(w, "deps", konductorv1.GateWaiting, "1 of 2 conditions are met, not met: job/b is not finished")
+	// Another change makes the operator reconcile the gate again.
+	w.createJob("b")
+	waitGatePhase(w, "deps", konductorv1.GateWaiting, "1 of 2 conditions are met, not met: job/b is not finished")
 
-	w.job("a")
-	isGate(w, "deps", konductorv1.GateWaiting, "0 of 2 conditions are met, not met: job/a is not finished")
-	w.jobBecomes("b", batchv1.JobComplete)
-	isGate(w, "deps", konductorv1.GateWaiting, "1 of 2")
-	w.jobBecomes("a", batchv1.JobComplete)
-	waitGate(w, "deps").must()
+	w.createJob("a")
+	waitGatePhase(w, "deps", konductorv1.GateWaiting, "0 of 2 conditions are met, not met: job/a is not finished")
+	w.finishJob("b", batchv1.JobComplete)
+	waitGatePhase(w, "deps", konductorv1.GateWaiting, "1 of 2")
+	w.finishJob("a", batchv1.JobComplete)
+	startWaitGate(w, "deps").mustSucceed()
 }
 
-func TestAGateWaitsForBarriersLeasesSemaphoresAndGates(t *testing.T) {
-	w := newWorld(t)
-	w.operator()
+func TestGateOnEveryKind(t *testing.T) {
+	w := newTestEnv(t)
+	w.startOperator()
 	two := int32(2)
-	w.gate("first", onJob("a"))
-	barrierOf(w, "stage", 1)
-	w.lease("db")
-	w.semaphore("api", 3)
-	held := w.someone("holder").acquire(konductorv1.KindLease, "db")
-	permits := w.someone("holder").acquire(konductorv1.KindSemaphore, "api", konductor.WithPermits(2))
-	w.gate("all",
+	w.createGate("first", jobCondition("a"))
+	createBarrier(w, "stage", 1)
+	w.createLease("db")
+	w.createSemaphore("api", 3)
+	held := w.newParticipant("holder").mustAcquire(konductorv1.KindLease, "db")
+	permits := w.newParticipant("holder").mustAcquire(konductorv1.KindSemaphore, "api", konductor.WithPermits(2))
+	w.createGate("all",
 		condition{Type: konductorv1.GateOnBarrier, Name: "stage"},
 		condition{Type: konductorv1.GateOnLease, Name: "db"},
 		condition{Type: konductorv1.GateOnSemaphore, Name: "api", Value: &two},
 		condition{Type: konductorv1.GateOnGate, Name: "first"},
 	)
-	waiter := waitGate(w, "all")
-	isGate(w, "all", konductorv1.GateWaiting, "barrier/stage is waiting")
-	arrive(w, "stage", "a")
-	isGate(w, "all", konductorv1.GateWaiting, "lease/db is held by holder")
-	w.release(held)
-	isGate(w, "all", konductorv1.GateWaiting, "semaphore/api has 1 free permits, 2 wanted")
-	w.release(permits)
-	isGate(w, "all", konductorv1.GateWaiting, "gate/first is waiting")
-	waiter.pending()
-	w.job("a")
-	w.jobBecomes("a", batchv1.JobComplete)
-	waiter.must()
+	waiter := startWaitGate(w, "all")
+	waitGatePhase(w, "all", konductorv1.GateWaiting, "barrier/stage is waiting")
+	arriveInOrder(w, "stage", "a")
+	waitGatePhase(w, "all", konductorv1.GateWaiting, "lease/db is held by holder")
+	w.mustRelease(held)
+	waitGatePhase(w, "all", konductorv1.GateWaiting, "semaphore/api has 1 free permits, 2 wanted")
+	w.mustRelease(permits)
+	waitGatePhase(w, "all", konductorv1.GateWaiting, "gate/first is waiting")
+	waiter.mustBePending()
+	w.createJob("a")
+	w.finishJob("a", batchv1.JobComplete)
+	waiter.mustSucceed()
 }
 
-func TestAGateMayWaitForOtherStatesThanTheUsual(t *testing.T) {
-	w := newWorld(t)
-	w.operator()
-	barrierOf(w, "stage", 2, konductor.TimeOutAfter(time.Second))
-	w.lease("db")
-	s := w.semaphore("api", 1)
-	w.gate("unusual",
+func TestGateOnNonDefaultStates(t *testing.T) {
+	w := newTestEnv(t)
+	w.startOperator()
+	createBarrier(w, "stage", 2, konductor.TimeOutAfter(time.Second))
+	w.createLease("db")
+	s := w.createSemaphore("api", 1)
+	w.createGate("unusual",
 		condition{Type: konductorv1.GateOnBarrier, Name: "stage", State: konductorv1.StateTimeout},
 		condition{Type: konductorv1.GateOnLease, Name: "db", State: konductorv1.StateHeld},
 		condition{Type: konductorv1.GateOnSemaphore, Name: "api", State: konductorv1.StateFull},
 	)
-	w.someone("a").acquire(konductorv1.KindLease, "db")
-	w.someone("a").acquire(konductorv1.KindSemaphore, s.Name)
-	waitGate(w, "unusual").must()
+	w.newParticipant("a").mustAcquire(konductorv1.KindLease, "db")
+	w.newParticipant("a").mustAcquire(konductorv1.KindSemaphore, s.Name)
+	startWaitGate(w, "unusual").mustSucceed()
 
-	// And one that waits for a barrier to open fails when the barrier has timed out.
-	w.gate("hopeless", condition{Type: konductorv1.GateOnBarrier, Name: "stage"})
-	err := wants[*konductor.FailedError](w, waitGate(w, "hopeless").fails())
+	// A gate that waits for a barrier to open fails when the barrier has timed out.
+	w.createGate("hopeless", condition{Type: konductorv1.GateOnBarrier, Name: "stage"})
+	err := requireErrorAs[*konductor.FailedError](w, startWaitGate(w, "hopeless").mustFail())
 	if want := "gate/hopeless failed: barrier/stage is timed out"; err.Error() != want {
 		t.Errorf("the error is %q, want %q", err, want)
 	}
 }
 
-func TestAGateLooksIntoAnotherNamespaceOnlyWhereThatAllowsIt(t *testing.T) {
-	w := newWorld(t)
-	other := w.newNamespace()
-	w.operator(other)
-	w.create(&konductorv1.Lease{ObjectMeta: metav1.ObjectMeta{Namespace: other, Name: "db"}})
-	w.gate("deps", condition{Type: konductorv1.GateOnLease, Name: "db", Namespace: other})
-	waiter := waitGate(w, "deps")
-	isGate(w, "deps", konductorv1.GateWaiting, "namespace "+other+" doesn't allow it")
+func TestGateOnOtherNamespace(t *testing.T) {
+	w := newTestEnv(t)
+	other := w.createNamespace()
+	w.startOperator(other)
+	w.createObjects(&konductorv1.Lease{ObjectMeta: metav1.ObjectMeta{Namespace: other, Name: "db"}})
+	w.createGate("deps", condition{Type: konductorv1.GateOnLease, Name: "db", Namespace: other})
+	waiter := startWaitGate(w, "deps")
+	waitGatePhase(w, "deps", konductorv1.GateWaiting, "namespace "+other+" doesn't allow it")
 	annotate := func(value string) {
 		t.Helper()
 		_, err := w.kube.CoreV1().Namespaces().Patch(w.ctx, other, "application/merge-patch+json",
 			[]byte(`{"metadata":{"annotations":{"`+konductorv1.AllowGatesAnnotation+`":"`+value+`"}}}`), metav1.PatchOptions{})
-		w.ok(err)
+		w.must(err)
 	}
 	annotate("somebody-else")
-	// A further gate comes after the change, and so shows that it was not enough.
-	w.gate("later", condition{Type: konductorv1.GateOnLease, Name: "db", Namespace: other})
-	isGate(w, "later", konductorv1.GateWaiting, "doesn't allow it")
-	waiter.pending()
+	// The reconciliation of a later gate shows that the change was not enough.
+	w.createGate("later", condition{Type: konductorv1.GateOnLease, Name: "db", Namespace: other})
+	waitGatePhase(w, "later", konductorv1.GateWaiting, "doesn't allow it")
+	waiter.mustBePending()
 	annotate("somebody-else, " + w.namespace)
-	waiter.must()
+	waiter.mustSucceed()
 }
 
-func TestGatesThatWaitForEachOtherAreReported(t *testing.T) {
-	w := newWorld(t)
-	w.operator()
+func TestGateCycle(t *testing.T) {
+	w := newTestEnv(t)
+	w.startOperator()
 	on := func(name string) condition { return condition{Type: konductorv1.GateOnGate, Name: name} }
-	w.gate("a", on("b"))
-	w.gate("b", on("c"))
-	w.gate("c", on("a"))
-	w.gate("bystander", on("a"))
-	const circle = "these gates wait for each other and can never open: a -> b -> c -> a"
-	is(w, "a", "in a circle", func(g *konductorv1.Gate) bool {
+	w.createGate("a", on("b"))
+	w.createGate("b", on("c"))
+	w.createGate("c", on("a"))
+	w.createGate("bystander", on("a"))
+	const cycle = "these gates wait for each other and can never open: a -> b -> c -> a"
+	waitFor(w, "a", "in a wait cycle", func(g *konductorv1.Gate) bool {
 		ready := meta.FindStatusCondition(g.Status.Conditions, konductorv1.ConditionReady)
-		return ready != nil && ready.Status == metav1.ConditionFalse && ready.Reason == konductorv1.ReasonCycle && ready.Message == circle
+		return ready != nil && ready.Status == metav1.ConditionFalse && ready.Reason == konductorv1.ReasonCycle && ready.Message == cycle
 	})
 	w.awaitEvent("Gate", "a", konductorv1.EventDeadlocked, "a -> b -> c -> a")
-	is(w, "c", "deadlocked", func(g *konductorv1.Gate) bool {
+	waitFor(w, "c", "deadlocked", func(g *konductorv1.Gate) bool {
 		d := meta.FindStatusCondition(g.Status.Conditions, konductorv1.ConditionDeadlocked)
 		return d != nil && d.Reason == konductorv1.ReasonCycle && strings.HasSuffix(d.Message, "c -> a -> b -> c")
 	})
-	if c := meta.FindStatusCondition(get[*konductorv1.Gate](w, "bystander").Status.Conditions, konductorv1.ConditionDeadlocked); c != nil {
-		t.Errorf("a gate that only waits for the circle is called deadlocked: %s", c.Message)
+	if c := meta.FindStatusCondition(getObject[*konductorv1.Gate](w, "bystander").Status.Conditions, konductorv1.ConditionDeadlocked); c != nil {
+		t.Errorf("a gate that only waits for the cycle is called deadlocked: %s", c.Message)
 	}
 
-	// Broken by hand, the circle is forgotten.
+	// When the cycle is broken by hand, the condition is cleared.
 	w.patchSpec(&konductorv1.Gate{ObjectMeta: metav1.ObjectMeta{Name: "b"}}, `{"conditions":[{"type":"Lease","name":"db"}]}`)
-	is(w, "a", "out of the circle", func(g *konductorv1.Gate) bool {
+	waitFor(w, "a", "out of the cycle", func(g *konductorv1.Gate) bool {
 		return meta.IsStatusConditionTrue(g.Status.Conditions, konductorv1.ConditionReady) &&
 			meta.FindStatusCondition(g.Status.Conditions, konductorv1.ConditionDeadlocked) == nil
 	})
-	w.awaitEvent("Gate", "a", konductorv1.EventDeadlockGone, "any more")
-	w.lease("db")
+	w.awaitEvent("Gate", "a", konductorv1.EventDeadlockGone, "no longer in a wait cycle")
+	w.createLease("db")
 	for _, name := range []string{"b", "a", "c", "bystander"} {
-		waitGate(w, name).must()
+		startWaitGate(w, name).mustSucceed()
 	}
 }
 
-func TestAGateTimesOutAndWaitsAgainWhenTheTimeoutIsRaised(t *testing.T) {
-	w := newWorld(t)
-	w.operator()
-	g := konductor.NewGate("deps", []condition{onJob("a")}, konductor.TimeOutAfter(time.Second))
-	w.create(g)
-	err := wants[*konductor.FailedError](w, waitGate(w, "deps").fails())
+func TestGateTimeoutRaised(t *testing.T) {
+	w := newTestEnv(t)
+	w.startOperator()
+	g := konductor.NewGate("deps", []condition{jobCondition("a")}, konductor.TimeOutAfter(time.Second))
+	w.createObjects(g)
+	err := requireErrorAs[*konductor.FailedError](w, startWaitGate(w, "deps").mustFail())
 	if err.Phase != string(konductorv1.GateTimeout) || !strings.Contains(err.Message, "job/a not found") {
 		t.Errorf("the error is %v", err)
 	}
 	w.patchSpec(g, `{"timeout":"1h"}`)
-	waiter := waitGate(w, "deps")
-	isGate(w, "deps", konductorv1.GateWaiting, "job/a not found")
-	w.job("a")
-	w.jobBecomes("a", batchv1.JobComplete)
-	waiter.must()
+	waiter := startWaitGate(w, "deps")
+	waitGatePhase(w, "deps", konductorv1.GateWaiting, "job/a not found")
+	w.createJob("a")
+	w.finishJob("a", batchv1.JobComplete)
+	waiter.mustSucceed()
 }
 
-func TestAGateIsDeletedAfterItsTTLAndItsWaitersWereLetThrough(t *testing.T) {
-	w := newWorld(t)
-	w.operator()
-	w.lease("db")
-	waiter := waitGate(w, "deps")
+func TestGateTTL(t *testing.T) {
+	w := newTestEnv(t)
+	w.startOperator()
+	w.createLease("db")
+	waiter := startWaitGate(w, "deps")
 	g := konductor.NewGate("deps", []condition{{Type: konductorv1.GateOnLease, Name: "db"}}, konductor.ExpireAfter(time.Second))
-	w.create(g)
-	waiter.must()
-	isGone(w, g)
+	w.createObjects(g)
+	waiter.mustSucceed()
+	waitGone(w, g)
 }
 
-func TestAJobThatFinishedBeforeTheOperatorStartedCounts(t *testing.T) {
-	w := newWorld(t)
-	w.gate("deps", onJob("a"))
-	w.job("a")
-	w.jobBecomes("a", batchv1.JobComplete)
-	waiter := waitGate(w, "deps")
-	w.operator()
-	waiter.must()
+func TestJobFinishedBeforeOperatorStart(t *testing.T) {
+	w := newTestEnv(t)
+	w.createGate("deps", jobCondition("a"))
+	w.createJob("a")
+	w.finishJob("a", batchv1.JobComplete)
+	waiter := startWaitGate(w, "deps")
+	w.startOperator()
+	waiter.mustSucceed()
 }
 
-func TestAStandbyRemembersAJobThatWasCompleteAndIsGoneWhenItBeginsToLead(t *testing.T) {
-	w := newWorld(t)
-	w.gate("deps", onJob("a"), onJob("b"))
-	w.job("a")
-	w.job("b")
+func TestStandbyRemembersDeletedJob(t *testing.T) {
+	w := newTestEnv(t)
+	w.createGate("deps", jobCondition("a"), jobCondition("b"))
+	w.createJob("a")
+	w.createJob("b")
 	now, hour, somebody := metav1.NowMicro(), int32(3600), "somebody"
 	leader := &coordinationv1.Lease{
 		ObjectMeta: metav1.ObjectMeta{Name: operator.LeaderElectionID, Namespace: w.namespace},
 		Spec:       coordinationv1.LeaseSpec{HolderIdentity: &somebody, LeaseDurationSeconds: &hour, AcquireTime: &now, RenewTime: &now},
 	}
 	leader, err := w.kube.CoordinationV1().Leases(w.namespace).Create(w.ctx, leader, metav1.CreateOptions{})
-	w.ok(err)
+	w.must(err)
 	health := w.freeAddress()
-	w.operatorWith(func(o *operator.Options) {
+	w.startOperatorWith(func(o *operator.Options) {
 		o.LeaderElection, o.LeaderElectionNamespace, o.HealthAddress = true, w.namespace, health
-		o.Config = w.config // whose leases of the cluster it may write anywhere
+		o.Config = w.adminConfig // which may write the Leases of leader election in any namespace
 	})
-	w.await("a standby that has seen everything", func() bool {
+	w.waitUntil("a standby that has seen everything", func() bool {
 		resp, err := http.Get("http://" + health + "/readyz")
 		if err != nil {
 			return false
@@ -310,16 +309,16 @@ func TestAStandbyRemembersAJobThatWasCompleteAndIsGoneWhenItBeginsToLead(t *test
 		return resp.StatusCode == http.StatusOK
 	})
 	for _, job := range []string{"a", "b"} {
-		w.jobBecomes(job, batchv1.JobComplete)
+		w.finishJob(job, batchv1.JobComplete)
 		w.deleteJob(job)
 	}
-	// A new one that has not been complete stands in the place of the old one.
-	w.job("b")
-	if phase := get[*konductorv1.Gate](w, "deps").Status.Phase; phase != "" {
+	// A new Job, which has never been complete, replaces the old one.
+	w.createJob("b")
+	if phase := getObject[*konductorv1.Gate](w, "deps").Status.Phase; phase != "" {
 		t.Fatalf("the standby has decided already: %s", phase)
 	}
-	w.ok(w.kube.CoordinationV1().Leases(w.namespace).Delete(w.ctx, leader.Name, metav1.DeleteOptions{}))
-	isGate(w, "deps", konductorv1.GateWaiting, "1 of 2 conditions are met, not met: job/b is not finished")
-	w.jobBecomes("b", batchv1.JobComplete)
-	isGate(w, "deps", konductorv1.GateOpen, "")
+	w.must(w.kube.CoordinationV1().Leases(w.namespace).Delete(w.ctx, leader.Name, metav1.DeleteOptions{}))
+	waitGatePhase(w, "deps", konductorv1.GateWaiting, "1 of 2 conditions are met, not met: job/b is not finished")
+	w.finishJob("b", batchv1.JobComplete)
+	waitGatePhase(w, "deps", konductorv1.GateOpen, "")
 }

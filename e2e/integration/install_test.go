@@ -7,11 +7,11 @@ import (
 	"github.com/LogicIQ/konductor/e2e/install"
 )
 
-// installOn puts konductor's resource types, and the operator's account with its rights, on a control plane.
-func installOn(ctx context.Context, on *cluster.ControlPlane) (*site, error) {
-	if err := install.ResourceTypes(ctx, on, nil); err != nil {
+// installKonductor installs konductor's CRDs, and the operator's account with its rights, on a control plane.
+func installKonductor(ctx context.Context, on *cluster.ControlPlane) (*testCluster, error) {
+	if err := install.CRDs(ctx, on, nil); err != nil {
 		return nil, err
 	}
-	config, err := install.OperatorAccount(ctx, on.Config())
-	return &site{ControlPlane: on, operator: config}, err
+	config, err := install.CreateOperatorAccount(ctx, on.Config())
+	return &testCluster{ControlPlane: on, operatorConfig: config}, err
 }

@@ -15,40 +15,40 @@ import (
 	konductor "github.com/LogicIQ/konductor/sdk/go"
 )
 
-// Each phase of each kind can be waited for with kubectl, by conditions and by fields. And kstatus, by which Helm and others
-// that know nothing of konductor judge, takes whatever the operator has accepted for done, so that nobody waits for a barrier
-// to open who has only installed it; but not a gate that can never open.
-func TestKubectlAndKstatusAgreeWithEachPhase(t *testing.T) {
-	w := newWorld(t)
-	w.operator()
-	barrierOf(w, "waiting", 2)
-	barrierOf(w, "open", 1)
-	arrive(w, "open", "a")
-	barrierOf(w, "failed", 1)
-	w.ok(w.someone("a").ArriveBarrier(w.ctx, "failed", konductor.WithHolder("a"), konductor.AsFailed("disk full")))
-	barrierOf(w, "late", 1, konductor.TimeOutAfter(time.Second))
+// TestKubectlWaitAndKstatus checks that kubectl can wait for each phase of each kind, by conditions and by fields; and that kstatus,
+// with which Helm and other tools that don't know konductor decide, reports an object as current once the operator has accepted it,
+// so that an installation doesn't wait for a barrier to open, but not a gate that can never open.
+func TestKubectlWaitAndKstatus(t *testing.T) {
+	w := newTestEnv(t)
+	w.startOperator()
+	createBarrier(w, "waiting", 2)
+	createBarrier(w, "open", 1)
+	arriveInOrder(w, "open", "a")
+	createBarrier(w, "failed", 1)
+	w.must(w.newParticipant("a").ArriveBarrier(w.ctx, "failed", konductor.WithHolder("a"), konductor.AsFailed("disk full")))
+	createBarrier(w, "late", 1, konductor.TimeOutAfter(time.Second))
 
 	on := func(kind konductorv1.GateConditionType, name string) []condition {
 		return []condition{{Type: kind, Name: name}}
 	}
-	w.gate("waiting", on(konductorv1.GateOnBarrier, "waiting")...)
-	w.gate("open", on(konductorv1.GateOnBarrier, "open")...)
-	w.job("bad")
-	w.jobBecomes("bad", batchv1.JobFailed)
-	w.gate("failed", onJob("bad"))
-	w.create(konductor.NewGate("late", on(konductorv1.GateOnBarrier, "waiting"), konductor.TimeOutAfter(time.Second)))
-	w.gate("circle", on(konductorv1.GateOnGate, "circle-2")...)
-	w.gate("circle-2", on(konductorv1.GateOnGate, "circle")...)
+	w.createGate("waiting", on(konductorv1.GateOnBarrier, "waiting")...)
+	w.createGate("open", on(konductorv1.GateOnBarrier, "open")...)
+	w.createJob("bad")
+	w.finishJob("bad", batchv1.JobFailed)
+	w.createGate("failed", jobCondition("bad"))
+	w.createObjects(konductor.NewGate("late", on(konductorv1.GateOnBarrier, "waiting"), konductor.TimeOutAfter(time.Second)))
+	w.createGate("cycle", on(konductorv1.GateOnGate, "cycle-2")...)
+	w.createGate("cycle-2", on(konductorv1.GateOnGate, "cycle")...)
 
-	w.lease("available")
-	held := w.lease("held")
-	holder := w.someone("holder")
-	hold := holder.acquire(konductorv1.KindLease, "held")
-	defer w.release(hold)
-	w.semaphore("ready", 1)
-	w.semaphore("full", 0)
+	w.createLease("available")
+	held := w.createLease("held")
+	holder := w.newParticipant("holder")
+	hold := holder.mustAcquire(konductorv1.KindLease, "held")
+	defer w.mustRelease(hold)
+	w.createSemaphore("ready", 1)
+	w.createSemaphore("full", 0)
 
-	path, kubeconfig := w.plugins(), w.kubeconfigFor(w.kubeconfig, nil)
+	path, kubeconfig := w.linkPlugins(), w.writeKubeconfig(w.adminKubeconfig, nil)
 	for _, o := range []struct {
 		object, phase string
 		conditions    string
@@ -62,7 +62,7 @@ func TestKubectlAndKstatusAgreeWithEachPhase(t *testing.T) {
 		{"gates.konductor.io/open", "Open", "Ready=True Open=True", status.CurrentStatus},
 		{"gates.konductor.io/failed", "Failed", "Ready=True Open=False", status.CurrentStatus},
 		{"gates.konductor.io/late", "Timeout", "Ready=True Open=False", status.CurrentStatus},
-		{"gates.konductor.io/circle", "Waiting", "Ready=False Open=False Deadlocked=True", status.InProgressStatus},
+		{"gates.konductor.io/cycle", "Waiting", "Ready=False Open=False Deadlocked=True", status.InProgressStatus},
 		{"leases.konductor.io/available", "Available", "Ready=True Held=False", status.CurrentStatus},
 		{"leases.konductor.io/held", "Held", "Ready=True Held=True", status.CurrentStatus},
 		{"semaphores.konductor.io/ready", "Ready", "Ready=True Available=True", status.CurrentStatus},
@@ -73,7 +73,7 @@ func TestKubectlAndKstatusAgreeWithEachPhase(t *testing.T) {
 		for condition := range strings.FieldsSeq(o.conditions) {
 			script += fmt.Sprintf("kubectl wait --for=condition=%s --timeout=1m %s\n", condition, o.object)
 		}
-		if got := w.shell(path, kubeconfig, script); got.Code != 0 {
+		if got := w.runShell(path, kubeconfig, script); got.ExitCode != 0 {
 			t.Errorf("%s, which is to be %s with %s: %+v", o.object, o.phase, o.conditions, got)
 			continue
 		}
@@ -83,11 +83,11 @@ func TestKubectlAndKstatusAgreeWithEachPhase(t *testing.T) {
 			"barriers": konductorv1.KindBarrier, "gates": konductorv1.KindGate, "leases": konductorv1.KindLease,
 			"semaphores": konductorv1.KindSemaphore, "claims": konductorv1.KindClaim,
 		}[strings.TrimSuffix(resource, ".konductor.io")]))
-		w.ok(w.objects.Get(w.ctx, client.ObjectKey{Namespace: w.namespace, Name: name}, now))
+		w.must(w.client.Get(w.ctx, client.ObjectKey{Namespace: w.namespace, Name: name}, now))
 		if got, err := status.Compute(now); err != nil || got.Status != o.want {
 			t.Errorf("%s, which is %s: kstatus says %+v, %v; want %s", o.object, o.phase, got, err, o.want)
 		}
-		// What the operator has not seen yet is not done.
+		// A generation that the operator has not observed yet is in progress.
 		now.SetGeneration(now.GetGeneration() + 1)
 		if got, err := status.Compute(now); o.conditions != "" && (err != nil || got.Status != status.InProgressStatus) {
 			t.Errorf("%s, with a change that the operator has not seen: kstatus says %+v, %v", o.object, got, err)

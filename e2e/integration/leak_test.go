@@ -13,75 +13,75 @@ import (
 	konductor "github.com/LogicIQ/konductor/sdk/go"
 )
 
-// Tests in this file don't run beside others, so that every goroutine that is left is theirs.
+// Tests in this file don't run in parallel, so that every goroutine that is left is theirs.
 
-func TestTheSDKLeavesNoGoroutineBehind(t *testing.T) {
-	w := newWorldOn(t, shared)
-	op := w.operator()
-	w.withWorkers()
-	lease, s := w.lease("db", konductor.WithTTL(time.Minute)), w.semaphore("api", 1)
-	barrierOf(w, "stage", 1)
-	barrierOf(w, "never", 1)
-	a, b, pod := w.someone("a"), w.someone("b"), w.in(w.pod("pod"))
-	w.release(pod.acquire(konductorv1.KindLease, "db"))
+func TestSDKLeaksNoGoroutine(t *testing.T) {
+	w := newTestEnvOn(t, sharedCluster)
+	op := w.startOperator()
+	w.createWorkerAccount()
+	lease, s := w.createLease("db", konductor.WithTTL(time.Minute)), w.createSemaphore("api", 1)
+	createBarrier(w, "stage", 1)
+	createBarrier(w, "never", 1)
+	a, b, pod := w.newParticipant("a"), w.newParticipant("b"), w.newPodParticipant(w.createPod("pod"))
+	w.mustRelease(pod.mustAcquire(konductorv1.KindLease, "db"))
 	before := goleak.IgnoreCurrent()
 
 	ctx, cancel := context.WithCancel(w.ctx)
-	hold, err := a.AcquireLease(ctx, "db", a.as(nil)...)
-	w.ok(err)
-	cancelled := b.queueWith(ctx, konductorv1.KindLease, lease)
-	timedOut := waiting(w, func() error {
+	hold, err := a.AcquireLease(ctx, "db", a.withHolder(nil)...)
+	w.must(err)
+	cancelled := b.enqueueWithContext(ctx, konductorv1.KindLease, lease)
+	timedOut := runAsyncErr(w, func() error {
 		_, err := b.AcquireLease(w.ctx, "missing", konductor.WithTimeout(2*time.Second))
 		return err
 	})
-	barrier := waiting(w, func() error { return a.WaitBarrier(ctx, "never") })
-	arrive(w, "stage", "x")
-	w.ok(b.WaitBarrier(w.ctx, "stage"))
+	barrier := runAsyncErr(w, func() error { return a.WaitBarrier(ctx, "never") })
+	arriveInOrder(w, "stage", "x")
+	w.must(b.WaitBarrier(w.ctx, "stage"))
 	broken, err := pod.AcquireSemaphore(w.ctx, s.Name, konductor.WithTTL(time.Minute))
-	w.ok(err)
-	w.ok(a.breakAll(konductorv1.KindSemaphore, s.Name))
-	w.closes(broken.Lost(), "the loss of a broken hold")
-	detached, err := b.AcquireSemaphore(w.ctx, s.Name, b.as([]konductor.Option{konductor.Detached(), konductor.WithTTL(time.Hour)})...)
-	w.ok(err)
-	w.ok(detached.Renew(w.ctx))
-	w.ok(detached.Release(w.ctx))
+	w.must(err)
+	w.must(a.deleteAllClaims(konductorv1.KindSemaphore, s.Name))
+	w.waitClosed(broken.Lost(), "the loss of a broken hold")
+	detached, err := b.AcquireSemaphore(w.ctx, s.Name, b.withHolder([]konductor.Option{konductor.Detached(), konductor.WithTTL(time.Hour)})...)
+	w.must(err)
+	w.must(detached.Renew(w.ctx))
+	w.must(detached.Release(w.ctx))
 	cancel()
-	cancelled.fails()
-	timedOut.fails()
-	barrier.fails()
-	w.ok(hold.Release(context.WithoutCancel(ctx)))
+	cancelled.mustFail()
+	timedOut.mustFail()
+	barrier.mustFail()
+	w.must(hold.Release(context.WithoutCancel(ctx)))
 
 	op.stop()
-	if err := goleak.Find(append(connections(), before)...); err != nil {
+	if err := goleak.Find(append(ignoredGoroutines(), before)...); err != nil {
 		t.Error(err)
 	}
 }
 
-// breakAll deletes every claim on the object.
-func (a *actor) breakAll(kind, name string) error {
-	claims, err := a.ListClaims(a.w.ctx, kind, name)
+// deleteAllClaims deletes every claim on the object.
+func (a *testParticipant) deleteAllClaims(kind, name string) error {
+	claims, err := a.ListClaims(a.env.ctx, kind, name)
 	if err != nil {
 		return err
 	}
 	for i := range claims.Items {
-		if err := a.w.objects.Delete(a.w.ctx, &claims.Items[i]); err != nil {
+		if err := a.env.client.Delete(a.env.ctx, &claims.Items[i]); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-func TestTheOperatorLeavesNoGoroutineBehind(t *testing.T) {
-	w := newWorldOn(t, shared)
+func TestOperatorLeaksNoGoroutine(t *testing.T) {
+	w := newTestEnvOn(t, sharedCluster)
 	before := goleak.IgnoreCurrent()
-	config, wire := w.wired(w.operators)
-	op := w.operatorWith(func(o *operator.Options) { o.Config = config })
-	w.lease("db")
-	w.release(w.someone("a").acquire(konductorv1.KindLease, "db"))
-	// It stops as well while it can't reach the API server.
-	wire.cutFor(func(*http.Request) bool { return true })
+	config, wire := w.hookTransport(w.operatorConfig)
+	op := w.startOperatorWith(func(o *operator.Options) { o.Config = config })
+	w.createLease("db")
+	w.mustRelease(w.newParticipant("a").mustAcquire(konductorv1.KindLease, "db"))
+	// The operator stops as well while the API server is unreachable.
+	wire.failRequests(func(*http.Request) bool { return true })
 	op.stop()
-	if err := goleak.Find(append(connections(), before)...); err != nil {
+	if err := goleak.Find(append(ignoredGoroutines(), before)...); err != nil {
 		t.Error(err)
 	}
 }

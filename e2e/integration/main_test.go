@@ -18,38 +18,38 @@ import (
 	"github.com/LogicIQ/konductor/e2e/cluster"
 )
 
-// sideBySide is how many tests run at the same time. Most of their time is spent waiting, so more than there are cores.
-const sideBySide = 12
+// maxParallelTests is how many tests run at the same time. They mostly wait, so it is more than the number of cores.
+const maxParallelTests = 12
 
-// site is a control plane with konductor installed, but for the operator.
-type site struct {
+// testCluster is a control plane with konductor installed, but without an operator.
+type testCluster struct {
 	*cluster.ControlPlane
-	// operator is how an operator with the rights that the chart gives it reaches the API server.
-	operator *rest.Config
+	// operatorConfig is the config of an operator with the rights that the chart gives it.
+	operatorConfig *rest.Config
 }
 
-// shared is where most tests run.
-var shared *site
+// sharedCluster is the cluster of most tests.
+var sharedCluster *testCluster
 
-// spare is a second control plane, for tests that stop and start its parts or need one without konductor. It starts when
-// it is first asked for.
-var spare = sync.OnceValues(func() (*cluster.ControlPlane, error) {
+// spareControlPlane is a second control plane, for tests that stop and start its components or need one without konductor. It
+// starts at the first use.
+var spareControlPlane = sync.OnceValues(func() (*cluster.ControlPlane, error) {
 	return cluster.StartControlPlane(context.Background(), cluster.ControlPlaneOptions{ControllerManager: true})
 })
 
-// spareStarted is set once spare was asked for, so that it is stopped at the end.
-var spareStarted sync.Once
+// spareRequested is done once spareControlPlane was requested, so that it is stopped at the end.
+var spareRequested sync.Once
 
 func TestMain(m *testing.M) {
 	flag.Parse()
-	// Watches that break when an API server is stopped are part of the tests, not news.
+	// The tests break watches by stopping an API server; logging that would only be noise.
 	klog.SetLogger(logr.Discard())
 	log.SetLogger(logr.Discard())
-	os.Exit(run(m))
+	os.Exit(runTests(m))
 }
 
-func run(m *testing.M) (code int) {
-	if err := raiseParallel(); err != nil {
+func runTests(m *testing.M) (code int) {
+	if err := setParallel(); err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		return 1
 	}
@@ -66,64 +66,64 @@ func run(m *testing.M) (code int) {
 		return 1
 	}
 	defer func() {
-		for _, stop := range []func() error{stopSpare, plane.Close, removeKoncli, leftovers} {
+		for _, stop := range []func() error{stopSpareControlPlane, plane.Close, removeKoncli, findLeakedGoroutines} {
 			if err := stop(); err != nil {
 				fmt.Fprintln(os.Stderr, err)
 				code = 1
 			}
 		}
 	}()
-	if shared, err = installOn(ctx, plane); err != nil {
+	if sharedCluster, err = installKonductor(ctx, plane); err != nil {
 		fmt.Fprintln(os.Stderr, "installing konductor:", err)
 		return 1
 	}
 	return m.Run()
 }
 
-// raiseParallel sets -parallel, unless the caller did.
-func raiseParallel() error {
+// setParallel sets -parallel to maxParallelTests, unless the caller has set it.
+func setParallel() error {
 	given := false
 	flag.Visit(func(f *flag.Flag) { given = given || f.Name == "test.parallel" })
 	if given {
 		return nil
 	}
-	return flag.Set("test.parallel", fmt.Sprint(sideBySide))
+	return flag.Set("test.parallel", fmt.Sprint(maxParallelTests))
 }
 
-func stopSpare() error {
+func stopSpareControlPlane() error {
 	unused := false
-	spareStarted.Do(func() { unused = true })
+	spareRequested.Do(func() { unused = true })
 	if unused {
 		return nil
 	}
-	c, err := spare()
+	c, err := spareControlPlane()
 	if err != nil {
 		return err
 	}
 	return c.Close()
 }
 
-// leftovers reports goroutines that are still there when everything has been stopped.
-func leftovers() error {
-	if err := goleak.Find(connections()...); err != nil {
+// findLeakedGoroutines returns an error if goroutines are left when everything has been stopped.
+func findLeakedGoroutines() error {
+	if err := goleak.Find(ignoredGoroutines()...); err != nil {
 		return fmt.Errorf("goroutines are left at the end: %w", err)
 	}
 	return nil
 }
 
-// connections are the goroutines behind idle connections, which client-go keeps for the whole life of a process.
-func connections() []goleak.Option {
+// ignoredGoroutines are the goroutines behind idle connections, which client-go keeps for the whole life of a process.
+func ignoredGoroutines() []goleak.Option {
 	return []goleak.Option{
 		goleak.IgnoreAnyFunction("net/http.(*http2ClientConn).readLoop"),
 		goleak.IgnoreAnyFunction("net/http/internal/http2.(*ClientConn).readLoop"),
 		goleak.IgnoreAnyFunction("golang.org/x/net/http2.(*ClientConn).readLoop"),
 		goleak.IgnoreAnyFunction("net/http.(*persistConn).readLoop"),
 		goleak.IgnoreAnyFunction("net/http.(*persistConn).writeLoop"),
-		// client-go's cache of transports looks for ones without users every now and then.
+		// client-go's cache of transports looks for unused ones at intervals.
 		goleak.IgnoreAnyFunction("k8s.io/client-go/transport.(*tlsTransportCache).startGC"),
 		goleak.IgnoreAnyFunction("k8s.io/klog/v2.(*flushDaemon).run.func1"),
-		// Of an operator for several namespaces that was stopped before its first lists were through, controller-runtime
-		// waits for them for ever. A process that ends doesn't.
+		// If an operator for several namespaces is stopped before its first lists are complete, controller-runtime waits for them for
+		// ever. The end of a real operator's process ends that.
 		goleak.IgnoreTopFunction("sigs.k8s.io/controller-runtime/pkg/cache.newMultiNamespaceInformerHandlerRegistration.func1"),
 		// The thread that starts a control plane's processes stays: they die with it.
 		goleak.IgnoreAnyFunction("github.com/LogicIQ/konductor/e2e/internal/process.(*Group).serveStarts"),

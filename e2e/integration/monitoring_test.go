@@ -24,22 +24,22 @@ import (
 	"github.com/LogicIQ/konductor/e2e/monitoring"
 )
 
-// observer is a real Prometheus, with the chart's alert rules.
-type observer struct {
-	w       *world
+// prometheusServer is a real Prometheus, with the chart's alert rules.
+type prometheusServer struct {
+	env     *testEnv
 	address string
 }
 
-// observer starts that program, a Prometheus, which scrapes the operator at that address with the token, as the chart's ServiceMonitor
-// says. It is killed when the test ends.
-func (w *world) observer(program, operator, token string) *observer {
+// startPrometheus starts the Prometheus at the path program, which scrapes the operator at that address with the token, as the
+// chart's ServiceMonitor says. It is killed when the test ends.
+func (w *testEnv) startPrometheus(program, operator, token string) *prometheusServer {
 	w.Helper()
 	dir := w.TempDir()
 	rules, err := monitoring.RulesFile()
-	w.ok(err)
+	w.must(err)
 	tokenFile, configFile := filepath.Join(dir, "token"), filepath.Join(dir, "prometheus.yml")
-	w.ok(os.WriteFile(tokenFile, []byte(token), 0o600))
-	w.ok(os.WriteFile(configFile, fmt.Appendf(nil, `
+	w.must(os.WriteFile(tokenFile, []byte(token), 0o600))
+	w.must(os.WriteFile(configFile, fmt.Appendf(nil, `
 global: {scrape_interval: 200ms, scrape_timeout: 200ms, evaluation_interval: 200ms}
 rule_files: [%q]
 scrape_configs:
@@ -49,13 +49,13 @@ scrape_configs:
     tls_config: {insecure_skip_verify: true}
     static_configs: [{targets: [%q]}]
 `, rules, tokenFile, operator), 0o600))
-	p := &observer{w: w, address: w.freeAddress()}
-	var out output
+	p := &prometheusServer{env: w, address: w.freeAddress()}
+	var out syncBuffer
 	cmd := exec.Command(program, "--config.file="+configFile, "--storage.tsdb.path="+filepath.Join(dir, "data"),
 		"--web.listen-address="+p.address, "--log.level=warn")
 	cmd.Stdout, cmd.Stderr = &out, &out
 	cmd.WaitDelay = time.Second
-	w.ok(cmd.Start())
+	w.must(cmd.Start())
 	w.Cleanup(func() {
 		_ = cmd.Process.Kill()
 		_ = cmd.Wait()
@@ -66,8 +66,8 @@ scrape_configs:
 	return p
 }
 
-// values returns what a query results in, without what is not a number.
-func (p *observer) values(query string) (values []string, err error) {
+// queryValues returns the values of a query's result, without those that are not numbers.
+func (p *prometheusServer) queryValues(query string) (values []string, err error) {
 	var answer struct {
 		Error string `json:"error"`
 		Data  struct {
@@ -90,8 +90,8 @@ func (p *observer) values(query string) (values []string, err error) {
 	return values, nil
 }
 
-func (p *observer) get(path string, into any) error {
-	ctx, cancel := context.WithTimeout(p.w.ctx, 10*time.Second)
+func (p *prometheusServer) get(path string, into any) error {
+	ctx, cancel := context.WithTimeout(p.env.ctx, 10*time.Second)
 	defer cancel()
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+p.address+path, nil)
 	if err != nil {
@@ -106,68 +106,69 @@ func (p *observer) get(path string, into any) error {
 	return json.NewDecoder(answer.Body).Decode(into)
 }
 
-// scraper creates an account that may read metrics and do nothing else, and returns its token.
-func (w *world) scraper() string {
+// createMetricsReader creates an account that may read metrics and nothing else, and returns its token.
+func (w *testEnv) createMetricsReader() string {
 	w.Helper()
 	const name = "scraper"
-	w.serviceAccount(name, false)
-	w.newRole("konductor-metrics-reader", rbacv1.PolicyRule{NonResourceURLs: []string{"/metrics"}, Verbs: []string{"get"}})
+	w.createServiceAccount(name, false)
+	w.createClusterRole("konductor-metrics-reader", rbacv1.PolicyRule{NonResourceURLs: []string{"/metrics"}, Verbs: []string{"get"}})
 	_, err := w.kube.RbacV1().ClusterRoleBindings().Create(w.ctx, &rbacv1.ClusterRoleBinding{
 		ObjectMeta: metav1.ObjectMeta{GenerateName: "scraper-"},
 		RoleRef:    rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "ClusterRole", Name: "konductor-metrics-reader"},
 		Subjects:   []rbacv1.Subject{{Kind: "ServiceAccount", Namespace: w.namespace, Name: name}},
 	}, metav1.CreateOptions{})
-	w.ok(err)
-	return w.accountConfig(name).BearerToken
+	w.must(err)
+	return w.serviceAccountConfig(name).BearerToken
 }
 
-// day lets everything happen once that metrics tell of: a hold is handed over, a barrier fills and opens, and a gate opens.
-func (w *world) day(n int) {
+// generateActivity makes everything happen once that metrics count: a hold is handed over, a barrier fills and opens, and a gate
+// opens.
+func (w *testEnv) generateActivity(n int) {
 	w.Helper()
-	lease, semaphore := w.lease(fmt.Sprint("l", n)), w.semaphore(fmt.Sprint("s", n), 1)
-	a, b := w.someone("a"), w.someone("b")
+	lease, semaphore := w.createLease(fmt.Sprint("l", n)), w.createSemaphore(fmt.Sprint("s", n), 1)
+	a, b := w.newParticipant("a"), w.newParticipant("b")
 	for kind, name := range map[string]string{konductorv1.KindLease: lease.Name, konductorv1.KindSemaphore: semaphore.Name} {
-		first := a.acquire(kind, name)
-		next := b.acquiring(kind, name)
-		w.release(first)
-		w.release(next.must())
+		first := a.mustAcquire(kind, name)
+		next := b.startAcquire(kind, name)
+		w.mustRelease(first)
+		w.mustRelease(next.mustSucceed())
 	}
 	barrier := fmt.Sprint("b", n)
-	barrierOf(w, barrier, 2)
-	arrive(w, barrier, "x", "y")
-	isBarrier(w, barrier, konductorv1.BarrierOpen)
+	createBarrier(w, barrier, 2)
+	arriveInOrder(w, barrier, "x", "y")
+	waitBarrierPhase(w, barrier, konductorv1.BarrierOpen)
 	job := fmt.Sprint("j", n)
-	w.gate(fmt.Sprint("g", n), onJob(job))
-	w.job(job)
-	w.jobBecomes(job, batchv1.JobComplete)
-	isGate(w, fmt.Sprint("g", n), konductorv1.GateOpen, "")
+	w.createGate(fmt.Sprint("g", n), jobCondition(job))
+	w.createJob(job)
+	w.finishJob(job, batchv1.JobComplete)
+	waitGatePhase(w, fmt.Sprint("g", n), konductorv1.GateOpen, "")
 }
 
-func TestEveryPanelOfTheDashboardShowsDataOfARealOperatorInARealPrometheus(t *testing.T) {
+func TestDashboardPanelsAndAlertsInPrometheus(t *testing.T) {
 	program := toolchaintest.Path(t, "prometheus")
-	w := newWorld(t)
+	w := newTestEnv(t)
 	address := w.freeAddress()
-	w.koncli("operator", "--leader-elect=false", "--watch-namespaces="+w.namespace,
+	w.startKoncli("operator", "--leader-elect=false", "--watch-namespaces="+w.namespace,
 		"--metrics-bind-address="+address, "--health-probe-bind-address=0")
-	p := w.observer(program, address, w.scraper())
-	w.await("the operator to be scraped", func() bool {
-		leads, err := p.values("konductor_leading == 1")
+	p := w.startPrometheus(program, address, w.createMetricsReader())
+	w.waitUntil("the operator to be scraped", func() bool {
+		leads, err := p.queryValues("konductor_leader == 1")
 		return err == nil && len(leads) == 1
 	})
 
-	queries, err := monitoring.Queries("1m")
-	w.ok(err)
+	queries, err := monitoring.ReadQueries("1m")
+	w.must(err)
 	if len(queries) == 0 {
 		t.Fatal("no dashboard asks anything")
 	}
-	// A rate needs a change between two scrapes, whenever those are. So things happen until all is seen.
+	// A rate needs a change between two scrapes, whose times are unknown. So repeat the changes until all rates are seen.
 	var empty []string
-	for n, deadline := 0, time.Now().Add(patience); n == 0 || (len(empty) > 0 && time.Now().Before(deadline)); n++ {
-		w.day(n)
+	for n, deadline := 0, time.Now().Add(waitTimeout); n == 0 || (len(empty) > 0 && time.Now().Before(deadline)); n++ {
+		w.generateActivity(n)
 		empty = nil
 		for _, q := range queries {
-			values, err := p.values(q.Expr)
-			w.ok(err)
+			values, err := p.queryValues(q.Expr)
+			w.must(err)
 			if len(values) == 0 {
 				empty = append(empty, q.Panel+": "+q.Expr)
 			}
@@ -186,10 +187,10 @@ func TestEveryPanelOfTheDashboardShowsDataOfARealOperatorInARealPrometheus(t *te
 			} `json:"groups"`
 		} `json:"data"`
 	}
-	alerts, err := monitoring.Alerts()
-	w.ok(err)
-	w.await("all alerts to be judged", func() bool {
-		w.ok(p.get("/api/v1/rules", &rules))
+	alerts, err := monitoring.ReadAlerts()
+	w.must(err)
+	w.waitUntil("all alerts to be judged", func() bool {
+		w.must(p.get("/api/v1/rules", &rules))
 		judged := 0
 		for _, g := range rules.Data.Groups {
 			for _, r := range g.Rules {
@@ -205,18 +206,18 @@ func TestEveryPanelOfTheDashboardShowsDataOfARealOperatorInARealPrometheus(t *te
 	})
 }
 
-func TestWhatTheOperatorServesIsMetricsAsPromtoolWantsThem(t *testing.T) {
+func TestMetricsEndpoint(t *testing.T) {
 	promtool := toolchaintest.Path(t, "promtool")
-	w := newWorld(t)
+	w := newTestEnv(t)
 	address := w.freeAddress()
-	w.koncli("operator", "--leader-elect=false", "--watch-namespaces="+w.namespace,
+	w.startKoncli("operator", "--leader-elect=false", "--watch-namespaces="+w.namespace,
 		"--metrics-bind-address="+address, "--health-probe-bind-address=0")
-	token := w.scraper()
-	w.day(0)
+	token := w.createMetricsReader()
+	w.generateActivity(0)
 
 	var ours bytes.Buffer
-	w.await("metrics", func() bool {
-		text, status := w.scrape(address, token)
+	w.waitUntil("metrics", func() bool {
+		text, status := w.scrapeMetrics(address, token)
 		ours.Reset()
 		for line := range strings.Lines(text) {
 			if strings.HasPrefix(line, "konductor_") || strings.HasPrefix(line, "# HELP konductor_") || strings.HasPrefix(line, "# TYPE konductor_") {
@@ -225,9 +226,9 @@ func TestWhatTheOperatorServesIsMetricsAsPromtoolWantsThem(t *testing.T) {
 		}
 		return status == http.StatusOK && strings.Contains(ours.String(), "konductor_time_to_open_seconds_count{kind=\"Gate\"} 1")
 	})
-	w.serviceAccount("other", false)
-	for name, token := range map[string]string{"nobody": "", "an account without the right": w.accountConfig("other").BearerToken} {
-		if _, status := w.scrape(address, token); status != http.StatusUnauthorized && status != http.StatusForbidden {
+	w.createServiceAccount("other", false)
+	for name, token := range map[string]string{"nobody": "", "an account without the right": w.serviceAccountConfig("other").BearerToken} {
+		if _, status := w.scrapeMetrics(address, token); status != http.StatusUnauthorized && status != http.StatusForbidden {
 			t.Errorf("%s gets metrics with status %d", name, status)
 		}
 	}
@@ -243,11 +244,11 @@ func TestWhatTheOperatorServesIsMetricsAsPromtoolWantsThem(t *testing.T) {
 	}
 }
 
-// scrape gets the metrics at an address as Prometheus does; an empty text and status 0 while nobody listens there.
-func (w *world) scrape(address, token string) (text string, status int) {
+// scrapeMetrics gets the metrics at an address as Prometheus does; an empty text and status 0 if nothing listens there.
+func (w *testEnv) scrapeMetrics(address, token string) (text string, status int) {
 	w.Helper()
 	req, err := http.NewRequestWithContext(w.ctx, http.MethodGet, "https://"+address+"/metrics", nil)
-	w.ok(err)
+	w.must(err)
 	if token != "" {
 		req.Header.Set("Authorization", "Bearer "+token)
 	}

@@ -25,78 +25,78 @@ import (
 	konductorv1 "github.com/LogicIQ/konductor/apis/v1"
 )
 
-// collector takes traces by OTLP over gRPC, as an OpenTelemetry collector does.
-type collector struct {
+// traceCollector receives traces by OTLP over gRPC, as an OpenTelemetry collector does.
+type traceCollector struct {
 	collectorv1.UnimplementedTraceServiceServer
-	address  string
-	contacts atomic.Int64 // connections there have been
+	address         string
+	connectionCount atomic.Int64 // connections so far
 
-	mu    sync.Mutex
-	about map[string]string // attributes of the resource that the spans are of
-	spans []span
+	mu                 sync.Mutex
+	resourceAttributes map[string]string // of the resource of the spans
+	spans              []recordedSpan
 }
 
-// span is a span as a test looks at it. What it has of each attribute is its text.
-type span struct {
+// recordedSpan is a span with its attributes as text.
+type recordedSpan struct {
 	*tracev1.Span
 	attributes map[string]string
 }
 
-// collector starts a collector, over TLS if it gets credentials. It is stopped when the test ends.
-func (w *world) collector(options ...grpc.ServerOption) *collector {
+// startTraceCollector starts a collector, over TLS if it gets credentials. It is stopped when the test ends.
+func (w *testEnv) startTraceCollector(options ...grpc.ServerOption) *traceCollector {
 	w.Helper()
-	c := &collector{about: map[string]string{}}
+	c := &traceCollector{resourceAttributes: map[string]string{}}
 	l, err := net.Listen("tcp", "127.0.0.1:0")
-	w.ok(err)
+	w.must(err)
 	c.address = l.Addr().String()
 	server := grpc.NewServer(options...)
 	collectorv1.RegisterTraceServiceServer(server, c)
-	served := waiting(w, func() error { return server.Serve(&counted{l, &c.contacts}) })
+	served := runAsyncErr(w, func() error { return server.Serve(&countingListener{l, &c.connectionCount}) })
 	w.Cleanup(func() {
 		server.Stop()
-		served.wait(patience)
+		served.waitUpTo(waitTimeout)
 	})
 	return c
 }
 
-// counted is a listener that counts who connects.
-type counted struct {
+// countingListener is a listener that counts connections.
+type countingListener struct {
 	net.Listener
-	contacts *atomic.Int64
+	connectionCount *atomic.Int64
 }
 
-func (l *counted) Accept() (net.Conn, error) {
+func (l *countingListener) Accept() (net.Conn, error) {
 	c, err := l.Listener.Accept()
 	if err == nil {
-		l.contacts.Add(1)
+		l.connectionCount.Add(1)
 	}
 	return c, err
 }
 
 // Export implements the service.
-func (c *collector) Export(_ context.Context, req *collectorv1.ExportTraceServiceRequest) (*collectorv1.ExportTraceServiceResponse, error) {
+func (c *traceCollector) Export(_ context.Context, req *collectorv1.ExportTraceServiceRequest) (*collectorv1.ExportTraceServiceResponse, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	for _, of := range req.ResourceSpans {
-		c.about = texts(of.Resource.Attributes)
+		c.resourceAttributes = attributeTexts(of.Resource.Attributes)
 		for _, scope := range of.ScopeSpans {
 			for _, s := range scope.Spans {
-				c.spans = append(c.spans, span{s, texts(s.Attributes)})
+				c.spans = append(c.spans, recordedSpan{s, attributeTexts(s.Attributes)})
 			}
 		}
 	}
 	return &collectorv1.ExportTraceServiceResponse{}, nil
 }
 
-func texts(attributes []*commonv1.KeyValue) map[string]string {
+func attributeTexts(attributes []*commonv1.KeyValue) map[string]string {
 	all := map[string]string{}
 	for _, a := range attributes {
-		all[a.Key] = text(a.Value)
+		all[a.Key] = attributeText(a.Value)
 	}
 	return all
 }
 
-func text(v *commonv1.AnyValue) string {
+func attributeText(v *commonv1.AnyValue) string {
 	switch v := v.Value.(type) {
 	case *commonv1.AnyValue_StringValue:
 		return v.StringValue
@@ -105,7 +105,7 @@ func text(v *commonv1.AnyValue) string {
 	case *commonv1.AnyValue_ArrayValue:
 		var items []string
 		for _, item := range v.ArrayValue.Values {
-			items = append(items, text(item))
+			items = append(items, attributeText(item))
 		}
 		return strings.Join(items, ",")
 	default:
@@ -113,17 +113,17 @@ func text(v *commonv1.AnyValue) string {
 	}
 }
 
-// all returns the spans so far, and what they are of.
-func (c *collector) all() (spans []span, about map[string]string) {
+// recorded returns the spans so far, and their resource's attributes.
+func (c *traceCollector) recorded() (spans []recordedSpan, about map[string]string) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return slices.Clone(c.spans), c.about
+	return slices.Clone(c.spans), c.resourceAttributes
 }
 
-// found returns the only span that fits.
-func found(w *world, spans []span, what string, fits func(span) bool) span {
+// findSpan returns the only span for which fits is true.
+func findSpan(w *testEnv, spans []recordedSpan, what string, fits func(recordedSpan) bool) recordedSpan {
 	w.Helper()
-	var some []span
+	var some []recordedSpan
 	for _, s := range spans {
 		if fits(s) {
 			some = append(some, s)
@@ -135,8 +135,8 @@ func found(w *world, spans []span, what string, fits func(span) bool) span {
 	return some[0]
 }
 
-// requests returns the requests of a reconciliation's span, as METHOD PATH without what is the same for all, in order.
-func (s span) requests(w *world, spans []span) (all []string) {
+// childRequests returns the requests of a reconciliation's span, as METHOD PATH without the common prefix, in order.
+func (s recordedSpan) childRequests(w *testEnv, spans []recordedSpan) (all []string) {
 	w.Helper()
 	for _, r := range spans {
 		if string(r.ParentSpanId) != string(s.SpanId) {
@@ -152,16 +152,16 @@ func (s span) requests(w *world, spans []span) (all []string) {
 	return all
 }
 
-// tracing starts an operator as a process that sends its traces only at its end, or when it has very many.
-func (w *world) tracing(environment []string, args ...string) *program {
+// startTracingOperator starts an operator process that sends its traces only at its end, or when it has very many.
+func (w *testEnv) startTracingOperator(environment []string, args ...string) *koncliProcess {
 	w.Helper()
 	args = append([]string{"operator", "--leader-elect=false", "--watch-namespaces=" + w.namespace,
 		"--metrics-bind-address=0", "--health-probe-bind-address=0"}, args...)
-	return w.koncliIn(append(environment, "OTEL_BSP_SCHEDULE_DELAY=3600000"), w.kubeconfig, args...)
+	return w.startKoncliWithEnv(append(environment, "OTEL_BSP_SCHEDULE_DELAY=3600000"), w.adminKubeconfig, args...)
 }
 
-func TestTracesTellOfGrantsAndOpeningsWithTheirRequests(t *testing.T) {
-	// A server of httptest has a certificate for 127.0.0.1 that is its own authority.
+func TestTraces(t *testing.T) {
+	// A server of httptest has a self-signed certificate for 127.0.0.1.
 	secure := httptest.NewTLSServer(nil)
 	t.Cleanup(secure.Close)
 	authority := filepath.Join(t.TempDir(), "ca.crt")
@@ -181,35 +181,35 @@ func TestTracesTellOfGrantsAndOpeningsWithTheirRequests(t *testing.T) {
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
-			w := newWorld(t)
-			to := w.collector(c.server...)
-			lease := w.lease("db")
-			barrierOf(w, "stage", 2)
-			p := w.tracing([]string{c.environment}, "--tracing-endpoint="+c.scheme+to.address)
-			ann, bob := w.someone("ann"), w.someone("bob")
-			first := ann.acquire(konductorv1.KindLease, "db")
-			queued := bob.queue(konductorv1.KindLease, lease)
-			w.release(first)
-			second := queued.must()
-			arrive(w, "stage", "x", "y")
-			// Who waits hears of it before the operator knows that its write has succeeded, and an operator that is stopped in
-			// between can't know. Events come after that.
+			w := newTestEnv(t)
+			to := w.startTraceCollector(c.server...)
+			lease := w.createLease("db")
+			createBarrier(w, "stage", 2)
+			p := w.startTracingOperator([]string{c.environment}, "--tracing-endpoint="+c.scheme+to.address)
+			ann, bob := w.newParticipant("ann"), w.newParticipant("bob")
+			first := ann.mustAcquire(konductorv1.KindLease, "db")
+			queued := bob.enqueue(konductorv1.KindLease, lease)
+			w.mustRelease(first)
+			second := queued.mustSucceed()
+			arriveInOrder(w, "stage", "x", "y")
+			// A waiter observes the write before the operator knows that it has succeeded, and an operator that is stopped in between
+			// doesn't learn it. Events come after that.
 			w.awaitEvent(konductorv1.KindLease, "db", konductorv1.EventGranted, "bob")
 			w.awaitEvent(konductorv1.KindBarrier, "stage", konductorv1.EventOpened, "")
-			if spans, _ := to.all(); len(spans) > 0 {
+			if spans, _ := to.recorded(); len(spans) > 0 {
 				t.Errorf("%d spans came before the end", len(spans))
 			}
 			p.signal(syscall.SIGTERM)
-			p.exits(0)
+			p.expectExit(0)
 
-			spans, about := to.all()
+			spans, about := to.recorded()
 			if about["service.name"] != "konductor-operator" || about["service.version"] == "" || about["host.name"] == "" {
 				t.Errorf("the traces are of %v", about)
 			}
 			if name == "in plain text" && about["deployment.environment.name"] != "test" {
 				t.Errorf("OTEL_RESOURCE_ATTRIBUTES is not heard: %v", about)
 			}
-			handover := found(w, spans, "the handover", func(s span) bool {
+			handover := findSpan(w, spans, "the handover", func(s recordedSpan) bool {
 				return s.attributes["konductor.granted"] == "bob"
 			})
 			if diff := cmp.Diff(map[string]string{
@@ -220,24 +220,24 @@ func TestTracesTellOfGrantsAndOpeningsWithTheirRequests(t *testing.T) {
 				t.Errorf("the handover's span (-want +got):\n%s\n%v", diff, handover)
 			}
 			if diff := cmp.Diff([]string{"PUT leases/db/status", "PUT claims/" + bob.claimName(konductorv1.KindLease, lease) + "/status"},
-				handover.requests(w, spans)); diff != "" {
+				handover.childRequests(w, spans)); diff != "" {
 				t.Errorf("the handover's requests (-want +got):\n%s", diff)
 			}
-			opening := found(w, spans, "the opening", func(s span) bool { return s.attributes["konductor.phase"] == "Open" })
+			opening := findSpan(w, spans, "the opening", func(s recordedSpan) bool { return s.attributes["konductor.phase"] == "Open" })
 			if diff := cmp.Diff(map[string]string{
 				"konductor.controller": "Barrier", "k8s.namespace.name": w.namespace, "konductor.name": "stage", "konductor.phase": "Open",
 				"konductor.arrived": "2", "konductor.expected": "2", "konductor.failed": "0",
 			}, opening.attributes); diff != "" {
 				t.Errorf("the opening's span (-want +got):\n%s", diff)
 			}
-			if diff := cmp.Diff([]string{"PUT barriers/stage/status"}, opening.requests(w, spans)); diff != "" {
+			if diff := cmp.Diff([]string{"PUT barriers/stage/status"}, opening.childRequests(w, spans)); diff != "" {
 				t.Errorf("the opening's requests (-want +got):\n%s", diff)
 			}
 			roots := map[string]bool{}
 			for _, s := range spans {
 				if len(s.ParentSpanId) == 0 {
 					roots[string(s.SpanId)] = true
-					if len(s.requests(w, spans)) == 0 {
+					if len(s.childRequests(w, spans)) == 0 {
 						t.Errorf("a reconciliation without requests has left a span: %v", s)
 					}
 				}
@@ -251,37 +251,37 @@ func TestTracesTellOfGrantsAndOpeningsWithTheirRequests(t *testing.T) {
 	}
 }
 
-func TestWithoutTracesNobodyIsCalled(t *testing.T) {
+func TestTracingDisabled(t *testing.T) {
 	for name, args := range map[string][]string{
 		"none asked for":    nil,
 		"none of a million": {"--tracing-sampling-rate=0", "--tracing-endpoint="},
 	} {
 		t.Run(name, func(t *testing.T) {
-			w := newWorld(t)
-			to := w.collector()
+			w := newTestEnv(t)
+			to := w.startTraceCollector()
 			if args != nil {
 				args[1] += to.address
 			}
-			w.lease("db")
-			p := w.tracing([]string{"OTEL_EXPORTER_OTLP_ENDPOINT=http://" + to.address, "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT=http://" + to.address}, args...)
-			w.someone("ann").acquire(konductorv1.KindLease, "db")
+			w.createLease("db")
+			p := w.startTracingOperator([]string{"OTEL_EXPORTER_OTLP_ENDPOINT=http://" + to.address, "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT=http://" + to.address}, args...)
+			w.newParticipant("ann").mustAcquire(konductorv1.KindLease, "db")
 			p.signal(syscall.SIGTERM)
-			p.exits(0)
-			if n := to.contacts.Load(); n != 0 {
+			p.expectExit(0)
+			if n := to.connectionCount.Load(); n != 0 {
 				t.Errorf("the operator has connected to the collector %d times", n)
 			}
 		})
 	}
 }
 
-func TestACollectorThatIsAwayKeepsNobodyWaiting(t *testing.T) {
-	w := newWorld(t)
-	w.lease("db")
-	p := w.tracing(nil, "--tracing-endpoint="+w.freeAddress())
-	w.someone("ann").acquire(konductorv1.KindLease, "db")
+func TestUnreachableTraceCollector(t *testing.T) {
+	w := newTestEnv(t)
+	w.createLease("db")
+	p := w.startTracingOperator(nil, "--tracing-endpoint="+w.freeAddress())
+	w.newParticipant("ann").mustAcquire(konductorv1.KindLease, "db")
 	p.signal(syscall.SIGTERM)
-	p.exits(0)
-	if !strings.Contains(p.out.String(), "the last traces could not be sent") {
-		t.Errorf("nothing is said of traces that were lost:\n%s", p.out)
+	p.expectExit(0)
+	if !strings.Contains(p.output.String(), "the last traces could not be sent") {
+		t.Errorf("nothing is said of traces that were lost:\n%s", p.output)
 	}
 }

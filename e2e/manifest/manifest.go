@@ -1,5 +1,5 @@
-// Package manifest applies the YAML files of the repository, the examples above
-// all, to a cluster, so that what people read is what is tested.
+// Package manifest applies the YAML files of the repository, mainly the examples, to a cluster, so that the tests use what users
+// read.
 package manifest
 
 import (
@@ -21,18 +21,18 @@ import (
 	"github.com/LogicIQ/konductor/e2e/cluster/toolchain"
 )
 
-// Root returns the folder of the checkout.
-func Root() (string, error) {
-	e2e, err := toolchain.SourceRoot()
+// RepoRoot returns the root directory of the checkout.
+func RepoRoot() (string, error) {
+	e2e, err := toolchain.ModuleRoot()
 	if err != nil {
 		return "", err
 	}
 	return filepath.Dir(e2e), nil
 }
 
-// Read returns the objects of a file, named from the folder of the checkout.
+// Read returns the objects of a file, whose path is relative to the root of the checkout.
 func Read(file string) ([]*unstructured.Unstructured, error) {
-	root, err := Root()
+	root, err := RepoRoot()
 	if err != nil {
 		return nil, err
 	}
@@ -79,7 +79,7 @@ func Create(ctx context.Context, config *rest.Config, namespace, file string, ed
 				return nil, err
 			}
 		}
-		gvr, err := resourceOf(obj)
+		gvr, err := gvrOf(obj)
 		if err != nil {
 			return nil, err
 		}
@@ -90,8 +90,8 @@ func Create(ctx context.Context, config *rest.Config, namespace, file string, ed
 	return objects, nil
 }
 
-// resourceOf returns the resource of the kinds that the examples use.
-func resourceOf(obj *unstructured.Unstructured) (schema.GroupVersionResource, error) {
+// gvrOf returns the resource of an object. It knows the kinds that the examples use.
+func gvrOf(obj *unstructured.Unstructured) (schema.GroupVersionResource, error) {
 	resource, ok := map[string]string{
 		"Barrier": "barriers", "Gate": "gates", "Lease": "leases", "Semaphore": "semaphores", "Claim": "claims", "Arrival": "arrivals",
 		"Job": "jobs", "CronJob": "cronjobs", "Deployment": "deployments", "Pod": "pods",

@@ -1,5 +1,5 @@
-// Package monitoring reads the alert rules and dashboards that the chart ships,
-// so that tests can ask a real Prometheus what it makes of them.
+// Package monitoring reads the alert rules and dashboards that the chart ships, so that tests can evaluate them with a real
+// Prometheus.
 package monitoring
 
 import (
@@ -14,8 +14,8 @@ import (
 	"github.com/LogicIQ/konductor/e2e/manifest"
 )
 
-// folder is where the chart has the files, from the folder of the checkout.
-const folder = "charts/konductor/files/monitoring"
+// monitoringDir is the directory of the files, relative to the root of the checkout.
+const monitoringDir = "charts/konductor/files/monitoring"
 
 // Alert is an alert rule.
 type Alert struct {
@@ -25,14 +25,14 @@ type Alert struct {
 	Annotations map[string]string `json:"annotations"`
 }
 
-// RulesFile is the path of the alert rules.
+// RulesFile returns the path of the alert rules.
 func RulesFile() (string, error) {
-	root, err := manifest.Root()
-	return filepath.Join(root, folder, "rules.yaml"), err
+	root, err := manifest.RepoRoot()
+	return filepath.Join(root, monitoringDir, "rules.yaml"), err
 }
 
-// Alerts returns the alert rules.
-func Alerts() ([]Alert, error) {
+// ReadAlerts returns the alert rules.
+func ReadAlerts() ([]Alert, error) {
 	path, err := RulesFile()
 	if err != nil {
 		return nil, err
@@ -56,20 +56,20 @@ func Alerts() ([]Alert, error) {
 	return alerts, nil
 }
 
-// Query is one query of a dashboard's panel.
+// Query is a query of a dashboard's panel.
 type Query struct {
 	Dashboard, Panel string
 	Expr             string
 }
 
-// Queries returns the queries of all panels of all dashboards. Grafana's variable for the span of a rate is replaced with
-// that span, say 1m.
-func Queries(rateInterval string) ([]Query, error) {
-	root, err := manifest.Root()
+// ReadQueries returns the queries of all panels of all dashboards. Grafana's variable for the range of a rate is replaced with
+// rateInterval, such as 1m.
+func ReadQueries(rateInterval string) ([]Query, error) {
+	root, err := manifest.RepoRoot()
 	if err != nil {
 		return nil, err
 	}
-	files, err := filepath.Glob(filepath.Join(root, folder, "dashboards", "*.json"))
+	files, err := filepath.Glob(filepath.Join(root, monitoringDir, "dashboards", "*.json"))
 	if err != nil {
 		return nil, err
 	}

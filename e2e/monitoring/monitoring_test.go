@@ -12,8 +12,8 @@ import (
 	"github.com/LogicIQ/konductor/e2e/monitoring"
 )
 
-// promtool runs promtool and ends the test if it finds fault.
-func promtool(t *testing.T, args ...string) {
+// runPromtool runs promtool and fails the test if promtool fails.
+func runPromtool(t *testing.T, args ...string) {
 	t.Helper()
 	path := toolchaintest.Path(t, "promtool")
 	if out, err := exec.CommandContext(t.Context(), path, args...).CombinedOutput(); err != nil {
@@ -21,8 +21,8 @@ func promtool(t *testing.T, args ...string) {
 	}
 }
 
-func TestAlertsFireWhenTheyShould(t *testing.T) {
-	// promtool looks for rule files beside the file of tests.
+func TestAlertRules(t *testing.T) {
+	// promtool looks for rule files in the directory of the test file.
 	dir := t.TempDir()
 	rules, err := monitoring.RulesFile()
 	if err != nil {
@@ -37,19 +37,19 @@ func TestAlertsFireWhenTheyShould(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	promtool(t, "check", "rules", "--lint=all", "--lint-fatal", filepath.Join(dir, "rules.yaml"))
-	promtool(t, "test", "rules", filepath.Join(dir, "rules_test.yaml"))
+	runPromtool(t, "check", "rules", "--lint=all", "--lint-fatal", filepath.Join(dir, "rules.yaml"))
+	runPromtool(t, "test", "rules", filepath.Join(dir, "rules_test.yaml"))
 }
 
-func TestEachAlertIsTestedAndHasARunbook(t *testing.T) {
-	alerts, err := monitoring.Alerts()
+func TestAlertsHaveTestsAndRunbooks(t *testing.T) {
+	alerts, err := monitoring.ReadAlerts()
 	if err != nil {
 		t.Fatal(err)
 	}
 	if len(alerts) == 0 {
 		t.Fatal("there are no alerts")
 	}
-	root, err := manifest.Root()
+	root, err := manifest.RepoRoot()
 	if err != nil {
 		t.Fatal(err)
 	}

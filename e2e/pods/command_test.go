@@ -13,120 +13,120 @@ import (
 	clientcmdapi "k8s.io/client-go/tools/clientcmd/api"
 )
 
-// outcome is what a command left behind.
-type outcome struct {
-	s              *scene
+// commandResult is the result of a command.
+type commandResult struct {
+	env            *testEnv
 	line           string
 	stdout, stderr string
-	code           int
+	exitCode       int
 }
 
-// run runs a command line as a person at a terminal would, with kubectl, koncli and the plugin on PATH and the test's
-// namespace as the current one. Its words are separated by spaces; there is no quoting.
-func (s *scene) run(line string) *outcome {
+// runCommand runs a command line as at a terminal, with kubectl, koncli and the plugin on PATH and the test's namespace as the
+// current one. Its words are separated by spaces; there is no quoting.
+func (s *testEnv) runCommand(line string) *commandResult {
 	s.Helper()
-	return s.runAs(s.kubeconfig(), line)
+	return s.runCommandAs(s.writeAdminKubeconfig(), line)
 }
 
-// runAs does so with another kubeconfig.
-func (s *scene) runAs(kubeconfig, line string) *outcome {
+// runCommandAs is runCommand with another kubeconfig.
+func (s *testEnv) runCommandAs(kubeconfig, line string) *commandResult {
 	s.Helper()
-	o, err := s.execute(kubeconfig, line)
-	s.ok(err)
+	o, err := s.executeCommand(kubeconfig, line)
+	s.must(err)
 	return o
 }
 
-// inBackground starts a command line that has to end with exit code 0.
-func (s *scene) inBackground(line string) *task {
+// startCommand starts a command line that has to end with exit code 0.
+func (s *testEnv) startCommand(line string) *backgroundCall {
 	s.Helper()
-	kubeconfig := s.kubeconfig()
-	return s.background(line, func() error {
-		o, err := s.execute(kubeconfig, line)
-		if err == nil && o.code != 0 {
+	kubeconfig := s.writeAdminKubeconfig()
+	return s.runInBackground(line, func() error {
+		o, err := s.executeCommand(kubeconfig, line)
+		if err == nil && o.exitCode != 0 {
 			err = errors.New(o.stderr)
 		}
 		return err
 	})
 }
 
-func (s *scene) execute(kubeconfig, line string) (*outcome, error) {
-	cmd, stdout, stderr := s.shell(kubeconfig, line)
+func (s *testEnv) executeCommand(kubeconfig, line string) (*commandResult, error) {
+	cmd, stdout, stderr := s.newCommand(kubeconfig, line)
 	err := cmd.Run()
 	var exit *exec.ExitError
 	if err != nil && !errors.As(err, &exit) {
 		return nil, err
 	}
-	return &outcome{s: s, line: line, stdout: stdout.String(), stderr: stderr.String(), code: cmd.ProcessState.ExitCode()}, nil
+	return &commandResult{env: s, line: line, stdout: stdout.String(), stderr: stderr.String(), exitCode: cmd.ProcessState.ExitCode()}, nil
 }
 
-// shell returns the command line, ready to be started.
-func (s *scene) shell(kubeconfig, line string) (cmd *exec.Cmd, stdout, stderr *bytes.Buffer) {
+// newCommand returns the command line, ready to be started.
+func (s *testEnv) newCommand(kubeconfig, line string) (cmd *exec.Cmd, stdout, stderr *bytes.Buffer) {
 	words := strings.Fields(line)
 	program := words[0]
-	for _, dir := range []string{ground.bin, ground.kubectl} {
-		if path := filepath.Join(dir, words[0]); !strings.Contains(words[0], "/") && isFile(path) {
+	for _, dir := range []string{sharedCluster.bin, sharedCluster.kubectl} {
+		if path := filepath.Join(dir, words[0]); !strings.Contains(words[0], "/") && isRegularFile(path) {
 			program = path
 		}
 	}
 	cmd = exec.CommandContext(s.ctx, program, words[1:]...)
 	cmd.Args[0] = words[0]
 	cmd.Env = []string{
-		"PATH=" + ground.bin + ":" + ground.kubectl, "KUBECONFIG=" + kubeconfig, "HOME=" + filepath.Dir(kubeconfig),
+		"PATH=" + sharedCluster.bin + ":" + sharedCluster.kubectl, "KUBECONFIG=" + kubeconfig, "HOME=" + filepath.Dir(kubeconfig),
 	}
-	cmd.Dir = filepath.Dir(ground.bin)
+	cmd.Dir = filepath.Dir(sharedCluster.bin)
 	stdout, stderr = &bytes.Buffer{}, &bytes.Buffer{}
 	cmd.Stdout, cmd.Stderr = stdout, stderr
 	return cmd, stdout, stderr
 }
 
-func isFile(path string) bool {
+func isRegularFile(path string) bool {
 	info, err := os.Stat(path)
 	return err == nil && info.Mode().IsRegular()
 }
 
-// exits ends the test unless the command ended with that exit code.
-func (o *outcome) exits(code int) *outcome {
-	o.s.Helper()
-	if o.code != code {
-		o.s.Fatalf("%s\nended with exit code %d, not %d, and said\n%s%s", o.line, o.code, code, o.stdout, o.stderr)
+// expectExit fails the test unless the command ended with that exit code.
+func (o *commandResult) expectExit(code int) *commandResult {
+	o.env.Helper()
+	if o.exitCode != code {
+		o.env.Fatalf("%s\nended with exit code %d, not %d, and said\n%s%s", o.line, o.exitCode, code, o.stdout, o.stderr)
 	}
 	return o
 }
 
-// prints checks that the command wrote each part to stdout.
-func (o *outcome) prints(parts ...string) *outcome {
-	o.s.Helper()
+// expectStdout checks that the command wrote each part to stdout.
+func (o *commandResult) expectStdout(parts ...string) *commandResult {
+	o.env.Helper()
 	for _, part := range parts {
 		if !strings.Contains(o.stdout, part) {
-			o.s.Errorf("%s\ndid not print %q but\n%s", o.line, part, o.stdout)
+			o.env.Errorf("%s\ndid not print %q but\n%s", o.line, part, o.stdout)
 		}
 	}
 	return o
 }
 
-// says checks that the command wrote each part to stderr.
-func (o *outcome) says(parts ...string) *outcome {
-	o.s.Helper()
+// expectStderr checks that the command wrote each part to stderr.
+func (o *commandResult) expectStderr(parts ...string) *commandResult {
+	o.env.Helper()
 	for _, part := range parts {
 		if !strings.Contains(o.stderr, part) {
-			o.s.Errorf("%s\ndid not say %q but\n%s", o.line, part, o.stderr)
+			o.env.Errorf("%s\ndid not say %q but\n%s", o.line, part, o.stderr)
 		}
 	}
 	return o
 }
 
-// kubeconfig returns an administrator's kubeconfig file whose current namespace is the test's.
-func (s *scene) kubeconfig() string {
+// writeAdminKubeconfig returns an administrator's kubeconfig file whose current namespace is the test's.
+func (s *testEnv) writeAdminKubeconfig() string {
 	s.Helper()
-	return s.kubeconfigFor(s.config)
+	return s.writeKubeconfig(s.config)
 }
 
-// kubeconfigFor writes a kubeconfig file for the credentials of config, and returns its path.
-func (s *scene) kubeconfigFor(config *rest.Config) string {
+// writeKubeconfig writes a kubeconfig file for the credentials of config, and returns its path.
+func (s *testEnv) writeKubeconfig(config *rest.Config) string {
 	s.Helper()
 	const name = "test"
 	file := filepath.Join(s.TempDir(), "kubeconfig")
-	s.ok(clientcmd.WriteToFile(clientcmdapi.Config{
+	s.must(clientcmd.WriteToFile(clientcmdapi.Config{
 		Clusters:       map[string]*clientcmdapi.Cluster{name: {Server: config.Host, CertificateAuthorityData: config.CAData}},
 		AuthInfos:      map[string]*clientcmdapi.AuthInfo{name: {Token: config.BearerToken}},
 		Contexts:       map[string]*clientcmdapi.Context{name: {Cluster: name, AuthInfo: name, Namespace: s.namespace}},

@@ -14,59 +14,61 @@ import (
 	konductorv1 "github.com/LogicIQ/konductor/apis/v1"
 )
 
-func TestRunsOfACronJobDoNotOverlapAndTheLateOneSaysThatItSkips(t *testing.T) {
-	s := newScene(t, "cronjob")
-	leases := watching[*konductorv1.Lease](s)
+func TestCronJobRunsDoNotOverlap(t *testing.T) {
+	s := newTestEnv(t, "cronjob")
+	leases := recordRevisions[*konductorv1.Lease](s)
 
-	// Suspended, so that the clock starts none before it is its turn.
-	s.given("examples/cronjob/report.yaml", env("SECONDS_OF_WORK", "2"), with("CronJob", true, "spec", "suspend"))
-	s.runNow("first", func(pod *corev1.PodSpec) {
+	// The CronJob is suspended, so that no run is scheduled yet.
+	s.createExample("examples/cronjob/report.yaml", setEnvVar("SECONDS_OF_WORK", "2"), setField("CronJob", true, "spec", "suspend"))
+	s.startCronJobRun("first", func(pod *corev1.PodSpec) {
 		pod.Containers[0].Env[0].Value = "86400"
 		pod.TerminationGracePeriodSeconds = ptr.To[int64](1)
 	})
-	first := s.runs(1, "first-", "report")[0]
-	s.says(first.Name, "report", "reporting")
+	first := s.waitContainersRunning(1, "first-", "report")[0]
+	s.waitForLog(first.Name, "report", "reporting")
 
-	s.runNow("second", nil)
-	s.complete(1, "second")
-	if said := s.reportOf("second"); !strings.Contains(said, "skipping") || strings.Contains(said, "reporting") {
+	s.startCronJobRun("second", nil)
+	s.waitJobsComplete(1, "second")
+	if said := s.reportLog("second"); !strings.Contains(said, "skipping") || strings.Contains(said, "reporting") {
 		t.Errorf("the second run began while the first was at work, and said\n%s", said)
 	}
-	if l := leases.state()["nightly-report"]; l.Status.Holder != first.Name {
+	if l := leases.currentObjects()["nightly-report"]; l.Status.Holder != first.Name {
 		t.Errorf("the first run lost the lease to %q", l.Status.Holder)
 	}
 
-	s.delete(&batchv1.Job{ObjectMeta: s.named("first")})
-	leases.awaitOne("nightly-report", "free", func(l *konductorv1.Lease) bool { return !held(l) })
-	s.runNow("third", nil)
-	s.complete(1, "third")
-	if said := s.reportOf("third"); !strings.Contains(said, "reporting") {
+	s.deleteObject(&batchv1.Job{ObjectMeta: s.objectMeta("first")})
+	leases.waitForObject("nightly-report", "free", func(l *konductorv1.Lease) bool { return !isHeld(l) })
+	s.startCronJobRun("third", nil)
+	s.waitJobsComplete(1, "third")
+	if said := s.reportLog("third"); !strings.Contains(said, "reporting") {
 		t.Errorf("the third run was alone, and said\n%s", said)
 	}
 
-	s.suspend("report", false)
-	scheduled := s.scheduled("report")
-	s.suspend("report", true)
-	s.complete(1, scheduled)
-	if said := s.reportOf(scheduled); !strings.Contains(said, "reporting") {
+	s.setSuspended("report", false)
+	scheduled := s.waitForScheduledRun("report")
+	s.setSuspended("report", true)
+	s.waitJobsComplete(1, scheduled)
+	if said := s.reportLog(scheduled); !strings.Contains(said, "reporting") {
 		t.Errorf("the run that the clock started was alone, and said\n%s", said)
 	}
 
-	leases.awaitOne("nightly-report", "free", func(l *konductorv1.Lease) bool { return !held(l) })
-	if n := len(grants(leases, "nightly-report")); n != 3 {
+	leases.waitForObject("nightly-report", "free", func(l *konductorv1.Lease) bool { return !isHeld(l) })
+	if n := len(checkedGrants(leases, "nightly-report")); n != 3 {
 		t.Errorf("%d runs had the lease, not 3", n)
 	}
-	reporting := func(pod *corev1.Pod) bool { return running(pod, "report") && !strings.HasPrefix(pod.Name, "second-") }
-	if most := s.pods.most(reporting); most != 1 {
+	reporting := func(pod *corev1.Pod) bool {
+		return isContainerRunning(pod, "report") && !strings.HasPrefix(pod.Name, "second-")
+	}
+	if most := s.pods.maxConcurrent(reporting); most != 1 {
 		t.Errorf("%d runs reported at the same time", most)
 	}
 }
 
-// runNow starts a run of the CronJob by hand, as "kubectl create job NAME --from=cronjob/report" does.
-func (s *scene) runNow(name string, change func(*corev1.PodSpec)) {
+// startCronJobRun starts a run of the CronJob by hand, as "kubectl create job NAME --from=cronjob/report" does.
+func (s *testEnv) startCronJobRun(name string, change func(*corev1.PodSpec)) {
 	s.Helper()
 	cron := &batchv1.CronJob{}
-	s.ok(s.objects.Get(s.ctx, client.ObjectKey{Namespace: s.namespace, Name: "report"}, cron))
+	s.must(s.client.Get(s.ctx, client.ObjectKey{Namespace: s.namespace, Name: "report"}, cron))
 	job := &batchv1.Job{ObjectMeta: *cron.Spec.JobTemplate.ObjectMeta.DeepCopy(), Spec: cron.Spec.JobTemplate.Spec}
 	job.Name, job.Namespace = name, s.namespace
 	job.Annotations = map[string]string{"cronjob.kubernetes.io/instantiate": "manual"}
@@ -74,24 +76,24 @@ func (s *scene) runNow(name string, change func(*corev1.PodSpec)) {
 	if change != nil {
 		change(&job.Spec.Template.Spec)
 	}
-	s.ok(s.objects.Create(s.ctx, job))
+	s.must(s.client.Create(s.ctx, job))
 }
 
-// suspend makes the clock start runs of a CronJob, or not.
-func (s *scene) suspend(name string, suspended bool) {
+// setSuspended suspends or resumes the schedule of a CronJob.
+func (s *testEnv) setSuspended(name string, suspended bool) {
 	s.Helper()
 	fragment := `{"spec":{"suspend":false}}`
 	if suspended {
 		fragment = `{"spec":{"suspend":true}}`
 	}
-	cron := &batchv1.CronJob{ObjectMeta: s.named(name)}
-	s.ok(s.objects.Patch(s.ctx, cron, client.RawPatch(types.MergePatchType, []byte(fragment))))
+	cron := &batchv1.CronJob{ObjectMeta: s.objectMeta(name)}
+	s.must(s.client.Patch(s.ctx, cron, client.RawPatch(types.MergePatchType, []byte(fragment))))
 }
 
-// scheduled waits until the clock has started a run of a CronJob, which can take a minute, and returns its name.
-func (s *scene) scheduled(name string) (run string) {
+// waitForScheduledRun waits until a run of a CronJob was started by schedule, which can take a minute, and returns its name.
+func (s *testEnv) waitForScheduledRun(name string) (run string) {
 	s.Helper()
-	s.jobs.await("the clock has started a run", func(now map[string]*batchv1.Job) bool {
+	s.jobs.waitUntil("the clock has started a run", func(now map[string]*batchv1.Job) bool {
 		for job := range now {
 			if strings.HasPrefix(job, name+"-") {
 				run = job
@@ -102,12 +104,12 @@ func (s *scene) scheduled(name string) (run string) {
 	return run
 }
 
-// reportOf returns what the run said that did, or did not, report.
-func (s *scene) reportOf(job string) string {
+// reportLog returns the log of the run's container that did, or did not, report.
+func (s *testEnv) reportLog(job string) string {
 	s.Helper()
-	for name := range s.pods.state() {
+	for name := range s.pods.currentObjects() {
 		if strings.HasPrefix(name, job+"-") {
-			return s.logOf(name, "report")
+			return s.containerLog(name, "report")
 		}
 	}
 	s.Fatalf("job %s has no Pod", job)

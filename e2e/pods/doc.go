@@ -1,8 +1,6 @@
-// Package pods tests konductor as its users meet it: installed with its chart on a
-// real cluster, at work in real Jobs, CronJobs and Deployments that run the
-// manifests of the folder examples.
+// Package pods tests konductor as its users use it: installed with its chart on a real cluster, in real Jobs, CronJobs and
+// Deployments that run the manifests of the directory examples.
 //
-// The cluster is started once for all tests and needs root on Linux; elsewhere the
-// tests are skipped. Each test has a namespace of its own and learns what happens
-// from watches that know nothing of konductor: see chronicle.
+// The cluster is started once for all tests and needs root on Linux; elsewhere the tests are skipped. Each test has a namespace
+// of its own and observes what happens with watches that are independent of konductor: see revisionLog.
 package pods

@@ -9,24 +9,24 @@ import (
 	konductorv1 "github.com/LogicIQ/konductor/apis/v1"
 )
 
-func TestNoTransformStartsBeforeTheTenthExtractHasArrived(t *testing.T) {
-	s := newScene(t, "etl")
-	barriers, arrivals := watching[*konductorv1.Barrier](s), watching[*konductorv1.Arrival](s)
+func TestETLExample(t *testing.T) {
+	s := newTestEnv(t, "etl")
+	barriers, arrivals := recordRevisions[*konductorv1.Barrier](s), recordRevisions[*konductorv1.Arrival](s)
 
-	s.given("examples/etl/barriers.yaml")
-	s.givenMany(5, "examples/etl/transform.yaml")
-	s.runs(5, "transform-", "wait-for-extracts")
-	s.given("examples/etl/load.yaml")
-	s.complete(1, "prepare-warehouse")
-	s.givenMany(10, "examples/etl/extract.yaml")
+	s.createExample("examples/etl/barriers.yaml")
+	s.createExampleTimes(5, "examples/etl/transform.yaml")
+	s.waitContainersRunning(5, "transform-", "wait-for-extracts")
+	s.createExample("examples/etl/load.yaml")
+	s.waitJobsComplete(1, "prepare-warehouse")
+	s.createExampleTimes(10, "examples/etl/extract.yaml")
 
-	s.complete(10, "extract-")
-	s.complete(5, "transform-")
-	barriers.awaitOne("transforms-done", "open", open)
-	s.complete(1, "load")
+	s.waitJobsComplete(10, "extract-")
+	s.waitJobsComplete(5, "transform-")
+	barriers.waitForObject("transforms-done", "open", isOpen)
+	s.waitJobsComplete(1, "load")
 
-	opened := barriers.first("extracts-done open", func(e entry[*konductorv1.Barrier]) bool {
-		return e.obj.Name == "extracts-done" && open(e.obj)
+	opened := barriers.firstEntry("extracts-done open", func(e entry[*konductorv1.Barrier]) bool {
+		return e.obj.Name == "extracts-done" && isOpen(e.obj)
 	})
 	tenth := nthArrival(arrivals, "extracts-done", 10)
 	if tenth.revision >= opened.revision {
@@ -36,27 +36,27 @@ func TestNoTransformStartsBeforeTheTenthExtractHasArrived(t *testing.T) {
 		t.Errorf("the barrier opened with %d arrivals, not 10", n)
 	}
 	atWork := func(pod *corev1.Pod) bool {
-		return strings.HasPrefix(pod.Name, "transform-") && started(pod, "transform")
+		return strings.HasPrefix(pod.Name, "transform-") && hasContainerStarted(pod, "transform")
 	}
-	now := s.pods.await("five transforms have been at work", func(now map[string]*corev1.Pod) bool { return count(now, atWork) == 5 })
-	// What the watch saw, in the order of the API server's writes.
+	now := s.pods.waitUntil("five transforms have been at work", func(now map[string]*corev1.Pod) bool { return countObjects(now, atWork) == 5 })
+	// First check the watch's entries, in the order of the API server's writes.
 	s.pods.replay(func(_ map[string]*corev1.Pod, e entry[*corev1.Pod]) {
 		if atWork(e.obj) && e.revision <= opened.revision {
 			t.Errorf("%s was at work at revision %d, before the barrier opened at %d", e.obj.Name, e.revision, opened.revision)
 		}
 	})
-	stages := barriers.first("transforms-done open", func(e entry[*konductorv1.Barrier]) bool {
-		return e.obj.Name == "transforms-done" && open(e.obj)
+	stages := barriers.firstEntry("transforms-done open", func(e entry[*konductorv1.Barrier]) bool {
+		return e.obj.Name == "transforms-done" && isOpen(e.obj)
 	})
-	load := s.pods.first("load at work", func(e entry[*corev1.Pod]) bool {
-		return strings.HasPrefix(e.obj.Name, "load-") && started(e.obj, "load")
+	load := s.pods.firstEntry("load at work", func(e entry[*corev1.Pod]) bool {
+		return strings.HasPrefix(e.obj.Name, "load-") && hasContainerStarted(e.obj, "load")
 	})
 	if load.revision <= stages.revision {
 		t.Errorf("%s was at work at revision %d, before the transforms were done at %d", load.obj.Name, load.revision, stages.revision)
 	}
-	// What the clocks say: operator's, kubelet's and API server's are the same here, and give whole seconds.
+	// Then check the times: the clocks of operator, kubelet and API server are the same here, and have whole seconds.
 	for _, pod := range now {
-		at := startedAt(pod, "transform")
+		at := containerStartTime(pod, "transform")
 		if atWork(pod) && (at.Before(opened.obj.Status.OpenedAt.Time) || at.Before(tenth.obj.CreationTimestamp.Time)) {
 			t.Errorf("%s started at %s; the tenth arrival was at %s and the barrier opened at %s",
 				pod.Name, at, tenth.obj.CreationTimestamp, opened.obj.Status.OpenedAt)
@@ -64,15 +64,15 @@ func TestNoTransformStartsBeforeTheTenthExtractHasArrived(t *testing.T) {
 	}
 }
 
-func open(b *konductorv1.Barrier) bool { return b.Status.Phase == konductorv1.BarrierOpen }
+func isOpen(b *konductorv1.Barrier) bool { return b.Status.Phase == konductorv1.BarrierOpen }
 
 // nthArrival returns the entry of the nth arrival at a barrier.
-func nthArrival(arrivals *chronicle[*konductorv1.Arrival], barrier string, n int) entry[*konductorv1.Arrival] {
-	arrivals.s.Helper()
+func nthArrival(arrivals *revisionLog[*konductorv1.Arrival], barrier string, n int) entry[*konductorv1.Arrival] {
+	arrivals.env.Helper()
 	at := func(a *konductorv1.Arrival) bool { return a.Spec.Barrier == barrier }
-	arrivals.await("enough have arrived", func(now map[string]*konductorv1.Arrival) bool { return count(now, at) >= n })
+	arrivals.waitUntil("enough have arrived", func(now map[string]*konductorv1.Arrival) bool { return countObjects(now, at) >= n })
 	seen := map[string]bool{}
-	return arrivals.first("there that many arrivals", func(e entry[*konductorv1.Arrival]) bool {
+	return arrivals.firstEntry("there that many arrivals", func(e entry[*konductorv1.Arrival]) bool {
 		if at(e.obj) {
 			seen[e.obj.Name] = true
 		}

@@ -22,70 +22,70 @@ import (
 	"github.com/LogicIQ/konductor/e2e/manifest"
 )
 
-// sideBySide is how many tests run at the same time. They spend much of their time waiting for containers to start.
-const sideBySide = 4
+// maxParallelTests is how many tests run at the same time. They spend much of their time waiting for containers to start.
+const maxParallelTests = 4
 
-// built is what the tests need and "make image.tar" builds, in the folder bin of the checkout.
-var built = []string{"image.tar", "koncli", "kubectl-konductor"}
+// requiredArtifacts is what the tests need and "make image.tar" builds, in the directory bin of the checkout.
+var requiredArtifacts = []string{"image.tar", "koncli", "kubectl-konductor"}
 
-// ground is what all tests stand on.
-var ground struct {
+// sharedCluster is the cluster of all tests.
+var sharedCluster struct {
 	*cluster.Cluster
-	bin     string // the folder that has what was built
-	kubectl string // the folder that has kubectl
-	missing string // why there is no cluster to test on; empty if there is one
+	bin     string // the directory with the artifacts
+	kubectl string // the directory with kubectl
+	missing string // why there is no cluster; empty if there is one
 }
 
 func TestMain(m *testing.M) {
-	if dir := os.Getenv(undertakerOf); dir != "" {
-		os.Exit(undertake(dir))
+	if dir := os.Getenv(cleanupDirEnv); dir != "" {
+		os.Exit(runCleanupProcess(dir))
 	}
 	flag.Parse()
-	// Watches that break when the API server is stopped are part of the tests, not news.
+	// The tests break watches by stopping the API server; logging that would only be noise.
 	klog.LogToStderr(false)
 	klog.SetOutput(io.Discard)
 	log.SetLogger(logr.Discard())
-	code, err := run(m)
+	code, err := runTests(m)
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "pods:", err)
 		code = 1
 	}
-	skipped.print(os.Stdout)
+	skipped.printSummary(os.Stdout)
 	os.Exit(code)
 }
 
-// run starts the cluster, runs the tests, and removes the cluster again.
-func run(m *testing.M) (code int, err error) {
-	if err := raiseParallel(); err != nil {
+// runTests starts the cluster, runs the tests, and removes the cluster again.
+func runTests(m *testing.M) (code int, err error) {
+	if err := setParallel(); err != nil {
 		return 1, err
 	}
-	if ground.missing = obstacle(); ground.missing != "" {
+	if sharedCluster.missing = unsupportedReason(); sharedCluster.missing != "" {
 		return m.Run(), nil
 	}
-	if err := findBuilt(); err != nil {
+	if err := findArtifacts(); err != nil {
 		return 1, err
 	}
-	// The name is short because there are limits to the length of a socket's path.
+	// The name is short because the length of a socket's path is limited.
 	dir, err := os.MkdirTemp("", "kpods-")
 	if err != nil {
 		return 1, err
 	}
-	keeper, err := appointUndertaker(dir)
+	cleanup, err := startCleanupProcess(dir)
 	if err != nil {
 		return 1, errors.Join(err, os.RemoveAll(dir))
 	}
-	defer func() { err = errors.Join(err, keeper.bury(dir)) }()
-	if err := prepare(dir); err != nil {
+	defer func() { err = errors.Join(err, cleanup.cleanUpAndWait(dir)) }()
+	if err := startSharedCluster(dir); err != nil {
 		return 1, err
 	}
-	if ground.missing != "" && os.Getenv("CI") == "true" {
-		return 1, fmt.Errorf("no Pods can run, although this is root on Linux with CI=true: %s", ground.missing)
+	if sharedCluster.missing != "" && os.Getenv("CI") == "true" {
+		return 1, fmt.Errorf("no Pods can run, although this is root on Linux with CI=true: %s", sharedCluster.missing)
 	}
 	return m.Run(), nil
 }
 
-// obstacle says why no Pods can run on this machine, as far as can be told beforehand.
-func obstacle() string {
+// unsupportedReason returns why this machine can't run Pods, as far as is known beforehand.
+func unsupportedReason() string {
 	switch {
 	case runtime.GOOS != "linux":
 		return "Pods run on Linux only, and this is " + runtime.GOOS
@@ -96,35 +96,35 @@ func obstacle() string {
 	}
 }
 
-// findBuilt finds what was built, or says how to build it.
-func findBuilt() error {
-	root, err := manifest.Root()
+// findArtifacts finds the artifacts; its error says how to build them.
+func findArtifacts() error {
+	root, err := manifest.RepoRoot()
 	if err != nil {
 		return err
 	}
-	ground.bin = filepath.Join(root, "bin")
-	for _, name := range built {
-		if _, err := os.Stat(filepath.Join(ground.bin, name)); err != nil {
+	sharedCluster.bin = filepath.Join(root, "bin")
+	for _, name := range requiredArtifacts {
+		if _, err := os.Stat(filepath.Join(sharedCluster.bin, name)); err != nil {
 			return fmt.Errorf("bin/%s is missing: build it with \"make image.tar\", or run these tests with \"make test-pods\"", name)
 		}
 	}
 	return nil
 }
 
-// prepare starts the cluster and installs konductor.
-func prepare(dir string) error {
+// startSharedCluster starts the cluster and installs konductor.
+func startSharedCluster(dir string) error {
 	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Minute) // the first time everything is built
 	defer cancel()
 	begin := time.Now()
 	say := func(format string, args ...any) { fmt.Fprintf(os.Stderr, "    "+format+"\n", args...) }
 	var err error
-	if ground.Cluster, err = cluster.Up(ctx, cluster.Options{Dir: dir, Log: say}); err != nil {
+	if sharedCluster.Cluster, err = cluster.Up(ctx, cluster.Options{Dir: dir, Log: say}); err != nil {
 		return fmt.Errorf("starting the cluster: %w", err)
 	}
-	if ground.missing = ground.NoNode(); ground.missing != "" {
+	if sharedCluster.missing = sharedCluster.NoNodeReason(); sharedCluster.missing != "" {
 		return nil
 	}
-	if err := ground.LoadImage(ctx, filepath.Join(ground.bin, "image.tar")); err != nil {
+	if err := sharedCluster.LoadImage(ctx, filepath.Join(sharedCluster.bin, "image.tar")); err != nil {
 		return err
 	}
 	tools, err := toolchain.Open(say)
@@ -135,20 +135,20 @@ func prepare(dir string) error {
 	if err != nil {
 		return err
 	}
-	ground.kubectl = filepath.Dir(kubectl)
-	if err := install.Chart(ctx, tools, ground.Kubeconfig()); err != nil {
+	sharedCluster.kubectl = filepath.Dir(kubectl)
+	if err := install.Chart(ctx, tools, sharedCluster.Kubeconfig()); err != nil {
 		return err
 	}
 	say("konductor installed, %s after the start", time.Since(begin).Round(100*time.Millisecond))
 	return nil
 }
 
-// raiseParallel sets -parallel, unless the caller did.
-func raiseParallel() error {
+// setParallel sets -parallel to maxParallelTests, unless the caller has set it.
+func setParallel() error {
 	given := false
 	flag.Visit(func(f *flag.Flag) { given = given || f.Name == "test.parallel" })
 	if given {
 		return nil
 	}
-	return flag.Set("test.parallel", fmt.Sprint(sideBySide))
+	return flag.Set("test.parallel", fmt.Sprint(maxParallelTests))
 }

@@ -10,34 +10,34 @@ import (
 	konductorv1 "github.com/LogicIQ/konductor/apis/v1"
 )
 
-func TestAHundredJobsShareTenPermitsAndADeletedOneGivesItsBack(t *testing.T) {
+func TestSemaphoreExample(t *testing.T) {
 	const jobs, permits = 100, 10
-	s := newScene(t, "semaphore")
-	semaphores, claims := watching[*konductorv1.Semaphore](s), watching[*konductorv1.Claim](s)
+	s := newTestEnv(t, "semaphore")
+	semaphores, claims := recordRevisions[*konductorv1.Semaphore](s), recordRevisions[*konductorv1.Claim](s)
 
-	s.given("examples/semaphore/semaphore.yaml")
-	// One that would keep its permit for ever.
-	stuck := s.given("examples/semaphore/job.yaml",
-		script("sleep 1", "sleep 86400"), with("Job", int64(1), "spec", "template", "spec", "terminationGracePeriodSeconds"))[0]
-	victim := s.runs(1, stuck, "work")[0]
+	s.createExample("examples/semaphore/semaphore.yaml")
+	// This Job would keep its permit for ever.
+	stuck := s.createExample("examples/semaphore/job.yaml",
+		replaceInCommand("sleep 1", "sleep 86400"), setField("Job", int64(1), "spec", "template", "spec", "terminationGracePeriodSeconds"))[0]
+	victim := s.waitContainersRunning(1, stuck, "work")[0]
 	begin := time.Now()
-	s.givenMany(jobs-1, "examples/semaphore/job.yaml")
-	s.jobs.await("half of the jobs are complete", func(now map[string]*batchv1.Job) bool { return count(now, complete) >= jobs/2 })
-	s.delete(&batchv1.Job{ObjectMeta: s.named(stuck)})
+	s.createExampleTimes(jobs-1, "examples/semaphore/job.yaml")
+	s.jobs.waitUntil("half of the jobs are complete", func(now map[string]*batchv1.Job) bool { return countObjects(now, isJobComplete) >= jobs/2 })
+	s.deleteObject(&batchv1.Job{ObjectMeta: s.objectMeta(stuck)})
 
-	claims.await("the deleted job's claim is gone", func(now map[string]*konductorv1.Claim) bool {
-		return count(now, func(c *konductorv1.Claim) bool { return c.Spec.Holder == victim.Name }) == 0
+	claims.waitUntil("the deleted job's claim is gone", func(now map[string]*konductorv1.Claim) bool {
+		return countObjects(now, func(c *konductorv1.Claim) bool { return c.Spec.Holder == victim.Name }) == 0
 	})
-	s.complete(jobs-1, "batch-")
+	s.waitJobsComplete(jobs-1, "batch-")
 	t.Logf("%d jobs took %s", jobs-1, time.Since(begin).Round(time.Second))
-	semaphores.awaitOne("db-connections", "without holders", idle)
-	claims.await("no claim is left", func(now map[string]*konductorv1.Claim) bool { return len(now) == 0 })
+	semaphores.waitForObject("db-connections", "without holders", isIdle)
+	claims.waitUntil("no claim is left", func(now map[string]*konductorv1.Claim) bool { return len(now) == 0 })
 
-	all := grants(semaphores, "db-connections")
+	all := checkedGrants(semaphores, "db-connections")
 	if len(all) != jobs {
 		t.Errorf("there were %d grants for %d jobs", len(all), jobs)
 	}
-	if most := s.pods.most(func(pod *corev1.Pod) bool { return running(pod, "work") && !finished(pod) }); most > permits {
+	if most := s.pods.maxConcurrent(func(pod *corev1.Pod) bool { return isContainerRunning(pod, "work") && !isPodFinished(pod) }); most > permits {
 		t.Errorf("%d Pods were at work at the same time", most)
 	}
 	most := int32(0)
@@ -47,16 +47,16 @@ func TestAHundredJobsShareTenPermitsAndADeletedOneGivesItsBack(t *testing.T) {
 	if most != permits {
 		t.Errorf("at most %d permits were in use at the same time: nobody had to wait", most)
 	}
-	// The stuck one's permit came back because its Pod ended, not before.
-	end := s.pods.first("the stuck Pod ended", func(e entry[*corev1.Pod]) bool {
-		return e.obj.Name == victim.Name && (e.deleted || finished(e.obj))
+	// Its permit was freed because its Pod ended, not before.
+	end := s.pods.firstEntry("the stuck Pod ended", func(e entry[*corev1.Pod]) bool {
+		return e.obj.Name == victim.Name && (e.deleted || isPodFinished(e.obj))
 	})
-	if to := endOf(all, victim.Name); to <= end.revision {
+	if to := endRevisionOf(all, victim.Name); to <= end.revision {
 		t.Errorf("the permit came back at revision %d, while its Pod was at work until %d", to, end.revision)
 	}
 }
 
-func complete(job *batchv1.Job) bool {
-	_, ended := jobEnded(job, batchv1.JobComplete)
+func isJobComplete(job *batchv1.Job) bool {
+	_, ended := jobConditionTrue(job, batchv1.JobComplete)
 	return ended
 }

@@ -22,12 +22,12 @@ type Entry struct {
 	Data    []byte
 }
 
-// Plugin tells whether the entry is the program.
-func (e Entry) Plugin() bool {
+// IsPlugin reports whether the entry is the program.
+func (e Entry) IsPlugin() bool {
 	return strings.TrimSuffix(path.Base(e.Name), ".exe") == "kubectl-konductor"
 }
 
-// ReadArchive gives the regular files of a .tar.gz or .zip, in its order.
+// ReadArchive returns the regular files of a .tar.gz or .zip, in the archive's order.
 func ReadArchive(file string) ([]Entry, error) {
 	read := readTarGz
 	if strings.HasSuffix(file, ".zip") {
@@ -40,14 +40,14 @@ func ReadArchive(file string) ([]Entry, error) {
 	return entries, nil
 }
 
-// program gives the program of an archive.
-func program(file string) (Entry, error) {
+// findProgram returns the program of an archive.
+func findProgram(file string) (Entry, error) {
 	entries, err := ReadArchive(file)
 	if err != nil {
 		return Entry{}, err
 	}
 	for _, e := range entries {
-		if e.Plugin() {
+		if e.IsPlugin() {
 			return e, nil
 		}
 	}
@@ -65,7 +65,7 @@ func readTarGz(file string) ([]Entry, error) {
 		return nil, err
 	}
 	var entries []Entry
-	err = eachFile(zr, func(h *tar.Header, data []byte) {
+	err = forEachTarFile(zr, func(h *tar.Header, data []byte) {
 		if h.Typeflag == tar.TypeReg {
 			entries = append(entries, Entry{h.Name, h.FileInfo().Mode(), h.ModTime, data})
 		}
@@ -73,8 +73,8 @@ func readTarGz(file string) ([]Entry, error) {
 	return entries, err
 }
 
-// eachFile calls f for everything in a tar but its folders.
-func eachFile(in io.Reader, f func(h *tar.Header, data []byte)) error {
+// forEachTarFile calls f for every entry of a tar except directories.
+func forEachTarFile(in io.Reader, f func(h *tar.Header, data []byte)) error {
 	for r := tar.NewReader(in); ; {
 		h, err := r.Next()
 		if errors.Is(err, io.EOF) {
@@ -105,7 +105,7 @@ func readZip(file string) ([]Entry, error) {
 		if !f.Mode().IsRegular() {
 			continue
 		}
-		data, err := readZipped(f)
+		data, err := readZipFile(f)
 		if err != nil {
 			return nil, err
 		}
@@ -114,7 +114,7 @@ func readZip(file string) ([]Entry, error) {
 	return entries, nil
 }
 
-func readZipped(f *zip.File) ([]byte, error) {
+func readZipFile(f *zip.File) ([]byte, error) {
 	in, err := f.Open()
 	if err != nil {
 		return nil, err

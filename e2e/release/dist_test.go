@@ -22,8 +22,8 @@ import (
 	"github.com/LogicIQ/konductor/e2e/cluster/toolchain/toolchaintest"
 )
 
-// dist gives the folder that "make release-snapshot" has filled.
-func dist(t *testing.T) string {
+// distDir returns the directory that "make release-snapshot" writes to.
+func distDir(t *testing.T) string {
 	t.Helper()
 	dir := os.Getenv("KONDUCTOR_DIST")
 	if dir == "" {
@@ -32,48 +32,48 @@ func dist(t *testing.T) string {
 	return dir
 }
 
-// built is the manifest for krew that was made from the archives, and so tells what there is.
-func built(t *testing.T, dir string) krewPlugin {
+// readBuiltKrewManifest reads the krew manifest of the build, which lists the archives.
+func readBuiltKrewManifest(t *testing.T, dir string) krewPlugin {
 	t.Helper()
-	p, err := parseKrew(read(t, filepath.Join(dir, "krew", "konductor.yaml")))
+	p, err := parseKrewManifest(readFile(t, filepath.Join(dir, "krew", "konductor.yaml")))
 	if err != nil {
 		t.Fatal(err)
 	}
 	return p
 }
 
-// archive is the file that a platform's entry in the manifest means.
-func (p krewPlatform) archive(dir string) string { return filepath.Join(dir, path.Base(p.URI)) }
+// archivePath returns the path of the archive that a platform's entry in the manifest refers to.
+func (p krewPlatform) archivePath(dir string) string { return filepath.Join(dir, path.Base(p.URI)) }
 
-func (p krewPlatform) here() bool { return p.String() == runtime.GOOS+"/"+runtime.GOARCH }
+func (p krewPlatform) isCurrentPlatform() bool { return p.String() == runtime.GOOS+"/"+runtime.GOARCH }
 
-func TestTheKrewManifestKeepsTheRulesAndMeansTheArchives(t *testing.T) {
-	dir := dist(t)
-	p := built(t, dir)
-	// A snapshot's address has the tag of the last release in it, and nothing is there.
+func TestBuiltKrewManifest(t *testing.T) {
+	dir := distDir(t)
+	p := readBuiltKrewManifest(t, dir)
+	// A snapshot's URL contains the tag of the last release, and doesn't exist.
 	for i := range p.Spec.Platforms {
 		uri := &p.Spec.Platforms[i].URI
 		if !strings.HasPrefix(*uri, "https://github.com/LogicIQ/konductor/releases/download/v") {
 			t.Errorf("%s is not where releases are", *uri)
 		}
 	}
-	if faults := krewFaults(p); len(faults) > 0 {
+	if faults := krewViolations(p); len(faults) > 0 {
 		t.Errorf("faults: %s", strings.Join(faults, "\n"))
 	}
 	for _, pl := range p.Spec.Platforms {
-		if got := sum(read(t, pl.archive(dir))); got != pl.Sha256 {
+		if got := sha256Hex(readFile(t, pl.archivePath(dir))); got != pl.Sha256 {
 			t.Errorf("%s: the archive's sum is %s, the manifest's %s", pl, got, pl.Sha256)
 		}
 	}
 }
 
-func TestEveryArchiveHoldsTheProgramTheLicenceAndCompletions(t *testing.T) {
-	dir := dist(t)
-	manifest := built(t, dir)
-	license := read(t, filepath.Join(checkout(t), "LICENSE"))
+func TestArchiveContents(t *testing.T) {
+	dir := distDir(t)
+	manifest := readBuiltKrewManifest(t, dir)
+	license := readFile(t, filepath.Join(repoRoot(t), "LICENSE"))
 	for _, pl := range manifest.Spec.Platforms {
 		t.Run(pl.String(), func(t *testing.T) {
-			entries, err := ReadArchive(pl.archive(dir))
+			entries, err := ReadArchive(pl.archivePath(dir))
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -100,7 +100,7 @@ func TestEveryArchiveHoldsTheProgramTheLicenceAndCompletions(t *testing.T) {
 				t.Fatalf("%s is missing", pl.Bin)
 			}
 			checkProgram(t, pl, program)
-			if pl.here() {
+			if pl.isCurrentPlatform() {
 				file := filepath.Join(t.TempDir(), pl.Bin)
 				if err := os.WriteFile(file, program.Data, 0o755); err != nil {
 					t.Fatal(err)
@@ -111,7 +111,7 @@ func TestEveryArchiveHoldsTheProgramTheLicenceAndCompletions(t *testing.T) {
 	}
 }
 
-// checkProgram checks what the linker noted in a program that may not run here.
+// checkProgram checks the build information of a program that may not run here.
 func checkProgram(t *testing.T, pl krewPlatform, program Entry) {
 	t.Helper()
 	if program.Mode.Perm()&0o111 != 0o111 {
@@ -132,15 +132,15 @@ func checkProgram(t *testing.T, pl krewPlatform, program Entry) {
 			t.Errorf("%s was built with %s=%s, want %s", program.Name, key, got[key], want)
 		}
 	}
-	if bytes.Contains(program.Data, []byte(checkout(t))) {
+	if bytes.Contains(program.Data, []byte(repoRoot(t))) {
 		t.Errorf("%s names the folder that it was built in", program.Name)
 	}
 }
 
-func TestChecksumsAreThoseOfAllFiles(t *testing.T) {
-	dir := dist(t)
+func TestChecksums(t *testing.T) {
+	dir := distDir(t)
 	listed := map[string]bool{}
-	for line := range strings.Lines(string(read(t, filepath.Join(dir, "checksums.txt")))) {
+	for line := range strings.Lines(string(readFile(t, filepath.Join(dir, "checksums.txt")))) {
 		want, name, ok := strings.Cut(strings.TrimSpace(line), "  ")
 		if !ok {
 			t.Fatalf("%q is no line of sha256sum", line)
@@ -152,7 +152,7 @@ func TestChecksumsAreThoseOfAllFiles(t *testing.T) {
 		case strings.HasSuffix(name, ".tgz"):
 			file = filepath.Join(dir, "../release", name)
 		}
-		if got := sum(read(t, file)); got != want {
+		if got := sha256Hex(readFile(t, file)); got != want {
 			t.Errorf("%s: the sum is %s, listed %s", name, got, want)
 		}
 		listed[name] = true
@@ -177,24 +177,24 @@ func TestChecksumsAreThoseOfAllFiles(t *testing.T) {
 	}
 }
 
-func TestEveryArchiveHasItsBill(t *testing.T) {
-	dir := dist(t)
-	p := built(t, dir)
+func TestArchiveSBOMs(t *testing.T) {
+	dir := distDir(t)
+	p := readBuiltKrewManifest(t, dir)
 	for _, pl := range p.Spec.Platforms {
 		t.Run(pl.String(), func(t *testing.T) {
-			checkBill(t, pl.archive(dir), strings.TrimPrefix(p.Spec.Version, "v"), func(archive string) []byte {
-				return read(t, archive+".cdx.json")
+			checkBOM(t, pl.archivePath(dir), strings.TrimPrefix(p.Spec.Version, "v"), func(archive string) []byte {
+				return readFile(t, archive+".cdx.json")
 			})
 		})
 	}
 }
 
-func TestTheImageHoldsTheProgramsOfTheArchives(t *testing.T) {
-	dir := dist(t)
-	p := built(t, dir)
+func TestImageMatchesArchives(t *testing.T) {
+	dir := distDir(t)
+	p := readBuiltKrewManifest(t, dir)
 	layout := filepath.Join(dir, "../release/image")
-	examine(t, layout, strings.TrimPrefix(p.Spec.Version, "v"))
-	index, err := image.OpenLayout(layout)
+	checkImage(t, layout, strings.TrimPrefix(p.Spec.Version, "v"))
+	index, err := image.OpenOCILayout(layout)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -204,32 +204,32 @@ func TestTheImageHoldsTheProgramsOfTheArchives(t *testing.T) {
 	}
 	archived := map[string]string{}
 	for _, pl := range p.Spec.Platforms {
-		program, err := program(pl.archive(dir))
+		program, err := findProgram(pl.archivePath(dir))
 		if err != nil {
 			t.Fatal(err)
 		}
-		archived[pl.String()] = sum(program.Data)
+		archived[pl.String()] = sha256Hex(program.Data)
 	}
 	for _, m := range manifest.Manifests {
 		img, err := index.Image(m.Digest)
 		if err != nil {
 			t.Fatal(err)
 		}
-		if got := sum(contents(t, img)["koncli"].Data); got != archived[m.Platform.String()] {
+		if got := sha256Hex(imageFiles(t, img)["koncli"].Data); got != archived[m.Platform.String()] {
 			t.Errorf("%s: the image holds another program than the archive", m.Platform)
 		}
 	}
 }
 
-// TestTheChartRunsTheImageOfItsRelease: who installs the chart needs to know of no tag.
-func TestTheChartRunsTheImageOfItsRelease(t *testing.T) {
-	dir := dist(t)
-	version := built(t, dir).Spec.Version
+// TestChartImageVersion checks that the chart installs the release's image by default: users need not know its tag.
+func TestChartImageVersion(t *testing.T) {
+	dir := distDir(t)
+	version := readBuiltKrewManifest(t, dir).Spec.Version
 	chart := filepath.Join(dir, "../release/konductor-"+strings.TrimPrefix(version, "v")+".tgz")
 	home := t.TempDir()
 	env := []string{"HOME=" + home, "HELM_CACHE_HOME=" + home, "HELM_CONFIG_HOME=" + home, "HELM_DATA_HOME=" + home}
 	for _, helm := range []string{"helm", "helm3"} {
-		out := output(t, home, env, toolchaintest.Path(t, helm), "template", "konductor", chart, "--kube-version", "v1.36.3")
+		out := mustRun(t, home, env, toolchaintest.Path(t, helm), "template", "konductor", chart, "--kube-version", "v1.36.3")
 		for _, want := range []string{`image: "logiciq/koncli:` + version + `"`, "app.kubernetes.io/version: " + version} {
 			if !strings.Contains(out, want) {
 				t.Errorf("%s: the chart doesn't have %s", helm, want)
@@ -238,19 +238,19 @@ func TestTheChartRunsTheImageOfItsRelease(t *testing.T) {
 	}
 }
 
-// TestRealKrew lets krew's own checker read the manifest and install every platform's archive, and then kubectl run what
-// was installed for this one. Only the archives' addresses are others: they are served from here.
-func TestRealKrew(t *testing.T) {
-	dir := dist(t)
+// TestInstallWithKrew lets krew's own checker read the manifest and install every platform's archive, and then kubectl run what
+// was installed for this one. Only the URLs of the archives are changed: they are served from here.
+func TestInstallWithKrew(t *testing.T) {
+	dir := distDir(t)
 	server := httptest.NewServer(http.FileServer(http.Dir(dir)))
 	defer server.Close()
-	p := built(t, dir)
-	manifest := string(read(t, filepath.Join(dir, "krew", "konductor.yaml")))
+	p := readBuiltKrewManifest(t, dir)
+	manifest := string(readFile(t, filepath.Join(dir, "krew", "konductor.yaml")))
 	for _, pl := range p.Spec.Platforms {
 		manifest = strings.Replace(manifest, pl.URI, server.URL+"/"+path.Base(pl.URI), 1)
 	}
 	file := filepath.Join(t.TempDir(), "konductor.yaml")
-	write(t, file, manifest)
+	writeFile(t, file, manifest)
 
 	bin := t.TempDir()
 	for _, name := range []string{"kubectl", "kubectl-krew"} {
@@ -259,26 +259,26 @@ func TestRealKrew(t *testing.T) {
 		}
 	}
 	env := []string{"PATH=" + bin + ":" + os.Getenv("PATH"), "HOME=" + t.TempDir(), "KREW_NO_UPGRADE_CHECK=1"}
-	output(t, bin, env, toolchaintest.Path(t, "validate-krew-manifest"), "-manifest", file)
+	mustRun(t, bin, env, toolchaintest.Path(t, "validate-krew-manifest"), "-manifest", file)
 
 	root := t.TempDir()
 	env = append(env, "KREW_ROOT="+root)
 	for _, pl := range p.Spec.Platforms {
-		if pl.here() {
-			output(t, bin, env, "kubectl", "krew", "install", "--manifest", file, "--archive", pl.archive(dir))
+		if pl.isCurrentPlatform() {
+			mustRun(t, bin, env, "kubectl", "krew", "install", "--manifest", file, "--archive", pl.archivePath(dir))
 		}
 	}
 	env[0] = "PATH=" + filepath.Join(root, "bin") + ":" + bin + ":" + os.Getenv("PATH")
-	if out := output(t, bin, env, filepath.Join(bin, "kubectl"), "plugin", "list"); strings.Contains(strings.ToLower(out), "warning") {
+	if out := mustRun(t, bin, env, filepath.Join(bin, "kubectl"), "plugin", "list"); strings.Contains(strings.ToLower(out), "warning") {
 		t.Errorf("kubectl plugin list:\n%s", out)
 	}
-	if out := output(t, bin, env, filepath.Join(bin, "kubectl"), "konductor", "version", "--client"); out != "Client Version: "+p.Spec.Version+"\n" {
+	if out := mustRun(t, bin, env, filepath.Join(bin, "kubectl"), "konductor", "version", "--client"); out != "Client Version: "+p.Spec.Version+"\n" {
 		t.Errorf("kubectl konductor version --client: %q", out)
 	}
 }
 
-// hasTool tells whether a program of the machine is there; tests that need it are then worth more.
+// hasTool reports whether a program is installed; with it some tests check more.
 func hasTool(ctx context.Context, name string) bool {
-	_, err := run(ctx, "", nil, name, "--version")
+	_, err := runCommand(ctx, "", nil, name, "--version")
 	return err == nil
 }

@@ -19,7 +19,7 @@ import (
 	"github.com/LogicIQ/konductor/e2e/cluster/image"
 )
 
-// Image says what the release's image is made of.
+// Image describes the release's image.
 type Image struct {
 	// Tag is its full name, such as ghcr.io/logiciq/koncli:v1.2.3.
 	Tag string
@@ -28,21 +28,20 @@ type Image struct {
 	// Revision is the commit, Created its time.
 	Revision string
 	Created  time.Time
-	// Programs are the static Linux programs by architecture, as Go calls that.
+	// Programs are the static Linux programs by architecture (GOARCH).
 	Programs map[string]string
-	// License is the file of that name.
+	// License is the path of the license file.
 	License string
 }
 
-// Write writes the image into dir as an OCI layout, replacing what is there, and
-// gives the digest of its index.
+// Write writes the image into dir as an OCI layout, replacing what is there, and returns the digest of its index.
 func (i Image) Write(dir string) (v1.Hash, error) {
 	if len(i.Programs) == 0 {
 		return v1.Hash{}, errors.New("image: name a program for each architecture, such as linux/amd64=PATH")
 	}
 	var images []image.Image
 	for _, arch := range slices.Sorted(maps.Keys(i.Programs)) {
-		one, err := image.ProgramFor(arch, i.Tag, "koncli", i.Programs[arch])
+		one, err := image.ProgramImageFor(arch, i.Tag, "koncli", i.Programs[arch])
 		if err != nil {
 			return v1.Hash{}, err
 		}
@@ -54,20 +53,20 @@ func (i Image) Write(dir string) (v1.Hash, error) {
 	if err := os.MkdirAll(filepath.Dir(dir), 0o755); err != nil {
 		return v1.Hash{}, err
 	}
-	// Beside the final path, so that what is at dir is whole at any time.
+	// The temporary directory is next to dir, so that dir is complete at any time.
 	tmp, err := os.MkdirTemp(filepath.Dir(dir), ".image-")
 	if err != nil {
 		return v1.Hash{}, err
 	}
 	defer func() { _ = os.RemoveAll(tmp) }()
-	digest, err := image.WriteLayout(tmp, i.annotations(), images...)
+	digest, err := image.WriteOCILayout(tmp, i.annotations(), images...)
 	if err != nil {
 		return v1.Hash{}, err
 	}
 	return digest, cmp.Or(os.Chmod(tmp, 0o755), os.RemoveAll(dir), os.Rename(tmp, dir))
 }
 
-// annotations are OCI's, on the index and as labels on each image.
+// annotations returns OCI's annotations, for the index and as labels of each image.
 func (i Image) annotations() map[string]string {
 	const oci = "org.opencontainers.image."
 	return map[string]string{
@@ -84,13 +83,13 @@ func (i Image) annotations() map[string]string {
 	}
 }
 
-// Push uploads the layout in dir under each name, with the credentials that docker
-// login has stored, and gives the digest that all of them have.
+// Push uploads the layout in dir under each name, with the credentials that docker login has stored, and returns the digest,
+// which is the same for all names.
 func Push(ctx context.Context, dir string, names ...string) (v1.Hash, error) {
 	if len(names) == 0 {
 		return v1.Hash{}, errors.New("push: name where to, such as ghcr.io/logiciq/koncli:v1.2.3")
 	}
-	index, err := image.OpenLayout(dir)
+	index, err := image.OpenOCILayout(dir)
 	if err != nil {
 		return v1.Hash{}, err
 	}

@@ -29,30 +29,31 @@ import (
 	"github.com/LogicIQ/konductor/e2e/cluster/image"
 )
 
-// largest is how large the image of one platform may be, compressed, in bytes.
-const largest = 25e6
+// maxImageSize is the maximum compressed size of the image of one platform, in bytes.
+const maxImageSize = 25e6
 
-// example is an image of a program for this machine, and a small one for another: release-test looks at real ones for both.
-func example(t *testing.T, program string) Image {
+// newExampleImage returns an image with a program for this machine, and a small one for another architecture: release-test checks
+// real ones for both.
+func newExampleImage(t *testing.T, program string) Image {
 	t.Helper()
 	return Image{
 		Tag:      "registry.example/logiciq/koncli:v1.2.3",
 		Version:  "1.2.3",
 		Revision: "0123456789abcdef0123456789abcdef01234567",
 		Created:  commitTime,
-		Programs: map[string]string{runtime.GOARCH: program, otherArch(): small(t, otherArch())},
-		License:  filepath.Join(checkout(t), "LICENSE"),
+		Programs: map[string]string{runtime.GOARCH: program, otherArch(): buildEmptyProgram(t, otherArch())},
+		License:  filepath.Join(repoRoot(t), "LICENSE"),
 	}
 }
 
-func TestTheImageIsOneIndexForBothArchitecturesAndHoldsNothingButKoncli(t *testing.T) {
-	i := example(t, koncli(t))
+func TestImageWrite(t *testing.T) {
+	i := newExampleImage(t, koncliBinary(t))
 	dir := filepath.Join(t.TempDir(), "image")
 	digest, err := i.Write(dir)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if got := examine(t, dir, "1.2.3"); got != digest {
+	if got := checkImage(t, dir, "1.2.3"); got != digest {
 		t.Errorf("the index has digest %s, and Write said %s", got, digest)
 	}
 
@@ -66,23 +67,23 @@ func TestTheImageIsOneIndexForBothArchitecturesAndHoldsNothingButKoncli(t *testi
 	}
 	one, two := filepath.Join(t.TempDir(), "one.tar"), filepath.Join(t.TempDir(), "two.tar")
 	for file, dir := range map[string]string{one: dir, two: again} {
-		if err := image.Pack(file, dir); err != nil {
+		if err := image.PackOCIArchive(file, dir); err != nil {
 			t.Fatal(err)
 		}
 	}
-	if !bytes.Equal(read(t, one), read(t, two)) {
+	if !bytes.Equal(readFile(t, one), readFile(t, two)) {
 		t.Error("two archives of the same image differ")
 	}
-	differ, err := Differences(dir, again)
+	differ, err := CompareBuilds(dir, again)
 	if err != nil || len(differ) > 0 {
 		t.Errorf("two layouts differ in %v, %v", differ, err)
 	}
 }
 
-// examine checks all that is promised of the image of a release, and gives its digest.
-func examine(t *testing.T, dir, version string) v1.Hash {
+// checkImage checks everything that the documentation says of a release's image, and returns its digest.
+func checkImage(t *testing.T, dir, version string) v1.Hash {
 	t.Helper()
-	index, err := image.OpenLayout(dir)
+	index, err := image.OpenOCILayout(dir)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -104,7 +105,7 @@ func examine(t *testing.T, dir, version string) v1.Hash {
 		if err != nil {
 			t.Fatal(err)
 		}
-		examinePlatform(t, m.Platform, img, version)
+		checkPlatformImage(t, m.Platform, img, version)
 	}
 	if diff := cmp.Diff([]string{"linux/amd64", "linux/arm64"}, platforms); diff != "" {
 		t.Errorf("platforms (-want +got):\n%s", diff)
@@ -116,7 +117,7 @@ func examine(t *testing.T, dir, version string) v1.Hash {
 	return digest
 }
 
-func examinePlatform(t *testing.T, platform *v1.Platform, img v1.Image, version string) {
+func checkPlatformImage(t *testing.T, platform *v1.Platform, img v1.Image, version string) {
 	t.Helper()
 	config, err := img.ConfigFile()
 	if err != nil {
@@ -128,7 +129,7 @@ func examinePlatform(t *testing.T, platform *v1.Platform, img v1.Image, version 
 	if diff := cmp.Diff([]string{"/koncli"}, config.Config.Entrypoint); diff != "" {
 		t.Errorf("%s: entrypoint (-want +got):\n%s", platform, diff)
 	}
-	// A name would need /etc/passwd to be checked against runAsNonRoot, which the kubelet doesn't read.
+	// With a name, the kubelet would have to read /etc/passwd to check runAsNonRoot, which it doesn't.
 	if !regexp.MustCompile(`^[1-9][0-9]*:[1-9][0-9]*$`).MatchString(config.Config.User) {
 		t.Errorf("%s: it runs as %q, want a number that isn't root's", platform, config.Config.User)
 	}
@@ -141,12 +142,12 @@ func examinePlatform(t *testing.T, platform *v1.Platform, img v1.Image, version 
 	for _, l := range manifest.Layers {
 		size += l.Size
 	}
-	if size > largest {
-		t.Errorf("%s: %.1f MB compressed, want at most %.0f MB", platform, float64(size)/1e6, largest/1e6)
+	if size > maxImageSize {
+		t.Errorf("%s: %.1f MB compressed, want at most %.0f MB", platform, float64(size)/1e6, maxImageSize/1e6)
 	}
 	t.Logf("%s: %.1f MB compressed", platform, float64(size)/1e6)
-	// No shell, no package manager: these files and no other.
-	files := contents(t, img)
+	// The image has no shell and no package manager: exactly these files.
+	files := imageFiles(t, img)
 	modes := map[string]string{}
 	for name, e := range files {
 		modes[name] = e.Mode.String()
@@ -158,11 +159,11 @@ func examinePlatform(t *testing.T, platform *v1.Platform, img v1.Image, version 
 	if diff := cmp.Diff(want, modes); diff != "" {
 		t.Errorf("%s: files (-want +got):\n%s", platform, diff)
 	}
-	checkAuthorities(t, files["etc/ssl/certs/ca-certificates.crt"].Data)
+	checkCABundle(t, files["etc/ssl/certs/ca-certificates.crt"].Data)
 }
 
-// checkAuthorities checks that a bundle is one that can verify the servers people use.
-func checkAuthorities(t *testing.T, bundle []byte) {
+// checkCABundle checks that the bundle can verify commonly used servers.
+func checkCABundle(t *testing.T, bundle []byte) {
 	t.Helper()
 	names := map[string]bool{}
 	for block, rest := pem.Decode(bundle); block != nil; block, rest = pem.Decode(rest) {
@@ -197,13 +198,13 @@ func checkLabels(t *testing.T, of string, labels map[string]string, version stri
 	}
 }
 
-// contents gives the files of an image by path.
-func contents(t *testing.T, img v1.Image) map[string]Entry {
+// imageFiles returns the files of an image by path.
+func imageFiles(t *testing.T, img v1.Image) map[string]Entry {
 	t.Helper()
 	files := map[string]Entry{}
 	in := mutate.Extract(img)
 	defer func() { _ = in.Close() }()
-	err := eachFile(in, func(h *tar.Header, data []byte) {
+	err := forEachTarFile(in, func(h *tar.Header, data []byte) {
 		files[h.Name] = Entry{h.Name, h.FileInfo().Mode(), h.ModTime, data}
 	})
 	if err != nil {
@@ -212,18 +213,18 @@ func contents(t *testing.T, img v1.Image) map[string]Entry {
 	return files
 }
 
-func TestAnImageThatCannotBeIsRefused(t *testing.T) {
-	license := filepath.Join(checkout(t), "LICENSE")
+func TestImageWriteErrors(t *testing.T) {
+	license := filepath.Join(repoRoot(t), "LICENSE")
 	for name, tc := range map[string]struct {
 		image Image
 		want  string
 	}{
 		"no program": {Image{Tag: "x:1", License: license}, "name a program for each architecture"},
 		"a program for another architecture": {
-			Image{Tag: "x:1", License: license, Programs: map[string]string{runtime.GOARCH: small(t, otherArch())}}, "not for",
+			Image{Tag: "x:1", License: license, Programs: map[string]string{runtime.GOARCH: buildEmptyProgram(t, otherArch())}}, "not for",
 		},
 		"no licence": {
-			Image{Tag: "x:1", License: "none", Programs: map[string]string{runtime.GOARCH: small(t, runtime.GOARCH)}}, "LICENSE",
+			Image{Tag: "x:1", License: "none", Programs: map[string]string{runtime.GOARCH: buildEmptyProgram(t, runtime.GOARCH)}}, "LICENSE",
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -235,11 +236,11 @@ func TestAnImageThatCannotBeIsRefused(t *testing.T) {
 	}
 }
 
-func TestPushGivesTheRegistryTheSameDigestUnderEveryName(t *testing.T) {
+func TestPush(t *testing.T) {
 	server := httptest.NewServer(registry.New(registry.Logger(log.New(io.Discard, "", 0))))
 	defer server.Close()
 	host := strings.TrimPrefix(server.URL, "http://")
-	i := example(t, small(t, runtime.GOARCH))
+	i := newExampleImage(t, buildEmptyProgram(t, runtime.GOARCH))
 	dir := filepath.Join(t.TempDir(), "image")
 	written, err := i.Write(dir)
 	if err != nil {
@@ -268,7 +269,7 @@ func TestPushGivesTheRegistryTheSameDigestUnderEveryName(t *testing.T) {
 	}
 }
 
-func TestPushSaysWhatIsWrong(t *testing.T) {
+func TestPushErrors(t *testing.T) {
 	for name, tc := range map[string]struct {
 		dir   string
 		names []string
@@ -285,7 +286,7 @@ func TestPushSaysWhatIsWrong(t *testing.T) {
 	}
 }
 
-func sum(data []byte) string {
+func sha256Hex(data []byte) string {
 	s := sha256.Sum256(data)
 	return hex.EncodeToString(s[:])
 }

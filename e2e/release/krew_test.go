@@ -13,7 +13,7 @@ import (
 	"github.com/LogicIQ/konductor/e2e/cluster/toolchain/toolchaintest"
 )
 
-// krewPlugin is a manifest of krew, as far as ours go.
+// krewPlugin has the fields of a krew manifest that are used.
 type krewPlugin struct {
 	APIVersion string `json:"apiVersion"`
 	Kind       string `json:"kind"`
@@ -43,20 +43,20 @@ func (p krewPlatform) String() string {
 	return p.Selector.MatchLabels["os"] + "/" + p.Selector.MatchLabels["arch"]
 }
 
-func parseKrew(manifest []byte) (krewPlugin, error) {
+func parseKrewManifest(manifest []byte) (krewPlugin, error) {
 	var p krewPlugin
 	err := yaml.UnmarshalStrict(manifest, &p)
 	return p, err
 }
 
-// platforms are those that a release is for.
-func platforms() []string {
+// releasePlatforms returns the platforms of a release.
+func releasePlatforms() []string {
 	return []string{"darwin/amd64", "darwin/arm64", "linux/amd64", "linux/arm64", "windows/amd64", "windows/arm64"}
 }
 
-// krewFaults says what krew, its index's reviewers, or we would not accept in a manifest. The rules are those of krew's
+// krewViolations returns what krew, the reviewers of its index, or we would reject in a manifest. The rules are those of krew's
 // developer guide and naming guide.
-func krewFaults(p krewPlugin) []string {
+func krewViolations(p krewPlugin) []string {
 	var faults []string
 	fault := func(bad bool, format string, args ...any) {
 		if bad {
@@ -88,17 +88,17 @@ func krewFaults(p krewPlugin) []string {
 		fault(pl.Bin != bin, "%s: bin is %q, want %q", pl, pl.Bin, bin)
 	}
 	slices.Sort(found)
-	fault(!slices.Equal(found, platforms()), "platforms are %v, want each of %v once", found, platforms())
+	fault(!slices.Equal(found, releasePlatforms()), "platforms are %v, want each of %v once", found, releasePlatforms())
 	return faults
 }
 
-// soundKrew is a manifest that krew takes.
-func soundKrew() krewPlugin {
+// newValidKrewManifest returns a manifest that krew accepts.
+func newValidKrewManifest() krewPlugin {
 	var p krewPlugin
 	p.APIVersion, p.Kind, p.Metadata.Name = "krew.googlecontainertools.github.com/v1alpha2", "Plugin", "konductor"
 	p.Spec.Version, p.Spec.Homepage = "v1.2.3", "https://example.com"
 	p.Spec.ShortDescription, p.Spec.Description = "Barriers and gates", "Long."
-	for _, name := range platforms() {
+	for _, name := range releasePlatforms() {
 		os, arch, _ := strings.Cut(name, "/")
 		var pl krewPlatform
 		pl.Selector.MatchLabels = map[string]string{"os": os, "arch": arch}
@@ -111,8 +111,8 @@ func soundKrew() krewPlugin {
 	return p
 }
 
-func TestKrewRulesNoticeEachFault(t *testing.T) {
-	if faults := krewFaults(soundKrew()); len(faults) > 0 {
+func TestKrewViolations(t *testing.T) {
+	if faults := krewViolations(newValidKrewManifest()); len(faults) > 0 {
 		t.Fatalf("a sound manifest has faults: %v", faults)
 	}
 	for name, tc := range map[string]struct {
@@ -138,17 +138,17 @@ func TestKrewRulesNoticeEachFault(t *testing.T) {
 		"the archive of another":    {func(p *krewPlugin) { p.Spec.Platforms[0].URI = "https://example.com/v1.2.2/x" }, "uri"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			p := soundKrew()
+			p := newValidKrewManifest()
 			tc.spoil(&p)
-			if faults := strings.Join(krewFaults(p), "\n"); !strings.Contains(faults, tc.want) {
+			if faults := strings.Join(krewViolations(p), "\n"); !strings.Contains(faults, tc.want) {
 				t.Errorf("faults %q, want %q in them", faults, tc.want)
 			}
 		})
 	}
 }
 
-// config is .goreleaser.yaml, as far as the tests look at it.
-type config struct {
+// goreleaserConfig has the fields of .goreleaser.yaml that are tested.
+type goreleaserConfig struct {
 	Krews []struct {
 		Name             string `json:"name"`
 		Homepage         string `json:"homepage"`
@@ -163,18 +163,18 @@ type config struct {
 	} `json:"builds"`
 }
 
-func TestWhatTheConfigurationSaysOfTheKrewManifestKeepsItsRules(t *testing.T) {
-	var c config
-	if err := yaml.Unmarshal(read(t, checkout(t)+"/.goreleaser.yaml"), &c); err != nil {
+func TestGoreleaserKrewSection(t *testing.T) {
+	var c goreleaserConfig
+	if err := yaml.Unmarshal(readFile(t, repoRoot(t)+"/.goreleaser.yaml"), &c); err != nil {
 		t.Fatal(err)
 	}
 	if len(c.Krews) != 1 || len(c.Builds) != 1 {
 		t.Fatalf("%d manifests and %d builds, want one of each", len(c.Krews), len(c.Builds))
 	}
-	p := soundKrew()
+	p := newValidKrewManifest()
 	k := c.Krews[0]
 	p.Metadata.Name, p.Spec.Homepage, p.Spec.ShortDescription, p.Spec.Description = k.Name, k.Homepage, k.ShortDescription, k.Description
-	if faults := krewFaults(p); len(faults) > 0 {
+	if faults := krewViolations(p); len(faults) > 0 {
 		t.Errorf("faults: %v", faults)
 	}
 	b := c.Builds[0]
@@ -185,7 +185,7 @@ func TestWhatTheConfigurationSaysOfTheKrewManifestKeepsItsRules(t *testing.T) {
 		}
 	}
 	slices.Sort(built)
-	if diff := cmp.Diff(platforms(), built); diff != "" {
+	if diff := cmp.Diff(releasePlatforms(), built); diff != "" {
 		t.Errorf("platforms (-want +got):\n%s", diff)
 	}
 	if !slices.Contains(b.Env, "CGO_ENABLED=0") || !slices.Contains(b.Flags, "-trimpath") {
@@ -193,6 +193,6 @@ func TestWhatTheConfigurationSaysOfTheKrewManifestKeepsItsRules(t *testing.T) {
 	}
 }
 
-func TestGoreleaserAcceptsItsConfiguration(t *testing.T) {
-	output(t, checkout(t), nil, toolchaintest.Path(t, "goreleaser"), "check") // which also fails on what is deprecated
+func TestGoreleaserCheck(t *testing.T) {
+	mustRun(t, repoRoot(t), nil, toolchaintest.Path(t, "goreleaser"), "check") // which also fails on deprecated settings
 }

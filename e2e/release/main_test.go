@@ -21,26 +21,26 @@ import (
 // commitTime stands for the time of a commit.
 var commitTime = time.Date(2026, 3, 4, 5, 6, 7, 0, time.UTC)
 
-func checkout(t *testing.T) string {
+func repoRoot(t *testing.T) string {
 	t.Helper()
-	root, err := manifest.Root()
+	root, err := manifest.RepoRoot()
 	if err != nil {
 		t.Fatal(err)
 	}
 	return root
 }
 
-// output runs a command in a folder and gives what it prints.
-func output(t *testing.T, dir string, env []string, name string, args ...string) string {
+// mustRun runs a command in a directory and returns its output.
+func mustRun(t *testing.T, dir string, env []string, name string, args ...string) string {
 	t.Helper()
-	out, err := run(t.Context(), dir, env, name, args...)
+	out, err := runCommand(t.Context(), dir, env, name, args...)
 	if err != nil {
 		t.Fatalf("%s %s: %v\n%s", name, strings.Join(args, " "), err, out)
 	}
 	return out
 }
 
-func run(ctx context.Context, dir string, env []string, name string, args ...string) (string, error) {
+func runCommand(ctx context.Context, dir string, env []string, name string, args ...string) (string, error) {
 	cmd := exec.CommandContext(ctx, name, args...)
 	cmd.Dir = dir
 	cmd.Env = append(os.Environ(), env...)
@@ -48,15 +48,15 @@ func run(ctx context.Context, dir string, env []string, name string, args ...str
 	return string(out), err
 }
 
-// builtOnce builds konductor for a container of this machine's architecture, as a release has it. Linking takes seconds, so all
-// tests share it.
-var builtOnce = sync.OnceValues(func() (string, error) {
-	root, err := manifest.Root()
+// buildKoncliOnce builds konductor for a container of this machine's architecture, as for a release. Linking takes seconds, so
+// all tests share it.
+var buildKoncliOnce = sync.OnceValues(func() (string, error) {
+	root, err := manifest.RepoRoot()
 	if err != nil {
 		return "", err
 	}
-	file := filepath.Join(scratch, "koncli")
-	out, err := run(context.Background(), root, []string{"CGO_ENABLED=0", "GOOS=linux"},
+	file := filepath.Join(sharedTempDir, "koncli")
+	out, err := runCommand(context.Background(), root, []string{"CGO_ENABLED=0", "GOOS=linux"},
 		"go", "build", "-trimpath", "-ldflags=-s -w", "-o", file, "./plugins/konductor")
 	if err != nil {
 		return "", fmt.Errorf("go build: %w\n%s", err, out)
@@ -64,8 +64,8 @@ var builtOnce = sync.OnceValues(func() (string, error) {
 	return file, nil
 })
 
-// scratch is a folder for what tests share.
-var scratch string
+// sharedTempDir is a directory that tests share.
+var sharedTempDir string
 
 func TestMain(m *testing.M) {
 	dir, err := os.MkdirTemp("", "konductor-release-")
@@ -73,7 +73,7 @@ func TestMain(m *testing.M) {
 		fmt.Fprintln(os.Stderr, "release:", err)
 		os.Exit(1)
 	}
-	scratch = dir
+	sharedTempDir = dir
 	code := m.Run()
 	if err := os.RemoveAll(dir); err != nil {
 		fmt.Fprintln(os.Stderr, "release:", err)
@@ -82,34 +82,34 @@ func TestMain(m *testing.M) {
 	os.Exit(code)
 }
 
-func koncli(t *testing.T) string {
+func koncliBinary(t *testing.T) string {
 	t.Helper()
-	file, err := builtOnce()
+	file, err := buildKoncliOnce()
 	if err != nil {
 		t.Fatal(err)
 	}
 	return file
 }
 
-// checkVersion checks what a program says its version is.
+// checkVersion checks the version that a program prints.
 func checkVersion(t *testing.T, version, name string, args ...string) {
 	t.Helper()
-	out := output(t, t.TempDir(), []string{"KUBECONFIG=/dev/null"}, name, append(args, "version", "--client")...)
+	out := mustRun(t, t.TempDir(), []string{"KUBECONFIG=/dev/null"}, name, append(args, "version", "--client")...)
 	if want := "Client Version: " + version + "\n"; out != want {
 		t.Errorf("%s says %q, want %q", name, out, want)
 	}
 }
 
-// small builds a program that does nothing.
-func small(t *testing.T, arch string) string {
+// buildEmptyProgram builds a program that does nothing.
+func buildEmptyProgram(t *testing.T, arch string) string {
 	t.Helper()
 	dir := t.TempDir()
-	write(t, filepath.Join(dir, "main.go"), "package main\n\nfunc main() {}\n")
-	output(t, dir, []string{"CGO_ENABLED=0", "GOOS=linux", "GOARCH=" + arch}, "go", "build", "-trimpath", "-o", "program", "main.go")
+	writeFile(t, filepath.Join(dir, "main.go"), "package main\n\nfunc main() {}\n")
+	mustRun(t, dir, []string{"CGO_ENABLED=0", "GOOS=linux", "GOARCH=" + arch}, "go", "build", "-trimpath", "-o", "program", "main.go")
 	return filepath.Join(dir, "program")
 }
 
-func write(t *testing.T, file, content string) {
+func writeFile(t *testing.T, file, content string) {
 	t.Helper()
 	if err := os.MkdirAll(filepath.Dir(file), 0o755); err != nil {
 		t.Fatal(err)
@@ -119,7 +119,7 @@ func write(t *testing.T, file, content string) {
 	}
 }
 
-func read(t *testing.T, file string) []byte {
+func readFile(t *testing.T, file string) []byte {
 	t.Helper()
 	data, err := os.ReadFile(file)
 	if err != nil {
@@ -128,8 +128,8 @@ func read(t *testing.T, file string) []byte {
 	return data
 }
 
-// packed puts one file into a .tar.gz.
-func packed(t *testing.T, name string, data []byte) string {
+// writeTarGz writes a .tar.gz with one file.
+func writeTarGz(t *testing.T, name string, data []byte) string {
 	t.Helper()
 	var out bytes.Buffer
 	zw := gzip.NewWriter(&out)
@@ -147,11 +147,11 @@ func packed(t *testing.T, name string, data []byte) string {
 		t.Fatal(err)
 	}
 	file := filepath.Join(t.TempDir(), "archive.tar.gz")
-	write(t, file, out.String())
+	writeFile(t, file, out.String())
 	return file
 }
 
-// otherArch is an architecture that a release has and this machine isn't.
+// otherArch returns an architecture of the release that isn't this machine's.
 func otherArch() string {
 	if runtime.GOARCH == "arm64" {
 		return "amd64"

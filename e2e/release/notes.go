@@ -5,8 +5,8 @@ import (
 	"strings"
 )
 
-// Notes gives what a changelog says of a version, which has no v: the text below
-// its second-level heading. Links defined at the changelog's end are not followed.
+// Notes returns a changelog's section of a version, without a leading v: the text below its second-level heading. Links defined
+// at the changelog's end are not resolved.
 func Notes(changelog, version string) (string, error) {
 	var notes []string
 	found := false

@@ -5,7 +5,7 @@ import (
 	"testing"
 )
 
-const history = `# Changelog
+const exampleChangelog = `# Changelog
 
 ## Unreleased
 
@@ -24,24 +24,24 @@ const history = `# Changelog
 ## 1.0.0 (2026-01-01)
 `
 
-func TestNotesAreTheSectionOfTheVersion(t *testing.T) {
+func TestReleaseNotes(t *testing.T) {
 	for version, want := range map[string]string{
 		"1.2.0": "### Added\n\n- gates\n",
 		"1.1.0": "- barriers\n",
 	} {
-		if got, err := Notes(history, version); err != nil || got != want {
+		if got, err := Notes(exampleChangelog, version); err != nil || got != want {
 			t.Errorf("notes of %s: %q, %v, want %q", version, got, err, want)
 		}
 	}
 	for _, version := range []string{"1.0.0", "1.2", "2.0.0", ""} {
-		if got, err := Notes(history, version); err == nil || !strings.Contains(err.Error(), "CHANGELOG.md says nothing") {
+		if got, err := Notes(exampleChangelog, version); err == nil || !strings.Contains(err.Error(), "CHANGELOG.md says nothing") {
 			t.Errorf("notes of %q: %q, %v, want an error", version, got, err)
 		}
 	}
 }
 
-func TestTheChangelogTellsWhatIsNext(t *testing.T) {
-	if _, err := Notes(string(read(t, checkout(t)+"/CHANGELOG.md")), "Unreleased"); err != nil {
+func TestChangelogHasUnreleasedSection(t *testing.T) {
+	if _, err := Notes(string(readFile(t, repoRoot(t)+"/CHANGELOG.md")), "Unreleased"); err != nil {
 		t.Error(err)
 	}
 }

@@ -18,28 +18,28 @@ import (
 	rpmutils "github.com/sassoftware/go-rpmutils"
 )
 
-// linuxPackage is what a package of any format holds.
+// linuxPackage is the content of a package of any format.
 type linuxPackage struct {
 	name, arch, license string
-	files               map[string]packaged // by absolute path; folders are left out
+	files               map[string]packagedFile // by absolute path; without directories
 }
 
-type packaged struct {
+type packagedFile struct {
 	link string
 	mode int64
 	sum  string
 }
 
-func TestPackagesPutEverythingInItsPlace(t *testing.T) {
-	dir := dist(t)
-	p := built(t, dir)
+func TestLinuxPackageContents(t *testing.T) {
+	dir := distDir(t)
+	p := readBuiltKrewManifest(t, dir)
 	programs := map[string]string{}
 	for _, pl := range p.Spec.Platforms {
-		program, err := program(pl.archive(dir))
+		program, err := findProgram(pl.archivePath(dir))
 		if err != nil {
 			t.Fatal(err)
 		}
-		programs[pl.String()] = sum(program.Data)
+		programs[pl.String()] = sha256Hex(program.Data)
 	}
 	for format, tc := range map[string]struct {
 		read          func(*testing.T, string) linuxPackage
@@ -84,31 +84,31 @@ func TestPackagesPutEverythingInItsPlace(t *testing.T) {
 	}
 }
 
-// TestDpkgInstallsThePackage installs the package for this machine with the real dpkg, in a folder that plays the root, and
-// removes it again. Who isn't root can have it unpacked there, no more: dpkg gives files to root.
-func TestDpkgInstallsThePackage(t *testing.T) {
-	dir := dist(t)
+// TestInstallWithDpkg installs the package for this machine with the real dpkg, with a directory as the root, and removes it
+// again. Without root's rights it is only unpacked there: dpkg gives the files to root.
+func TestInstallWithDpkg(t *testing.T) {
+	dir := distDir(t)
 	if runtime.GOOS != "linux" || !hasTool(t.Context(), "dpkg") {
 		if os.Getenv("CI") == "true" {
 			t.Fatal("needs Linux, and dpkg")
 		}
 		t.Skip("needs Linux, and dpkg")
 	}
-	version := built(t, dir).Spec.Version
+	version := readBuiltKrewManifest(t, dir).Spec.Version
 	root := t.TempDir()
 	program := filepath.Join(root, "usr/bin/koncli")
 	file := filepath.Join(dir, "konductor_"+version+"_linux_"+runtime.GOARCH+".deb")
 	if os.Getuid() != 0 {
-		output(t, root, nil, "dpkg", "--extract", file, root)
+		mustRun(t, root, nil, "dpkg", "--extract", file, root)
 		checkVersion(t, version, program)
 		return
 	}
 	for _, name := range []string{"var/lib/dpkg/status", "var/lib/dpkg/updates/.keep", "var/lib/dpkg/info/.keep", "var/lib/dpkg/triggers/.keep"} {
-		write(t, filepath.Join(root, name), "")
+		writeFile(t, filepath.Join(root, name), "")
 	}
-	output(t, root, nil, "dpkg", "--root="+root, "--log=/dev/null", "--install", file)
+	mustRun(t, root, nil, "dpkg", "--root="+root, "--log=/dev/null", "--install", file)
 	checkVersion(t, version, program)
-	output(t, root, nil, "dpkg", "--root="+root, "--log=/dev/null", "--purge", "konductor")
+	mustRun(t, root, nil, "dpkg", "--root="+root, "--log=/dev/null", "--purge", "konductor")
 	if _, err := os.Lstat(program); !os.IsNotExist(err) {
 		t.Errorf("koncli is still there: %v", err)
 	}
@@ -116,8 +116,8 @@ func TestDpkgInstallsThePackage(t *testing.T) {
 
 func readDeb(t *testing.T, file string) linuxPackage {
 	t.Helper()
-	p := linuxPackage{files: map[string]packaged{}}
-	members := ar.NewReader(bytes.NewReader(read(t, file)))
+	p := linuxPackage{files: map[string]packagedFile{}}
+	members := ar.NewReader(bytes.NewReader(readFile(t, file)))
 	for {
 		h, err := members.Next()
 		if errors.Is(err, io.EOF) {
@@ -130,7 +130,7 @@ func readDeb(t *testing.T, file string) linuxPackage {
 		case "control.tar.gz":
 			for name, data := range readTar(t, members, nil) {
 				if name == "/control" {
-					p.name, p.arch = field(data, "Package: "), field(data, "Architecture: ")
+					p.name, p.arch = fieldValue(data, "Package: "), fieldValue(data, "Architecture: ")
 				}
 			}
 		case "data.tar.gz":
@@ -141,22 +141,22 @@ func readDeb(t *testing.T, file string) linuxPackage {
 
 func readAPK(t *testing.T, file string) linuxPackage {
 	t.Helper()
-	p := linuxPackage{files: map[string]packaged{}}
-	info := readTar(t, bytes.NewReader(read(t, file)), p.files)["/.PKGINFO"]
-	p.name, p.arch, p.license = field(info, "pkgname = "), field(info, "arch = "), field(info, "license = ")
+	p := linuxPackage{files: map[string]packagedFile{}}
+	info := readTar(t, bytes.NewReader(readFile(t, file)), p.files)["/.PKGINFO"]
+	p.name, p.arch, p.license = fieldValue(info, "pkgname = "), fieldValue(info, "arch = "), fieldValue(info, "license = ")
 	delete(p.files, "/.PKGINFO")
 	return p
 }
 
-// readTar gives the content of the files of a compressed tar by absolute path, and notes them in files.
-func readTar(t *testing.T, in io.Reader, files map[string]packaged) map[string]string {
+// readTar returns the content of the files of a compressed tar by absolute path, and adds them to files.
+func readTar(t *testing.T, in io.Reader, files map[string]packagedFile) map[string]string {
 	t.Helper()
 	zr, err := gzip.NewReader(in)
 	if err != nil {
 		t.Fatal(err)
 	}
 	content := map[string]string{}
-	err = eachFile(zr, func(h *tar.Header, data []byte) {
+	err = forEachTarFile(zr, func(h *tar.Header, data []byte) {
 		name := "/" + strings.TrimPrefix(strings.TrimPrefix(h.Name, "."), "/")
 		content[name] = string(data)
 		if h.Name == ".PKGINFO" {
@@ -164,7 +164,7 @@ func readTar(t *testing.T, in io.Reader, files map[string]packaged) map[string]s
 			return
 		}
 		if files != nil {
-			files[name] = packaged{link: h.Linkname, mode: h.Mode & 0o7777, sum: sum(data)}
+			files[name] = packagedFile{link: h.Linkname, mode: h.Mode & 0o7777, sum: sha256Hex(data)}
 		}
 	})
 	if err != nil {
@@ -173,8 +173,8 @@ func readTar(t *testing.T, in io.Reader, files map[string]packaged) map[string]s
 	return content
 }
 
-// field gives the rest of the line that begins with key.
-func field(text, key string) string {
+// fieldValue returns the rest of the line that begins with key.
+func fieldValue(text, key string) string {
 	for line := range strings.Lines(text) {
 		if value, ok := strings.CutPrefix(line, key); ok {
 			return strings.TrimSpace(value)
@@ -185,7 +185,7 @@ func field(text, key string) string {
 
 func readRPM(t *testing.T, file string) linuxPackage {
 	t.Helper()
-	rpm, err := rpmutils.ReadRpm(bytes.NewReader(read(t, file)))
+	rpm, err := rpmutils.ReadRpm(bytes.NewReader(readFile(t, file)))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -193,7 +193,7 @@ func readRPM(t *testing.T, file string) linuxPackage {
 	if err != nil {
 		t.Fatal(err)
 	}
-	p := linuxPackage{name: nevra.Name, arch: nevra.Arch, files: map[string]packaged{}}
+	p := linuxPackage{name: nevra.Name, arch: nevra.Arch, files: map[string]packagedFile{}}
 	if p.license, err = rpm.Header.GetString(rpmutils.LICENSE); err != nil {
 		t.Fatal(err)
 	}
@@ -217,6 +217,6 @@ func readRPM(t *testing.T, file string) linuxPackage {
 		if err != nil {
 			t.Fatal(err)
 		}
-		p.files[info.Name()] = packaged{link: info.Linkname(), mode: int64(info.Mode() & 0o7777), sum: sum(data)}
+		p.files[info.Name()] = packagedFile{link: info.Linkname(), mode: int64(info.Mode() & 0o7777), sum: sha256Hex(data)}
 	}
 }

@@ -19,12 +19,10 @@ const (
 	license    = "Apache-2.0"
 )
 
-// Bill gives a bill of materials, in CycloneDX, of the program in an archive: the
-// modules that the linker noted in it, which are those that are in it, and not all
-// that go.mod names. version is the release's, without a v; created is the time
-// that it bears.
-func Bill(archive, version string, created time.Time) (*cdx.BOM, error) {
-	program, err := program(archive)
+// NewBOM returns an SBOM, in CycloneDX, of the program in an archive: the modules in the program's build information, which are
+// those linked into it, and not all that go.mod requires. version is the release's, without a v; created is the SBOM's time.
+func NewBOM(archive, version string, created time.Time) (*cdx.BOM, error) {
+	program, err := findProgram(archive)
 	if err != nil {
 		return nil, err
 	}
@@ -33,7 +31,7 @@ func Bill(archive, version string, created time.Time) (*cdx.BOM, error) {
 		return nil, fmt.Errorf("%s in %s: %w", program.Name, archive, err)
 	}
 	main := mainComponent(program, built, version)
-	components, refs := modules(built)
+	components, refs := moduleComponents(built)
 	bom := cdx.NewBOM()
 	bom.Metadata = &cdx.Metadata{
 		Timestamp: created.UTC().Format(time.RFC3339),
@@ -42,13 +40,13 @@ func Bill(archive, version string, created time.Time) (*cdx.BOM, error) {
 	}
 	bom.Components = &components
 	bom.Dependencies = &[]cdx.Dependency{{Ref: main.BOMRef, Dependencies: &refs}}
-	// The list is complete, and the linker's word for it.
+	// The list is complete according to the linker.
 	bom.Compositions = &[]cdx.Composition{{Aggregate: cdx.CompositionAggregateComplete, Assemblies: &[]cdx.BOMReference{cdx.BOMReference(main.BOMRef)}}}
 	return bom, nil
 }
 
-// WriteBill writes a bill as JSON.
-func WriteBill(w io.Writer, bom *cdx.BOM) error {
+// WriteBOM writes an SBOM as JSON.
+func WriteBOM(w io.Writer, bom *cdx.BOM) error {
 	return cdx.NewBOMEncoder(w, cdx.BOMFileFormatJSON).SetPretty(true).Encode(bom)
 }
 
@@ -75,9 +73,9 @@ func mainComponent(program Entry, built *debug.BuildInfo, version string) cdx.Co
 	}
 }
 
-// modules gives the modules in a program and their references: Go's own library, then the others in the linker's order,
-// which is by path.
-func modules(built *debug.BuildInfo) (components []cdx.Component, refs []string) {
+// moduleComponents returns the modules in a program and their references: the standard library, then the others in the linker's
+// order, which is by path.
+func moduleComponents(built *debug.BuildInfo) (components []cdx.Component, refs []string) {
 	add := func(name, version, sum string) {
 		c := cdx.Component{
 			BOMRef: purl(name, version), Type: cdx.ComponentTypeLibrary, Name: name, Version: version, PackageURL: purl(name, version),
@@ -97,5 +95,5 @@ func modules(built *debug.BuildInfo) (components []cdx.Component, refs []string)
 	return components, refs
 }
 
-// purl is a module as a package URL, which scanners look vulnerabilities up by.
+// purl returns the package URL of a module, with which scanners look up vulnerabilities.
 func purl(module, version string) string { return "pkg:golang/" + module + "@" + version }

@@ -5,16 +5,16 @@ import (
 	"testing"
 )
 
-// TestAProgramThatIsNoReleaseKnowsWhatItWasBuiltFrom shows where "version" looks when nothing was linked in, as after
-// "go install": at what the Go toolchain noted.
-func TestAProgramThatIsNoReleaseKnowsWhatItWasBuiltFrom(t *testing.T) {
-	file := koncli(t)
+// TestVersionFromBuildInfo checks that without linker flags, as after "go install", "version" prints the version in the Go
+// toolchain's build information.
+func TestVersionFromBuildInfo(t *testing.T) {
+	file := koncliBinary(t)
 	info, err := buildinfo.ReadFile(file)
 	if err != nil {
 		t.Fatal(err)
 	}
 	want := info.Main.Version
-	if want == "" || want == "(devel)" { // without git there is nothing to note
+	if want == "" || want == "(devel)" { // without git there is no version
 		want = "v0.0.0-dev"
 	}
 	checkVersion(t, want, file)

@@ -11,7 +11,7 @@ import (
 	"github.com/LogicIQ/konductor/e2e/cluster/toolchain/toolchaintest"
 )
 
-// workflow is a workflow of GitHub, as far as the tests look at it.
+// workflow has the fields of a GitHub workflow that are tested.
 type workflow struct {
 	Permissions map[string]string `json:"permissions"`
 	Jobs        map[string]struct {
@@ -24,24 +24,24 @@ type workflow struct {
 	} `json:"jobs"`
 }
 
-func TestActionlintAcceptsTheWorkflows(t *testing.T) {
-	// What else is on this machine must not decide, so no shellcheck.
-	output(t, checkout(t), nil, toolchaintest.Path(t, "actionlint"), "-shellcheck=", "-pyflakes=")
+func TestActionlint(t *testing.T) {
+	// shellcheck is off: the result must not depend on the programs of this machine.
+	mustRun(t, repoRoot(t), nil, toolchaintest.Path(t, "actionlint"), "-shellcheck=", "-pyflakes=")
 }
 
-func TestWorkflowsHaveTheLeastRightsAndRunTheSameTargets(t *testing.T) {
-	files, err := filepath.Glob(filepath.Join(checkout(t), ".github/workflows/*.yaml"))
+func TestWorkflowPermissionsAndTargets(t *testing.T) {
+	files, err := filepath.Glob(filepath.Join(repoRoot(t), ".github/workflows/*.yaml"))
 	if err != nil || len(files) != 2 {
 		t.Fatalf("workflows: %v, %v, want test and release", files, err)
 	}
 	targets := map[string]bool{}
-	for _, m := range regexp.MustCompile(`(?m)^([a-z-]+):`).FindAllStringSubmatch(string(read(t, filepath.Join(checkout(t), "Makefile"))), -1) {
+	for _, m := range regexp.MustCompile(`(?m)^([a-z-]+):`).FindAllStringSubmatch(string(readFile(t, filepath.Join(repoRoot(t), "Makefile"))), -1) {
 		targets[m[1]] = true
 	}
 	allowed := map[string]map[string]string{"release": {"contents": "write"}}
 	for _, file := range files {
 		var w workflow
-		if err := yaml.Unmarshal(read(t, file), &w); err != nil {
+		if err := yaml.Unmarshal(readFile(t, file), &w); err != nil {
 			t.Fatal(err)
 		}
 		name := strings.TrimSuffix(filepath.Base(file), ".yaml")

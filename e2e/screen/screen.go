@@ -1,4 +1,4 @@
-// Package screen is a terminal with a program on it, as a person has it before them.
+// Package screen runs a program on an emulated terminal.
 package screen
 
 import (
@@ -15,27 +15,27 @@ import (
 	"github.com/hinshun/vt10x"
 )
 
-// background is what the terminal answers when it is asked for the colour of its background.
-const background = "\x1b]11;rgb:fafa/fafa/fafa\x1b\\"
+// backgroundColorReply is the terminal's reply to a query for its background color.
+const backgroundColorReply = "\x1b]11;rgb:fafa/fafa/fafa\x1b\\"
 
 // Screen is the terminal. It is safe for concurrent use.
 type Screen struct {
 	cmd  *exec.Cmd
-	file *os.File      // the terminal's own end
-	done chan struct{} // closes when the program has ended and all that it wrote has been read
+	ptmx *os.File      // the terminal's side of the pty
+	done chan struct{} // closed when the program has ended and all its output has been read
 
 	mu      sync.Mutex
 	vt      vt10x.Terminal
-	raw     bytes.Buffer
+	output  bytes.Buffer
 	changed chan struct{}
 }
 
-// Environment returns the variables that a program needs to draw on the terminal.
-func Environment() []string {
+// Env returns the variables that a program needs to draw on the terminal.
+func Env() []string {
 	return []string{"TERM=xterm-256color", "COLORTERM=truecolor", "LANG=C.UTF-8"}
 }
 
-// Start starts a program on a terminal of that size, as the first of a session of its own. The caller closes the Screen.
+// Start starts a program on a terminal of that size, as the leader of a new session. The caller closes the Screen.
 func Start(cmd *exec.Cmd, cols, rows int) (*Screen, error) {
 	s := &Screen{cmd: cmd, done: make(chan struct{}), vt: vt10x.New(vt10x.WithSize(cols, rows)), changed: make(chan struct{})}
 	file, tty, err := pty.Open()
@@ -44,37 +44,54 @@ func Start(cmd *exec.Cmd, cols, rows int) (*Screen, error) {
 	}
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = tty, tty, tty
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true, Setctty: true}
-	err = pty.Setsize(file, size(cols, rows))
+	err = pty.Setsize(file, winsize(cols, rows))
 	if err == nil {
 		err = cmd.Start()
 	}
 	if err = errors.Join(err, tty.Close()); err != nil {
 		return nil, errors.Join(err, file.Close())
 	}
-	s.file = file
-	go s.read()
+	if s.ptmx, err = pollableFile(file); err != nil {
+		return nil, errors.Join(err, cmd.Process.Kill(), file.Close())
+	}
+	go s.readOutput()
 	return s, nil
 }
 
-func size(cols, rows int) *pty.Winsize { return &pty.Winsize{Cols: uint16(cols), Rows: uint16(rows)} }
+// pollableFile returns a duplicate of file that can be closed while a goroutine reads from it.
+func pollableFile(file *os.File) (*os.File, error) {
+	fd, err := syscall.Dup(int(file.Fd()))
+	if err != nil {
+		return nil, err
+	}
+	syscall.CloseOnExec(fd)
+	if err := syscall.SetNonblock(fd, true); err != nil {
+		return nil, errors.Join(err, syscall.Close(fd))
+	}
+	return os.NewFile(uintptr(fd), file.Name()), file.Close()
+}
 
-// read draws what the program writes, and answers what it asks.
-func (s *Screen) read() {
+func winsize(cols, rows int) *pty.Winsize {
+	return &pty.Winsize{Cols: uint16(cols), Rows: uint16(rows)}
+}
+
+// readOutput draws the program's output, and replies to its queries.
+func (s *Screen) readOutput() {
 	defer close(s.done)
 	buffer := make([]byte, 64<<10)
 	for {
-		n, err := s.file.Read(buffer)
+		n, err := s.ptmx.Read(buffer)
 		s.mu.Lock()
 		_, _ = s.vt.Write(buffer[:n])
-		s.raw.Write(buffer[:n])
+		s.output.Write(buffer[:n])
 		close(s.changed)
 		s.changed = make(chan struct{})
 		s.mu.Unlock()
 		if bytes.Contains(buffer[:n], []byte("\x1b]11;?")) {
-			_, _ = s.file.WriteString(background)
+			_, _ = s.ptmx.WriteString(backgroundColorReply)
 		}
 		if bytes.Contains(buffer[:n], []byte("\x1b[c")) {
-			_, _ = s.file.WriteString("\x1b[?62;c")
+			_, _ = s.ptmx.WriteString("\x1b[?62;c")
 		}
 		if err != nil {
 			return // the program has closed its end
@@ -82,31 +99,31 @@ func (s *Screen) read() {
 	}
 }
 
-// PID returns the program's process.
+// PID returns the program's process id.
 func (s *Screen) PID() int { return s.cmd.Process.Pid }
 
-// Done closes when the program has ended and all that it wrote has been read.
+// Done is closed when the program has ended and all its output has been read.
 func (s *Screen) Done() <-chan struct{} { return s.done }
 
-// Picture returns what is on the screen, and what closes when that changes.
-func (s *Screen) Picture() (string, <-chan struct{}) {
+// Snapshot returns the text on the screen, and a channel that is closed when it changes.
+func (s *Screen) Snapshot() (string, <-chan struct{}) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.vt.String(), s.changed
 }
 
-// Written returns everything that the program has written.
-func (s *Screen) Written() string {
+// Output returns everything that the program has written.
+func (s *Screen) Output() string {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.raw.String()
+	return s.output.String()
 }
 
-// Await waits until a picture is as it should be; what says how, for the error.
-func (s *Screen) Await(ctx context.Context, what string, is func(picture string) bool) error {
+// Await waits until condition is true for the text on the screen; what describes that, for the error.
+func (s *Screen) Await(ctx context.Context, what string, condition func(picture string) bool) error {
 	for {
-		picture, changed := s.Picture()
-		if is(picture) {
+		picture, changed := s.Snapshot()
+		if condition(picture) {
 			return nil
 		}
 		select {
@@ -121,28 +138,34 @@ func (s *Screen) Await(ctx context.Context, what string, is func(picture string)
 
 // Type sends keys.
 func (s *Screen) Type(keys string) error {
-	_, err := s.file.WriteString(keys)
+	_, err := s.ptmx.WriteString(keys)
 	return err
 }
 
-// Resize gives the terminal another size.
+// Resize changes the size of the terminal.
 func (s *Screen) Resize(cols, rows int) error {
 	s.mu.Lock()
 	s.vt.Resize(cols, rows)
 	s.mu.Unlock()
-	return pty.Setsize(s.file, size(cols, rows))
+	return pty.Setsize(s.ptmx, winsize(cols, rows))
 }
 
 // ExitCode waits until the program has ended, and returns its exit code.
 func (s *Screen) ExitCode() int {
 	<-s.done
-	_ = s.cmd.Wait() // the exit code tells; a second time it only says that it was waited for
+	_ = s.cmd.Wait() // the exit code is in ProcessState; a second Wait only returns an error
 	return s.cmd.ProcessState.ExitCode()
 }
 
-// Close ends the program, if it hasn't, and takes the terminal away.
+// Close kills the program, if it hasn't ended, and closes the terminal.
 func (s *Screen) Close() error {
 	_ = s.cmd.Process.Kill() // it has usually ended
 	s.ExitCode()
-	return s.file.Close()
+	if err := s.ptmx.Close(); !errors.Is(err, os.ErrClosed) {
+		return err
+	}
+	return nil
 }
+
+// HangUp closes the terminal, as a user who closes its window does.
+func (s *Screen) HangUp() error { return s.ptmx.Close() }

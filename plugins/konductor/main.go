@@ -5,20 +5,18 @@ package main
 import (
 	"context"
 	"os"
-	"os/signal"
-	"syscall"
 
 	"github.com/go-logr/logr"
 	"k8s.io/cli-runtime/pkg/genericiooptions"
 	"k8s.io/klog/v2"
 
-	"github.com/LogicIQ/konductor/plugins/konductor/cli"
+	"github.com/LogicIQ/konductor/internal/cli"
 )
 
 func main() {
-	// What libraries log of what goes wrong comes before our one sentence and says less.
+	// Libraries log errors before our own one-sentence message, and say less.
 	klog.SetLogger(logr.Discard())
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	ctx, stop := cli.SignalContext(context.Background())
 	streams := genericiooptions.IOStreams{In: os.Stdin, Out: os.Stdout, ErrOut: os.Stderr}
 	code := cli.Run(ctx, os.Args, streams)
 	stop()

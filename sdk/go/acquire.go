@@ -1,461 +1,353 @@
 package konductor
 
 import (
-	"cmp"
 	"context"
-	"crypto/rand"
 	"errors"
 	"fmt"
-	"strings"
 	"time"
-
-	apierrors "k8s.io/apimachinery/pkg/api/errors"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	konductorv1 "github.com/LogicIQ/konductor/apis/v1"
 )
 
-// busyAnswer is how long an acquire that must not wait for the lease waits for the operator's answer.
-const busyAnswer = 10 * time.Second
+// nonBlockingGrantTimeout is how long an acquire with a timeout of 0 waits for the operator's answer to its claim.
+const nonBlockingGrantTimeout = 10 * time.Second
 
-// tidyUp is how long a call whose context has ended tries to take its claim back.
-const tidyUp = 5 * time.Second
-
-// attemptAnnotation tells a call its own claim from one of the same name that it did not make, when the answer to the
-// request that made it was lost.
-const attemptAnnotation = "konductor.io/attempt"
-
-// AcquireLease waits until it holds the lease. Options: WithHolder, WithTTL, WithPriority, WithTimeout (0: a *BusyError
-// when the lease can't be had at once), FailIfMissing, Detached.
+// AcquireLease waits until it holds the lease. Options: WithHolder, WithTTL, WithDefaultTTL, WithPriority, WithTimeout (0:
+// a *BusyError if the lease can't be granted at once), FailIfMissing, Detached, StopWithin, OnRenewal.
 //
-// The same holder in the same Pod that acquires again gets the hold that is there, with the same token; a *TermsError
-// when it asks for another TTL or priority. Within one Client, those of the same identity take turns.
+// If the same holder in the same Pod acquires again, it gets the existing hold, with the same token, or a *TermsError if it
+// asks for another TTL or priority. Within one Client, a second acquire of the same identity waits until the first hold is
+// released.
 func (c *Client) AcquireLease(ctx context.Context, name string, opts ...Option) (*Hold, error) {
 	return c.acquire(ctx, konductorv1.KindLease, name, append(opts, WithPermits(1)))
 }
 
-// AcquireSemaphore waits until it holds permits of the semaphore: one, or as many as WithPermits says. Options as for
-// AcquireLease. It returns a *RefusedError when the semaphore doesn't have so many permits at all.
+// AcquireSemaphore waits until it holds permits of the semaphore: one, or the number in WithPermits. Options as for
+// AcquireLease. It returns a *RefusedError if the semaphore doesn't have that many permits at all.
 func (c *Client) AcquireSemaphore(ctx context.Context, name string, opts ...Option) (*Hold, error) {
 	return c.acquire(ctx, konductorv1.KindSemaphore, name, opts)
 }
 
 func (c *Client) acquire(ctx context.Context, kind, name string, opts []Option) (*Hold, error) {
-	o := collect(opts)
-	bounded, cancel := o.bounded(ctx)
+	o := applyOptions(opts)
+	bounded, cancel := o.withCallTimeout(ctx)
 	defer cancel()
-	return c.acquireWithin(ctx, bounded, kind, name, o)
+	return c.acquireWithOptions(ctx, bounded, kind, name, o)
 }
 
-// acquireWithin acquires before bounded, which ends with the call's timeout, is done. The hold's context comes from ctx.
-func (c *Client) acquireWithin(ctx, bounded context.Context, kind, name string, o options) (*Hold, error) {
-	holder := c.holder(o)
-	leave, err := c.takeTurn(bounded, kind, name, holder, o)
+// acquireWithOptions acquires before bounded ends, which has the call's timeout. The hold's context derives from ctx.
+func (c *Client) acquireWithOptions(ctx, bounded context.Context, kind, name string, o options) (*Hold, error) {
+	for _, ttl := range []time.Duration{o.ttl, o.defaultTTL} {
+		if ttl != 0 && ttl < konductorv1.MinTTL {
+			return nil, fmt.Errorf("a ttl of %s is too short, it must be at least %s: a shorter hold ends before its holder has heard of it", ttl, konductorv1.MinTTL)
+		}
+	}
+	holder := c.holderFor(o)
+	unlock, err := c.lockIdentity(bounded, kind, name, holder, o)
 	if err != nil {
 		return nil, err
 	}
-	hold, err := c.acquireTurn(ctx, bounded, kind, name, holder, o, leave)
+	hold, err := c.acquireLocked(ctx, bounded, kind, name, holder, o, unlock)
 	if err != nil {
 		return nil, err
 	}
 	if o.detached {
-		// A detached hold outlives its process, so nobody here can know when the next may have its turn. The claim says.
-		leave()
+		// A detached hold outlives this process, so the lock can't tell when it ends. Its Claim does.
+		unlock()
 	} else {
-		hold.leave = leave
+		hold.unlockIdentity = unlock
 	}
 	return hold, nil
 }
 
-// takeTurn waits for others of the same identity in this process.
-func (c *Client) takeTurn(ctx context.Context, kind, name, holder string, o options) (func(), error) {
-	if o.lookOnce() {
-		leave, ok := c.turns.tryTake(kind + "/" + name + "/" + holder)
+// lockIdentity waits for other calls of this Client with the same identity, and returns the function that unlocks it. With
+// a timeout of 0 it returns a *BusyError instead of waiting.
+func (c *Client) lockIdentity(ctx context.Context, kind, name, holder string, o options) (func(), error) {
+	if o.isNonBlocking() {
+		unlock, ok := c.identityLocks.tryLock(kind + "/" + name + "/" + holder)
 		if !ok {
 			return nil, &BusyError{Object: ref(kind, name)}
 		}
-		return leave, nil
+		return unlock, nil
 	}
-	leave, err := c.turns.take(ctx, kind+"/"+name+"/"+holder)
+	unlock, err := c.identityLocks.lock(ctx, kind+"/"+name+"/"+holder)
 	if err != nil {
-		return nil, o.ended(ctx, ref(kind, name), "another part of this process has it")
+		return nil, o.contextError(ctx, ref(kind, name), "another part of this process has it")
 	}
-	return leave, nil
+	return unlock, nil
 }
 
-// acquireTurn makes the claim and waits for the grant. ctx is the caller's, from which the hold's context comes; bounded
-// ends with the call's timeout. When it fails, leave is called once no claim is left behind.
-func (c *Client) acquireTurn(ctx, bounded context.Context, kind, name, holder string, o options, leave func()) (*Hold, error) {
+// acquireLocked creates the claim and waits for the grant. ctx is the caller's, from which the hold's context derives;
+// bounded ends with the call's timeout. On failure it calls unlock once no claim is left behind.
+func (c *Client) acquireLocked(ctx, bounded context.Context, kind, name, holder string, o options, unlock func()) (*Hold, error) {
 	remaining := o
-	remaining.hasTimeout = o.lookOnce() // the limit in time is in bounded already
-	t, err := c.recallTarget(bounded, kind, name, remaining)
+	remaining.hasTimeout = o.isNonBlocking() // bounded has the timeout already
+	t, err := c.getCachedTarget(bounded, kind, name, remaining)
 	if err != nil {
-		leave()
-		return nil, c.endedOr(bounded, o, ref(kind, name), "it does not exist", err)
+		unlock()
+		return nil, c.contextErrorOr(bounded, o, ref(kind, name), "it does not exist", err)
 	}
+	var lapsedBackoff lapsedGrantBackoff
 	for {
 		sent := time.Now()
 		wanted := c.newClaim(t, holder, o)
-		claim, err := c.claim(bounded, wanted, o.ttl != 0)
+		claim, outcomeUnknown, err := c.createOrGetClaim(bounded, wanted, o)
 		if err != nil {
-			if bounded.Err() != nil {
-				// It may have been made all the same.
-				c.takeBack(ctx, leave, wanted)
+			if outcomeUnknown {
+				c.abandonUnconfirmedClaim(bounded, unlock, wanted)
 			} else {
-				leave()
+				unlock()
 			}
-			return nil, c.endedOr(bounded, o, t.ref(), "", err)
+			return nil, c.contextErrorOr(bounded, o, t.ref(), "", err)
 		}
-		follower := newFollower(c, c.objects.claims.reader, claim.Name, claim.ResourceVersion)
-		granted := c.awaitHolder(bounded, &t, claim, claim.Annotations[attemptAnnotation] == wanted.Annotations[attemptAnnotation])
+		watcher := newObjectWatcher(c, c.clients.claims.reader, claim.Name, claim.ResourceVersion)
+		isNew := hasSameAttempt(claim, wanted)
+		granted := c.awaitGrantOnLease(bounded, &t, claim, isNew)
+		if granted != nil && !c.isReliableWithoutRenewal(granted, sent, o) {
+			// The hold must be renewed before it is relied on, and only a Claim that is marked Granted can be renewed.
+			granted = nil
+		}
 		if granted == nil {
-			granted, err = c.awaitGrant(bounded, t, claim, follower, o)
+			granted, err = c.awaitGrant(bounded, t, claim, watcher, o)
 		}
 		if err == nil {
 			hold := c.newHold(ctx, t, granted, sent, o)
-			hold.follower = follower
-			err = hold.begin(bounded, o, claim.Status.Phase == konductorv1.ClaimPending)
+			hold.watcher, hold.found = watcher, !isNew
+			err = hold.acknowledgeAndStart(bounded, o, claim.Status.Phase == konductorv1.ClaimPending)
 			if err == nil {
-				c.targets.remember(t)
-				c.tellDefaultTTL(t, o)
+				c.targetCache.put(t)
+				c.notifyDefaultTTL(t, o)
 				return hold, nil
 			}
-			hold.end(errReleased)
+			hold.shutdown(errReleased)
 		}
-		follower.stop()
+		watcher.stop()
 		var gone *NotFoundError
-		if errors.As(err, &gone) && t.recalled && bounded.Err() == nil {
-			// What we knew of was deleted since, and perhaps created anew. Its claims were ended with it.
-			c.targets.forget(t)
-			if t, err = c.findTarget(bounded, kind, name, remaining); err != nil {
-				leave()
-				return nil, c.endedOr(bounded, o, ref(kind, name), "it does not exist", err)
+		if errors.As(err, &gone) && t.fromCache && bounded.Err() == nil {
+			// The cached target was deleted since, and its claims ended with it. It may have been recreated.
+			c.targetCache.evict(t)
+			if t, err = c.awaitTarget(bounded, kind, name, remaining); err != nil {
+				c.abandonClaim(bounded, unlock, claim)
+				return nil, c.contextErrorOr(bounded, o, ref(kind, name), "it does not exist", err)
 			}
 			continue
 		}
 		var lapsed *LostError
 		if errors.As(err, &lapsed) && bounded.Err() == nil {
-			// The grant came and went before it was seen, as after a long sleep of this process. Queue again.
-			continue
+			// The grant expired before it was observed, for example because this process was suspended. Queue again.
+			if err = lapsedBackoff.wait(bounded, c, lapsed); err == nil {
+				continue
+			}
 		}
-		c.takeBack(ctx, leave, claim)
-		return nil, c.endedOr(bounded, o, t.ref(), "", err)
+		c.abandonClaim(bounded, unlock, claim)
+		return nil, c.contextErrorOr(bounded, o, t.ref(), "", err)
 	}
 }
 
-// endedOr returns the error of a call that was cut short, or else err.
-func (c *Client) endedOr(bounded context.Context, o options, object, status string, err error) error {
-	if bounded.Err() != nil && errors.Is(err, context.Cause(bounded)) {
-		return o.ended(bounded, object, status)
-	}
-	return err
+// lapsedGrantBackoff delays the next claim of a call whose grant expired before the call observed it.
+type lapsedGrantBackoff struct {
+	delay    time.Duration
+	notified bool
 }
 
-// takeBack deletes the claim of a call that has failed, and then calls leave. The claim may be one that was only asked
-// for, so that nobody knows whether it was made.
-func (c *Client) takeBack(ctx context.Context, leave func(), claim *konductorv1.Claim) {
-	err := c.giveBack(ctx, leave, func(ctx context.Context) error {
-		if claim.UID != "" {
-			return c.deleteClaim(ctx, claim.Name, claim.UID)
-		}
-		made, err := get(ctx, c, c.objects.claims, konductorv1.KindClaim, claim.Name)
-		var none *NotFoundError
-		if errors.As(err, &none) || (err == nil && made.Annotations[attemptAnnotation] != claim.Annotations[attemptAnnotation]) {
-			return nil
-		}
-		if err != nil {
-			return err
-		}
-		return c.deleteClaim(ctx, made.Name, made.UID)
+// wait notifies once that a grant has lapsed, and then waits: about 1 s at first, doubling up to 30 s. Without the delay, a
+// TTL that is too short for this machine or its network would create and end claims endlessly.
+func (l *lapsedGrantBackoff) wait(ctx context.Context, c *Client, lapsed *LostError) error {
+	if !l.notified {
+		l.notified = true
+		c.notify(fmt.Sprintf("the grant of %s ended before it could be used (%s): retrying with backoff", lapsed.Object, lapsed.Reason))
+	}
+	const longest = 30 * time.Second
+	l.delay = min(max(2*l.delay, time.Second), longest)
+	return sleepWithJitter(ctx, l.delay)
+}
+
+// getCachedTarget returns the target from the cache if it is fresh, and otherwise what awaitTarget returns. If a cached
+// target is outdated, the claim that is made for it ends at once, with a *NotFoundError.
+func (c *Client) getCachedTarget(ctx context.Context, kind, name string, o options) (target, error) {
+	if t, ok := c.targetCache.get(kind, name); ok {
+		return t, c.checkStopWithin(t, o)
+	}
+	return c.awaitTarget(ctx, kind, name, o)
+}
+
+// awaitTarget waits until the Lease or Semaphore exists. It returns a *TTLError if the TTL is less than twice StopWithin.
+func (c *Client) awaitTarget(ctx context.Context, kind, name string, o options) (target, error) {
+	t := target{kind: kind, name: name}
+	err := waitFor(ctx, c, c.clients.targetReaders[kind], kind, name, o, func(obj *partialTarget) (bool, string, error) {
+		t.object, t.ttl, t.lastObservedClaimUID, t.readAt = obj, obj.Spec.TTL, obj.Status.ClaimUID, time.Now()
+		t.lastObservedFree = kind == konductorv1.KindLease && obj.Status.Phase == konductorv1.LeaseAvailable && obj.Status.Waiting == 0
+		return true, "", nil
 	})
-	if err != nil && !apierrors.IsNotFound(err) && !apierrors.IsConflict(err) {
-		c.notify(fmt.Sprintf("claim %s is not deleted yet and may still be granted: %v", claim.Name, err))
+	if err != nil {
+		return t, err
 	}
+	return t, c.checkStopWithin(t, o)
 }
 
-// giveBack calls remove, which deletes a claim, and then leave. It tries for as long as ctx allows, and a little longer;
-// when the API server is out of reach even then, it goes on in the background: a claim that is left behind may hold for
-// as long as the Pod lives. Until it is gone the turn is kept, so that nobody in this process can take it up again; who has
-// no turn (leave is nil) leaves it there.
-func (c *Client) giveBack(ctx context.Context, leave func(), remove func(context.Context) error) error {
-	longer, cancel := outlasting(ctx, tidyUp)
-	defer cancel()
-	err := remove(longer)
-	if leave == nil {
-		return err
+func (c *Client) checkStopWithin(t target, o options) error {
+	if ttl := c.claimTTL(t, o).Or(0); ttl > 0 && o.stopWithin > ttl/2 {
+		return &TTLError{Object: t.ref(), TTL: ttl, StopWithin: o.stopWithin}
 	}
-	if longer.Err() == nil || err == nil {
-		leave()
-		return err
-	}
-	go func() {
-		defer leave()
-		if err := remove(context.WithoutCancel(ctx)); err != nil && !apierrors.IsNotFound(err) && !apierrors.IsConflict(err) {
-			c.notify(fmt.Sprintf("a claim could not be deleted and may still be granted: %v", err))
-		}
-	}()
-	return err
+	return nil
 }
 
-// outlasting returns a context that goes on for that long after ctx is done, with the same cause in the end.
-func outlasting(ctx context.Context, after time.Duration) (context.Context, context.CancelFunc) {
-	longer, cancel := context.WithCancelCause(context.WithoutCancel(ctx))
-	stop := context.AfterFunc(ctx, func() {
-		timer := time.NewTimer(after)
-		defer timer.Stop()
-		select {
-		case <-timer.C:
-			cancel(context.Cause(ctx))
-		case <-longer.Done():
-		}
-	})
-	return longer, func() {
-		stop()
-		cancel(nil)
-	}
-}
-
-// ttl returns the TTL that the claim is made with. That of the object is pinned: a holder must know for how long it
-// holds, whatever happens to the object's spec in the meantime.
-func (c *Client) ttl(t target, o options) *konductorv1.Duration {
-	switch {
-	case o.ttl != 0:
-		return duration(o.ttl)
-	case t.ttl != nil:
-		return t.ttl
-	case c.identity.pod != "":
+// awaitGrantOnLease watches a lease that seemed to be free until somebody holds it. It returns the claim as granted,
+// without a resourceVersion, if that is the holder; nil means that only the status of the claim can tell.
+//
+// The operator writes the grant into the Lease first and into the Claim after that, so this saves the time of one write
+// (docs/decisions, number 0006). It is no way to queue: then all waiters would have to be notified of each release. isNew
+// says that this call created the claim, so that every change of the lease that is watched comes after it.
+func (c *Client) awaitGrantOnLease(ctx context.Context, t *target, claim *konductorv1.Claim, isNew bool) *konductorv1.Claim {
+	// A claim that is bound to no Pod needs an acknowledgment, which is possible only once it is marked Granted.
+	if !t.lastObservedFree || !isNew || claim.Spec.BoundTo == nil || claim.Status.Phase != konductorv1.ClaimPending {
 		return nil
-	default:
-		return duration(cmp.Or(o.defaultTTL, konductorv1.DefaultTTL))
 	}
-}
-
-// tellDefaultTTL tells people how long a hold lasts of which nobody has said so.
-func (c *Client) tellDefaultTTL(t target, o options) {
-	if o.ttl == 0 && o.defaultTTL == 0 && t.ttl == nil && c.identity.pod == "" {
-		c.notify(fmt.Sprintf("%s has no ttl and this is not a pod: the hold ends after %s without renewal", t.ref(), konductorv1.DefaultTTL))
-	}
-}
-
-// newClaim returns the claim of holder on t.
-func (c *Client) newClaim(t target, holder string, o options) *konductorv1.Claim {
-	claim := &konductorv1.Claim{
-		ObjectMeta: metav1.ObjectMeta{
-			Name:            konductorv1.ClaimName(t.claimTarget(), t.object.GetUID(), holder, c.identity.podUID),
-			OwnerReferences: []metav1.OwnerReference{ownedBy(t.kind, t.object)},
-			Annotations:     map[string]string{attemptAnnotation: rand.Text()},
-		},
-		Spec: konductorv1.ClaimSpec{
-			Target: t.claimTarget(), Holder: holder, Permits: o.permits, Priority: o.priority,
-			TTL: c.ttl(t, o), BoundTo: c.identity.bound(), WhenBusy: konductorv1.BusyWait,
-		},
-	}
-	if o.lookOnce() {
-		claim.Spec.WhenBusy = konductorv1.BusyRefuse
-	}
-	return claim
-}
-
-// claim creates the claim, or finds the one that the same identity has made before. A claim whose end is only waiting to
-// be cleaned away makes room for a new one. ttlGiven says that the TTL is the caller's wish and not a default.
-func (c *Client) claim(ctx context.Context, wanted *konductorv1.Claim, ttlGiven bool) (*konductorv1.Claim, error) {
-	target := ref(wanted.Spec.Target.Kind, wanted.Spec.Target.Name)
-	for {
-		made := wanted.DeepCopy()
-		var claim *konductorv1.Claim
-		err := c.retry(ctx, func() (err error) {
-			// To cut the request short would leave it open whether the claim is made.
-			longer, cancel := outlasting(ctx, tidyUp)
-			defer cancel()
-			claim, err = c.objects.claims.Create(longer, made, metav1.CreateOptions{})
-			return err
-		})
-		if err == nil {
-			return claim, nil
+	ctx, cancel := context.WithTimeout(ctx, fastPathTimeout)
+	defer cancel()
+	var granted *konductorv1.Claim
+	t.lastObservedFree = false
+	_ = watchUntilFrom(ctx, c, c.clients.targetReaders[t.kind], t.name, claim.ResourceVersion, func(lease *partialTarget) (bool, error) {
+		if lease == nil || lease.DeletionTimestamp != nil || lease.UID != t.object.GetUID() || lease.Status.ClaimUID != claim.UID {
+			return lease == nil || lease.DeletionTimestamp != nil || lease.Status.ClaimUID != "", nil
 		}
-		if !apierrors.IsAlreadyExists(err) {
-			return nil, c.explain(err, "create", plural(konductorv1.KindClaim), wanted.Name)
-		}
-		before, err := get(ctx, c, c.objects.claims, konductorv1.KindClaim, wanted.Name)
-		var gone *NotFoundError
-		if errors.As(err, &gone) {
-			continue
-		}
-		if err != nil {
-			return nil, err
-		}
-		if taken(before, wanted) {
-			return nil, fmt.Errorf("claim %s on %s is not that of %s but of %s: whoever may break %s can delete it; until then use another holder",
-				before.Name, target, wanted.Spec.Holder, owner(before.Spec.Holder, before.Spec.BoundTo), ref(before.Spec.Target.Kind, before.Spec.Target.Name))
-		}
-		if stale(before, wanted) {
-			if err := c.deleteClaim(ctx, before.Name, before.UID); err != nil && !apierrors.IsNotFound(err) && !apierrors.IsConflict(err) {
-				return nil, c.explain(err, "delete", plural(konductorv1.KindClaim), before.Name)
-			}
-			if err := c.awaitGone(ctx, before); err != nil {
-				return nil, err
-			}
-			continue
-		}
-		if difference := differentTerms(before, wanted, ttlGiven); difference != "" {
-			return nil, &TermsError{Object: target, Holder: wanted.Spec.Holder, Difference: difference}
-		}
-		return before, nil
-	}
+		granted = claim.DeepCopy()
+		granted.Status.Phase, granted.Status.FencingToken = konductorv1.ClaimGranted, lease.Status.FencingToken
+		// The operator is writing the grant into the Claim just now.
+		granted.ResourceVersion = ""
+		t.lastObservedFree = true
+		return true, nil
+	}) // errors don't matter: the caller watches the Claim next
+	return granted
 }
 
-// taken reports whether the claim that is there is another's. Names can be worked out, so that somebody may have made a
-// claim of this name for something else: to take its grant for ours would make two holders.
-func taken(before, wanted *konductorv1.Claim) bool {
-	return before.Spec.Target != wanted.Spec.Target || before.Spec.Holder != wanted.Spec.Holder ||
-		boundTo(before) != boundTo(wanted)
-}
+// claimWatcher watches one claim.
+type claimWatcher = objectWatcher[*konductorv1.Claim]
 
-func boundTo(claim *konductorv1.Claim) konductorv1.BoundObject {
-	if claim.Spec.BoundTo == nil {
-		return konductorv1.BoundObject{}
-	}
-	return *claim.Spec.BoundTo
-}
-
-// owner names who stands behind a claim or an arrival: its Pod, which the API server has checked, or else the name it gives.
-func owner(name string, bound *konductorv1.BoundObject) string {
-	if bound != nil {
-		return "pod/" + bound.Name
-	}
-	return name
-}
-
-// stale reports whether the claim that is there has ended, or waits in another way than is wanted now.
-func stale(before, wanted *konductorv1.Claim) bool {
-	switch before.Status.Phase {
-	case konductorv1.ClaimExpired, konductorv1.ClaimRefused:
-		return true
-	case konductorv1.ClaimGranted:
-		return before.DeletionTimestamp != nil
-	default:
-		return before.DeletionTimestamp != nil || before.Spec.WhenBusy != wanted.Spec.WhenBusy
-	}
-}
-
-// differentTerms says in which of its terms the claim that is there differs from the one that is wanted.
-func differentTerms(before, wanted *konductorv1.Claim, ttlGiven bool) string {
-	var differences []string
-	note := func(term string, before, wanted any) {
-		if before != wanted {
-			differences = append(differences, fmt.Sprintf("%s: %v before, %v now", term, before, wanted))
-		}
-	}
-	note("permits", before.Spec.Permits, wanted.Spec.Permits)
-	note("priority", before.Spec.Priority, wanted.Spec.Priority)
-	// A claim that is bound to nothing and says no TTL lasts for one that its holder doesn't know. None of ours is so.
-	if ttlGiven || (before.Spec.BoundTo == nil && before.Spec.TTL == nil) {
-		note("ttl", before.Spec.TTL.Or(0), wanted.Spec.TTL.Or(0))
-	}
-	return strings.Join(differences, ", ")
-}
-
-// awaitGone waits until the claim that was deleted is gone.
-func (c *Client) awaitGone(ctx context.Context, claim *konductorv1.Claim) error {
-	err := follow(ctx, c, c.objects.claims.reader, claim.Name, func(now *konductorv1.Claim) (bool, error) {
-		return now == nil || now.UID != claim.UID, nil
-	})
-	return c.explain(err, "get,list,watch", plural(konductorv1.KindClaim), claim.Name)
-}
-
-// claimFollower follows one claim.
-type claimFollower = follower[*konductorv1.Claim]
-
-// awaitGrant waits for the operator's answer to the claim.
-func (c *Client) awaitGrant(ctx context.Context, t target, claim *konductorv1.Claim, follower *claimFollower, o options) (*konductorv1.Claim, error) {
+// awaitGrant waits for the operator's answer to the claim and returns the granted claim. The error is a *RefusedError, a
+// *BusyError (timeout 0), a *LostError if the grant has already expired, or a *NotFoundError if the claim was deleted.
+func (c *Client) awaitGrant(ctx context.Context, t target, claim *konductorv1.Claim, watcher *claimWatcher, o options) (*konductorv1.Claim, error) {
 	if claim.Status.Phase == konductorv1.ClaimGranted {
 		return claim, nil
 	}
-	if o.lookOnce() {
+	if o.isNonBlocking() {
 		var cancel context.CancelFunc
-		ctx, cancel = context.WithTimeoutCause(ctx, busyAnswer, errors.New(c.noOperator(fmt.Sprintf("has answered the claim on %s within %s", t.ref(), busyAnswer))))
+		ctx, cancel = context.WithTimeoutCause(ctx, nonBlockingGrantTimeout, errors.New(c.noOperatorText(fmt.Sprintf("has answered the claim on %s within %s", t.ref(), nonBlockingGrantTimeout))))
 		defer cancel()
 	} else {
-		defer c.watchClaimed(ctx, t)()
+		var cancelWait context.CancelCauseFunc
+		ctx, cancelWait = context.WithCancelCause(ctx)
+		defer cancelWait(nil)
+		defer c.monitorTarget(ctx, t, cancelWait)()
 	}
 	var granted *konductorv1.Claim
-	err := follower.follow(ctx, func(now *konductorv1.Claim) (bool, error) {
+	err := watcher.watchUntil(ctx, func(now *konductorv1.Claim) (bool, error) {
 		switch {
-		case now == nil || now.UID != claim.UID:
+		case now == nil || now.UID != claim.UID || now.DeletionTimestamp != nil:
 			return true, &NotFoundError{Kind: t.kind, Name: t.name, Namespace: c.namespace, Deleted: true, Message: fmt.Sprintf("claim %s was deleted while it waited for %s in namespace %s", claim.Name, t.ref(), c.namespace)}
 		case now.Status.Phase == konductorv1.ClaimGranted:
 			granted = now
 			return true, nil
 		case now.Status.Phase == konductorv1.ClaimExpired:
 			return true, &LostError{Object: t.ref(), Reason: now.Status.Message}
-		case now.Status.Phase == konductorv1.ClaimRefused && o.lookOnce() && now.Status.Message == konductorv1.MessageBusy:
+		case now.Status.Phase == konductorv1.ClaimRefused && o.isNonBlocking() && now.Status.Message == konductorv1.MessageBusy:
 			return true, &BusyError{Object: t.ref()}
 		case now.Status.Phase == konductorv1.ClaimRefused:
 			return true, &RefusedError{Object: t.ref(), Reason: now.Status.Message}
 		}
 		return false, nil
 	})
-	return granted, c.explain(err, "get,list,watch", plural(konductorv1.KindClaim), claim.Name)
+	return granted, c.explain(err, "get,list,watch", groupResource(konductorv1.KindClaim), claim.Name)
 }
 
-// watchClaimed tells people when nothing shows that an operator is at work on t: t is free, and yet the claim is not
-// granted. The returned function ends the watch.
-func (c *Client) watchClaimed(ctx context.Context, t target) (stop func()) {
+// targetCheckInterval is about how often a waiter checks that its target still exists.
+const targetCheckInterval = 30 * time.Second
+
+// monitorTarget checks t from time to time while its claim is not answered. It notifies once if no operator seems to run: t
+// is free, and yet the claim is not granted. If t is being deleted or is gone, it cancels the wait: without an operator,
+// and with a claim that a finalizer keeps, nothing else would.
+func (c *Client) monitorTarget(ctx context.Context, t target, cancelWait context.CancelCauseFunc) (stop func()) {
 	ctx, cancel := context.WithCancel(ctx)
-	timer := time.AfterFunc(operatorAnswers, func() {
-		free, err := c.free(ctx, t)
-		if err == nil && free {
-			c.notify(t.ref() + " is free but " + c.noOperator(fmt.Sprintf("has answered for %s", operatorAnswers)))
+	go func() {
+		notified := false
+		for after := operatorCheckDelay; sleepWithJitter(ctx, after) == nil; after = targetCheckInterval {
+			targets := c.clients.targetReaders[t.kind]
+			attempt, cancelAttempt := context.WithTimeout(ctx, defaultRequestTimeout)
+			now, err := targets.get(attempt, t.name)
+			cancelAttempt()
+			switch {
+			case isDefinitelyNotFound(err), err == nil && now.UID != t.object.GetUID(), err == nil && now.DeletionTimestamp != nil:
+				cancelWait(&NotFoundError{Kind: t.kind, Name: t.name, Namespace: c.namespace, Deleted: true})
+				return
+			case err == nil && !notified && now.isAvailable(t.kind):
+				notified = true
+				c.notify(t.ref() + " is free but " + c.noOperatorText(fmt.Sprintf("has answered for %s", operatorCheckDelay)))
+			}
 		}
-	})
-	return func() {
-		timer.Stop()
-		cancel()
-	}
+	}()
+	return cancel
 }
 
-// free reports whether t looks as if a claim on it should have been granted, or as if no operator had ever seen it.
-func (c *Client) free(ctx context.Context, t target) (bool, error) {
-	if t.kind == konductorv1.KindLease {
-		l, err := c.objects.leases.Get(ctx, t.name, metav1.GetOptions{})
-		return err == nil && (l.Status.ObservedGeneration == 0 || l.Status.Phase == konductorv1.LeaseAvailable), err
+// isAvailable reports whether a claim on the target should have been granted, or no operator has ever observed the target.
+func (o *partialTarget) isAvailable(kind string) bool {
+	if o.Status.ObservedGeneration == 0 {
+		return true
 	}
-	s, err := c.objects.semaphores.Get(ctx, t.name, metav1.GetOptions{})
-	return err == nil && (s.Status.ObservedGeneration == 0 || (s.Status.Phase == konductorv1.SemaphoreReady && s.Status.Waiting == 0)), err
+	if kind == konductorv1.KindLease {
+		return o.Status.Phase == konductorv1.LeaseAvailable
+	}
+	return string(o.Status.Phase) == string(konductorv1.SemaphoreReady) && o.Status.Waiting == 0
 }
 
-// newHold returns the hold that the granted claim gives. sent is when the claim was made, or later.
+// newHold returns the Hold of a granted claim. Its deadline counts from sent, when the claim was requested.
 func (c *Client) newHold(ctx context.Context, t target, claim *konductorv1.Claim, sent time.Time, o options) *Hold {
 	h := &Hold{
-		client: c, object: t.ref(), claim: claim.Name, uid: claim.UID, holder: claim.Spec.Holder,
-		token: claim.Status.FencingToken, ttl: claim.Spec.TTL.Or(0), renewals: claim.Spec.Renewals, version: claim.ResourceVersion,
-		moved: o.renewed, lost: make(chan struct{}),
+		client: c, object: t.ref(), claimName: claim.Name, claimUID: claim.UID, holder: claim.Spec.Holder,
+		token: claim.Status.FencingToken, ttl: claim.Spec.TTL.Or(0), renewals: claim.Spec.Renewals, claimVersion: claim.ResourceVersion,
+		onRenewal: o.onRenewal, lost: make(chan struct{}),
 	}
 	h.ctx, h.cancel = context.WithCancelCause(ctx)
-	h.work, h.stop = context.WithCancel(context.WithoutCancel(ctx))
+	h.backgroundCtx, h.stopBackground = context.WithCancel(context.WithoutCancel(ctx))
 	if h.ttl > 0 {
-		h.margin = margin(h.ttl, o.stopWithin)
-		h.deadline = sent.Add(h.lasts())
+		h.safetyMargin = safetyMargin(h.ttl, o.stopWithin)
+		h.deadline = sent.Add(h.validFor())
 	}
 	return h
 }
 
-// begin acknowledges the grant where that is needed and starts the background work. fresh says that the claim was made
-// by this very call, so that its age is known.
-func (h *Hold) begin(ctx context.Context, o options, fresh bool) error {
-	bound := h.client.identity.pod != ""
-	// The operator counts from the grant, which was after the claim was made. Someone who waited for long can't tell
-	// when that was, and has to renew before relying on the hold.
-	young := fresh && h.ttl > 0 && time.Until(h.deadline) > h.lasts()*2/3
-	if h.ttl > 0 && (!bound || !young) {
+// isReliableWithoutRenewal reports whether a hold can be relied on before its first renewal: it has no TTL, or its claim
+// was requested, at sent, so recently that more than two thirds of its validity are left.
+func (c *Client) isReliableWithoutRenewal(claim *konductorv1.Claim, sent time.Time, o options) bool {
+	ttl := claim.Spec.TTL.Or(0)
+	validFor := ttl - safetyMargin(ttl, o.stopWithin)
+	return ttl == 0 || time.Since(sent) < validFor/3
+}
+
+// acknowledgeAndStart renews the hold where needed, which acknowledges the grant, and starts the background work unless the
+// hold is detached. isNew says that the claim was still pending after it was requested, so that the grant is not older than
+// that.
+func (h *Hold) acknowledgeAndStart(ctx context.Context, o options, isNew bool) error {
+	isBound := h.client.identity.pod != ""
+	// The operator counts the TTL from the grant, which came after the claim was requested. After a long wait the client
+	// can't tell when that was, and must renew before it relies on the hold.
+	isRecent := isNew && h.ttl > 0 && time.Until(h.deadline) > h.validFor()*2/3
+	if h.ttl > 0 && (!isBound || !isRecent) {
 		if err := h.Renew(ctx); err != nil {
 			return err
 		}
 	}
 	if o.detached {
-		h.follower.stop()
+		h.watcher.stop()
 	} else {
-		h.keep()
+		h.startBackground()
 	}
 	return nil
+}
+
+// notifyDefaultTTL notifies people of the default TTL if neither the caller, the object nor a Pod determines how long the
+// hold lasts.
+func (c *Client) notifyDefaultTTL(t target, o options) {
+	if o.ttl == 0 && o.defaultTTL == 0 && t.ttl == nil && c.identity.pod == "" {
+		c.notify(fmt.Sprintf("%s has no ttl and this is not a pod: the hold ends after %s without renewal", t.ref(), konductorv1.DefaultTTL))
+	}
 }

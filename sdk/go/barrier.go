@@ -10,21 +10,22 @@ import (
 	konductorv1 "github.com/LogicIQ/konductor/apis/v1"
 )
 
-// CreateBarrier creates a barrier for expected participants. Options: WithQuorum, TimeOutAfter, ExpireAfter, DryRun.
+// CreateBarrier creates a barrier for that many expected participants, 1 to 1 000 000. Options: WithQuorum, TimeOutAfter,
+// ExpireAfter, DryRun.
 func (c *Client) CreateBarrier(ctx context.Context, name string, expected int32, opts ...Option) (*konductorv1.Barrier, error) {
-	o := collect(opts)
+	o := applyOptions(opts)
 	b := NewBarrier(name, expected, opts...)
-	b, err := c.objects.barriers.Create(ctx, b, metav1.CreateOptions{DryRun: o.dryRun})
-	return b, c.explain(err, "create", plural(konductorv1.KindBarrier), name)
+	b, err := create(ctx, c, c.clients.barriers, b, metav1.CreateOptions{DryRun: o.dryRun})
+	return b, c.explain(err, "create", groupResource(konductorv1.KindBarrier), name)
 }
 
 // NewBarrier returns the barrier that CreateBarrier creates.
 func NewBarrier(name string, expected int32, opts ...Option) *konductorv1.Barrier {
-	o := collect(opts)
+	o := applyOptions(opts)
 	b := &konductorv1.Barrier{
 		TypeMeta:   typeMeta(konductorv1.KindBarrier),
 		ObjectMeta: metav1.ObjectMeta{Name: name},
-		Spec:       konductorv1.BarrierSpec{Expected: expected, Timeout: duration(o.waitAtMost), TTL: duration(o.expireAfter)},
+		Spec:       konductorv1.BarrierSpec{Expected: expected, Timeout: durationOrNil(o.timeOutAfter), TTL: durationOrNil(o.expireAfter)},
 	}
 	if o.quorum != 0 {
 		b.Spec.Quorum = &o.quorum
@@ -32,46 +33,48 @@ func NewBarrier(name string, expected int32, opts ...Option) *konductorv1.Barrie
 	return b
 }
 
-// GetBarrier returns a barrier.
+// GetBarrier returns a barrier, or a *NotFoundError.
 func (c *Client) GetBarrier(ctx context.Context, name string) (*konductorv1.Barrier, error) {
-	return get(ctx, c, c.objects.barriers, konductorv1.KindBarrier, name)
+	return getInteractive(ctx, c, c.clients.barriers, konductorv1.KindBarrier, name)
 }
 
 // ListBarriers returns all barriers of the namespace.
 func (c *Client) ListBarriers(ctx context.Context) (*konductorv1.BarrierList, error) {
-	list, err := c.objects.barriers.List(ctx, metav1.ListOptions{})
-	return list, c.explain(err, "list", plural(konductorv1.KindBarrier), "")
+	return listInteractive(ctx, c, c.clients.barriers, konductorv1.KindBarrier, metav1.ListOptions{})
 }
 
-// DeleteBarrier deletes a barrier and with it its arrivals. Those who wait for it end with a *NotFoundError.
+// DeleteBarrier deletes a barrier and with it its arrivals. Waiters get a *NotFoundError. Options: OnlyUID, DryRun.
 func (c *Client) DeleteBarrier(ctx context.Context, name string, opts ...Option) error {
-	return remove(ctx, c, c.objects.barriers, konductorv1.KindBarrier, name, opts)
+	return deleteObject(ctx, c, c.clients.barriers, konductorv1.KindBarrier, name, opts)
 }
 
-// ArriveBarrier arrives at a barrier. A participant counts once, so it does no harm to arrive again, and one may arrive
-// at a barrier that is open already. Options: WithHolder, AsFailed, WithTimeout, FailIfMissing (a barrier that doesn't
-// exist yet is waited for), DryRun.
+// ArriveBarrier arrives at a barrier. It waits for a barrier that doesn't exist yet. A participant counts once, so arriving
+// again does no harm, and it may arrive at a barrier that is open already. Options: WithHolder, AsFailed, WithTimeout,
+// FailIfMissing, OnlyUID, DryRun.
 //
-// It returns a *TermsError when the participant has arrived before with another outcome: failed, and now well, or the
-// other way round.
+// It returns a *TermsError if the participant has arrived before with another outcome: failed and now not, or the other way
+// round.
 func (c *Client) ArriveBarrier(ctx context.Context, name string, opts ...Option) error {
-	o := collect(opts)
-	bounded, cancel := o.bounded(ctx)
+	o := applyOptions(opts)
+	bounded, cancel := o.withCallTimeout(ctx)
 	defer cancel()
 	err := c.arrive(bounded, name, o, opts)
-	return c.endedOr(bounded, o, ref(konductorv1.KindBarrier, name), "", err)
+	return c.contextErrorOr(bounded, o, ref(konductorv1.KindBarrier, name), "", err)
 }
 
 func (c *Client) arrive(ctx context.Context, name string, o options, opts []Option) error {
 	remaining := o
-	remaining.hasTimeout = o.lookOnce() // the limit in time is in ctx already
-	var barrier *openable
-	err := waitFor(ctx, c, c.objects.openables[konductorv1.KindBarrier], konductorv1.KindBarrier, name, remaining, func(b *openable) (bool, string, error) {
+	remaining.hasTimeout = o.isNonBlocking() // ctx has the timeout already
+	var barrier *partialOpenable
+	err := waitFor(ctx, c, c.clients.openableReaders[konductorv1.KindBarrier], konductorv1.KindBarrier, name, remaining, func(b *partialOpenable) (bool, string, error) {
 		barrier = b
 		return true, "", nil
 	})
 	if err != nil {
 		return err
+	}
+	if o.onlyUID != "" && barrier.UID != o.onlyUID {
+		return c.replacedError(konductorv1.KindBarrier, name)
 	}
 	participant, err := c.Participant(ctx, opts...)
 	if err != nil {
@@ -80,31 +83,43 @@ func (c *Client) arrive(ctx context.Context, name string, o options, opts []Opti
 	arrival := &konductorv1.Arrival{
 		ObjectMeta: metav1.ObjectMeta{
 			Name:            konductorv1.ArrivalName(name, barrier.UID, participant),
-			OwnerReferences: []metav1.OwnerReference{ownedBy(konductorv1.KindBarrier, barrier)},
+			OwnerReferences: []metav1.OwnerReference{ownerReference(konductorv1.KindBarrier, barrier)},
 		},
-		Spec: konductorv1.ArrivalSpec{Barrier: name, Participant: participant, Failed: o.failed, Reason: o.reason, BoundTo: c.identity.bound()},
+		Spec: konductorv1.ArrivalSpec{Barrier: name, Participant: participant, Failed: o.arriveFailed, Reason: o.failedReason, BoundTo: c.identity.boundPod()},
 	}
-	err = c.retry(ctx, func() error {
-		_, err := c.objects.arrivals.Create(ctx, arrival, metav1.CreateOptions{DryRun: o.dryRun})
+	if err := c.annotateCreatedBy(ctx, &arrival.ObjectMeta); err != nil {
+		return err
+	}
+	// Canceling the request would leave it unknown whether the participant has arrived.
+	extended, cancel := withGracePeriod(ctx, cleanupGracePeriod)
+	defer cancel()
+	outcomeUnknown := false
+	err = c.retryWithBackoff(ctx, extended, &backoff{nonBlocking: o.isNonBlocking()}, func(ctx context.Context) error {
+		_, err := c.clients.arrivals.Create(ctx, arrival.DeepCopy(), metav1.CreateOptions{DryRun: o.dryRun})
+		outcomeUnknown = outcomeUnknown || mayHaveBeenApplied(err)
 		return err
 	})
 	if apierrors.IsAlreadyExists(err) {
-		return c.sameArrival(ctx, arrival)
+		if err = c.checkExistingArrival(ctx, arrival); err == nil && !outcomeUnknown {
+			c.notify(fmt.Sprintf("%s had arrived at %s already, and counts once", participant, ref(konductorv1.KindBarrier, name)))
+		}
+		return err
 	}
-	return c.explain(err, "create", plural(konductorv1.KindArrival), arrival.Name)
+	c.createdBy.resetIfForbidden(err)
+	return c.explain(err, "create", groupResource(konductorv1.KindArrival), arrival.Name)
 }
 
-// sameArrival checks that it was this participant who arrived before, and as it does now. Another may have made an arrival
-// of this name.
-func (c *Client) sameArrival(ctx context.Context, arrival *konductorv1.Arrival) error {
-	before, err := get(ctx, c, c.objects.arrivals, konductorv1.KindArrival, arrival.Name)
+// checkExistingArrival checks that the existing arrival is this participant's, with the same outcome. Somebody else may
+// have created an arrival of this name.
+func (c *Client) checkExistingArrival(ctx context.Context, arrival *konductorv1.Arrival) error {
+	before, err := get(ctx, c, c.clients.arrivals, konductorv1.KindArrival, arrival.Name)
 	if err != nil {
 		return err
 	}
 	if before.Spec.Barrier != arrival.Spec.Barrier || before.Spec.Participant != arrival.Spec.Participant {
 		return fmt.Errorf("arrival %s is not that of %s at %s but of %s: whoever may break %s can delete it; until then use another holder",
 			before.Name, arrival.Spec.Participant, ref(konductorv1.KindBarrier, arrival.Spec.Barrier),
-			owner(before.Spec.Participant, before.Spec.BoundTo), ref(konductorv1.KindBarrier, before.Spec.Barrier))
+			holderDisplayName(before.Spec.Participant, before.Spec.BoundTo), ref(konductorv1.KindBarrier, before.Spec.Barrier))
 	}
 	if before.Spec.Failed != arrival.Spec.Failed {
 		return &TermsError{

@@ -1,29 +1,26 @@
 package konductor
 
 import (
-	"context"
 	"errors"
 	"fmt"
-	"net/http"
 	"regexp"
 	"slices"
 	"strings"
 	"time"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	utilnet "k8s.io/apimachinery/pkg/util/net"
 
 	konductorv1 "github.com/LogicIQ/konductor/apis/v1"
 )
 
-// NotFoundError says that an object doesn't exist, or was deleted while it was waited for.
+// NotFoundError says that an object doesn't exist, was deleted during the call, or isn't the one that OnlyUID names. A
+// break returns it if there is no hold to break.
 type NotFoundError struct {
-	// Kind and Name of the object.
+	// Kind, Name and Namespace identify the object.
 	Kind, Name, Namespace string
-	// Deleted says that it was there when the wait began.
+	// Deleted says that the object existed before, or is being deleted.
 	Deleted bool
-	// Message, if any, says it in other words.
+	// Message replaces the text of the error, unless it is empty.
 	Message string
 }
 
@@ -38,20 +35,20 @@ func (e *NotFoundError) Error() string {
 	}
 }
 
-// TimeoutError says that what was waited for did not happen in time.
+// TimeoutError says that a call did not get what it waited for in time.
 type TimeoutError struct {
-	// Object is what was waited for, as KIND/NAME.
+	// Object is what the call waited for, as KIND/NAME.
 	Object string
-	// Timeout is how long it was waited for.
+	// Timeout is how long the call waited; zero: it checked once.
 	Timeout time.Duration
-	// Status is how it stood at the end, if that is known.
+	// Status is the last observed status for people, if it is known.
 	Status string
 }
 
 func (e *TimeoutError) Error() string {
 	message := fmt.Sprintf("timed out after %s waiting for %s", e.Timeout, e.Object)
 	if e.Timeout == 0 {
-		message = fmt.Sprintf("%s is not there yet", e.Object)
+		message = fmt.Sprintf("%s is not open", e.Object)
 	}
 	if e.Status != "" {
 		message += ": " + e.Status
@@ -61,66 +58,73 @@ func (e *TimeoutError) Error() string {
 
 // ForbiddenError says that the caller may not do what is needed, and how to allow it.
 type ForbiddenError struct {
-	// Verb, Resource (with its group) and Namespace say what is not allowed.
+	// Verb (several are separated by commas), Resource (with its group) and Namespace (empty: all) say what is not allowed.
 	Verb, Resource, Namespace string
-	// User is who is not allowed to, if the API server said so.
+	// User is the name of the refused user, if the API server gave it.
 	User string
-	// Reason is what an admission policy, a webhook or a quota had to say; the right itself is then not what is missing.
+	// Reason is the message of an admission policy, a webhook or a quota; the right itself is then not what is missing.
 	Reason string
-	// Unauthorized says that the API server doesn't know who is asking at all.
+	// Unauthorized says that the API server doesn't accept the credentials (401).
 	Unauthorized bool
-	err          error
+	// Flags select the cluster in the commands of Grant, such as --context=prod; empty: the current context.
+	Flags []string
+	err   error
 }
 
 func (e *ForbiddenError) Error() string {
 	if e.Reason != "" {
-		return fmt.Sprintf("not allowed to %s %s in %s: %s", e.Verb, e.Resource, where(e.Namespace), e.Reason)
+		return fmt.Sprintf("not allowed to %s %s in %s: %s", e.Verb, e.Resource, namespaceText(e.Namespace), e.Reason)
 	}
 	if e.Unauthorized {
-		return fmt.Sprintf("the API server doesn't accept these credentials (%s %s in %s): log in again, or check the kubeconfig's user", e.Verb, e.Resource, where(e.Namespace))
+		return fmt.Sprintf("the API server doesn't accept these credentials (%s %s in %s): log in again, or check the kubeconfig's user", e.Verb, e.Resource, namespaceText(e.Namespace))
 	}
 	who := "you may"
 	if e.User != "" {
 		who = e.User + " may"
 	}
-	return fmt.Sprintf("%s not %s %s in %s; to allow it: %s", who, e.Verb, e.Resource, where(e.Namespace), e.Grant())
+	return fmt.Sprintf("%s not %s %s in %s; to allow it: %s", who, e.Verb, e.Resource, namespaceText(e.Namespace), e.Grant())
 }
 
-// where names a namespace; all when it is empty.
-func where(namespace string) string {
+// namespaceText names a namespace for people; empty means all namespaces.
+func namespaceText(namespace string) string {
 	if namespace == "" {
 		return "all namespaces"
 	}
 	return "namespace " + namespace
 }
 
-// Grant returns the command that gives the missing right: to a workload that takes part the participant's role, which has
-// all that it will need; to all others exactly what is missing.
+// Grant returns the command that grants the missing right. A ServiceAccount that takes part gets the participant's role,
+// which has all rights that it will need; everybody else gets exactly the missing right.
 func (e *ForbiddenError) Grant() string {
-	subject, who := "--user="+shellWord(e.User), regexp.MustCompile(`[^A-Za-z0-9.-]+`).ReplaceAllString(e.User, "-")
+	cluster := ""
+	for _, flag := range e.Flags {
+		cluster += " " + shellQuote(flag)
+	}
+	subject, who := "--user="+shellQuote(e.User), regexp.MustCompile(`[^A-Za-z0-9.-]+`).ReplaceAllString(e.User, "-")
 	account, isAccount := strings.CutPrefix(e.User, "system:serviceaccount:")
 	if isAccount {
 		subject = "--serviceaccount=" + account
-		// A name of its own, so that the command also works where another account has been granted the right before.
+		// The account is part of the name, so that the command also works after another account was granted the right.
 		_, who, _ = strings.Cut(account, ":")
 	} else if e.User == "" {
 		subject, who = "--user=USER", "user"
 	}
-	if isAccount && e.Namespace != "" && participantMay(e.Verb, e.Resource) {
-		return fmt.Sprintf("kubectl create rolebinding konductor-participant-%s --clusterrole=konductor-participant %s --namespace=%s", who, subject, e.Namespace)
+	if isAccount && e.Namespace != "" && participantRoleAllows(e.Verb, e.Resource) {
+		return fmt.Sprintf("kubectl create rolebinding konductor-participant-%s --clusterrole=konductor-participant %s --namespace=%s%s", who, subject, e.Namespace, cluster)
 	}
 	resource, _, _ := strings.Cut(e.Resource, ".")
 	name := strings.Join([]string{"konductor", strings.ReplaceAll(e.Verb, ",", "-"), resource, who}, "-")
 	if e.Namespace == "" {
-		return fmt.Sprintf("kubectl create clusterrole %[1]s --verb=%[2]s --resource=%[3]s && kubectl create clusterrolebinding %[1]s --clusterrole=%[1]s %[4]s",
-			name, e.Verb, e.Resource, subject)
+		return fmt.Sprintf("kubectl create clusterrole %[1]s --verb=%[2]s --resource=%[3]s%[5]s && kubectl create clusterrolebinding %[1]s --clusterrole=%[1]s %[4]s%[5]s",
+			name, e.Verb, e.Resource, subject, cluster)
 	}
-	return fmt.Sprintf("kubectl create role %[1]s --verb=%[2]s --resource=%[3]s --namespace=%[5]s && kubectl create rolebinding %[1]s --role=%[1]s %[4]s --namespace=%[5]s",
-		name, e.Verb, e.Resource, subject, e.Namespace)
+	return fmt.Sprintf("kubectl create role %[1]s --verb=%[2]s --resource=%[3]s --namespace=%[5]s%[6]s && kubectl create rolebinding %[1]s --role=%[1]s %[4]s --namespace=%[5]s%[6]s",
+		name, e.Verb, e.Resource, subject, e.Namespace, cluster)
 }
 
-// participantMay reports whether the role konductor-participant, as the chart has it, allows all of these verbs.
-func participantMay(verbs, resource string) bool {
+// participantRoleAllows reports whether the chart's role konductor-participant allows all of these verbs, separated by
+// commas.
+func participantRoleAllows(verbs, resource string) bool {
 	allowed := map[string][]string{
 		"barriers.konductor.io": {"get", "list", "watch"}, "gates.konductor.io": {"get", "list", "watch"},
 		"leases.konductor.io": {"get", "list", "watch"}, "semaphores.konductor.io": {"get", "list", "watch"},
@@ -136,8 +140,8 @@ func participantMay(verbs, resource string) bool {
 	return true
 }
 
-// shellWord quotes a word for a shell where it needs it.
-func shellWord(word string) string {
+// shellQuote quotes a word for a shell if it needs that.
+func shellQuote(word string) string {
 	if regexp.MustCompile(`^[A-Za-z0-9_./:=@%+,-]*$`).MatchString(word) {
 		return word
 	}
@@ -146,7 +150,8 @@ func shellWord(word string) string {
 
 func (e *ForbiddenError) Unwrap() error { return e.err }
 
-// BusyError says that a lease or semaphore could not be had at once, and that waiting was not wanted.
+// BusyError says that a lease or semaphore is not available at once and the call doesn't wait, or that it is held and
+// UnlessHeld forbids deleting it.
 type BusyError struct {
 	// Object is the lease or semaphore, as KIND/NAME.
 	Object string
@@ -176,7 +181,7 @@ func (e *FailedError) Error() string {
 type LostError struct {
 	// Object is the lease or semaphore, as KIND/NAME.
 	Object string
-	// Reason says how.
+	// Reason says why the hold ended.
 	Reason string
 }
 
@@ -196,25 +201,29 @@ func (e *RefusedError) Error() string {
 	return fmt.Sprintf("%s refused the claim: %s", e.Object, e.Reason)
 }
 
-// TermsError says that the same holder has a claim already, on other terms.
+// TermsError says that the same holder already has a claim with other terms, or that the same participant has already
+// arrived with another outcome.
 type TermsError struct {
-	// Object is what the terms are about, as KIND/NAME.
+	// Object is the lease, semaphore or barrier, as KIND/NAME.
 	Object string
-	// Holder is who has it.
+	// Holder is the name of the holder or participant.
 	Holder string
-	// Difference says which terms differ.
+	// Difference lists the terms that differ.
 	Difference string
 }
 
 func (e *TermsError) Error() string {
-	return fmt.Sprintf("%s has taken part in %s already on other terms (%s): release that first, or use another holder", e.Holder, e.Object, e.Difference)
+	if strings.HasPrefix(e.Object, ref(konductorv1.KindBarrier, "")) {
+		return fmt.Sprintf("%s has already arrived at %s with a different outcome (%s): delete that Arrival first, or use another holder", e.Holder, e.Object, e.Difference)
+	}
+	return fmt.Sprintf("%s already has a claim on %s with different terms (%s): release it first, or use another holder", e.Holder, e.Object, e.Difference)
 }
 
 // TTLError says that a hold's TTL is too short for the time that its work needs to stop.
 type TTLError struct {
 	// Object is the lease or semaphore, as KIND/NAME.
 	Object string
-	// TTL is that of the hold, and StopWithin how long the work needs.
+	// TTL is the hold's, and StopWithin is how long its work may take to stop.
 	TTL, StopWithin time.Duration
 }
 
@@ -222,9 +231,9 @@ func (e *TTLError) Error() string {
 	return fmt.Sprintf("a hold on %s has a ttl of %s, which leaves no time for work that may need %s to stop: use a ttl of at least %s, or stop sooner", e.Object, e.TTL, e.StopWithin, 2*e.StopWithin)
 }
 
-// UninstalledError says that the cluster doesn't have konductor's resource types.
+// UninstalledError says that konductor's resource types are not installed in the cluster.
 type UninstalledError struct {
-	// Context is that of the kubeconfig, if it is known.
+	// Context is the name of the kubeconfig's context, if it is known.
 	Context string
 	err     error
 }
@@ -233,32 +242,34 @@ func (e *UninstalledError) Error() string {
 	if e.Context == "" {
 		return "this cluster doesn't have konductor's resource types (group konductor.io): install konductor first, for example with 'kubectl konductor install'"
 	}
-	return fmt.Sprintf("the cluster of context %[1]s doesn't have konductor's resource types (group konductor.io): install konductor first, for example with 'kubectl konductor install --context=%[1]s'", shellWord(e.Context))
+	return fmt.Sprintf("the cluster of context %[1]s doesn't have konductor's resource types (group konductor.io): install konductor first, for example with 'kubectl konductor install --context=%[1]s'", shellQuote(e.Context))
 }
 
 func (e *UninstalledError) Unwrap() error { return e.err }
 
-// explain turns an error of the API server's into the one that says what to do. verb, resource and name say what was
-// asked for.
+// explain turns an error of the API server into the type of this package that says what to do, where one fits. verb,
+// resource and name are those of the request.
 func (c *Client) explain(err error, verb, resource, name string) error {
 	err = explain(err, verb, resource, c.namespace, name)
 	var uninstalled *UninstalledError
 	if errors.As(err, &uninstalled) {
-		uninstalled.Context = c.context
+		uninstalled.Context = c.kubeContext
 	}
 	return err
 }
 
-// Explain turns an error that the API server gave to a request for objects of a konductor kind into one of this
-// package's types, where one fits. It is for programs that talk to the API server themselves.
+// Explain turns the API server's error for a request on objects of a konductor kind into one of this package's types, where
+// one fits. It is for programs that call the API server themselves.
 func Explain(err error, verb, kind, namespace string) error {
-	return explain(err, verb, plural(kind), namespace, "")
+	return explain(err, verb, groupResource(kind), namespace, "")
 }
 
 func explain(err error, verb, resource, namespace, name string) error {
 	switch {
 	case err == nil:
 		return nil
+	case isNamespaceTerminating(err):
+		return &NotFoundError{Kind: "Namespace", Name: namespace, Deleted: true, Message: fmt.Sprintf("namespace %s is being deleted", namespace)}
 	case apierrors.IsForbidden(err), apierrors.IsUnauthorized(err):
 		e := &ForbiddenError{
 			Verb: verb, Resource: resource, Namespace: namespace,
@@ -268,93 +279,13 @@ func explain(err error, verb, resource, namespace, name string) error {
 			e.User = m[1]
 		}
 		return e
-	case noSuchResource(err):
+	case isResourceNotServed(err):
 		return &UninstalledError{err: err}
-	case noSuchNamespace(err):
+	case isNamespaceNotFound(err):
 		return &NotFoundError{Kind: "Namespace", Name: namespace, Message: fmt.Sprintf("there is no namespace %s: check -n, or create it first", namespace)}
 	case apierrors.IsNotFound(err):
-		return &NotFoundError{Kind: kindOf(resource), Name: name, Namespace: namespace}
+		return &NotFoundError{Kind: kindOfResource(resource), Name: name, Namespace: namespace}
 	default:
 		return err
 	}
-}
-
-// kindOf returns the kind of a konductor resource, or the resource itself when it is another's.
-func kindOf(resource string) string {
-	for _, kind := range []string{
-		konductorv1.KindBarrier, konductorv1.KindGate, konductorv1.KindLease, konductorv1.KindSemaphore, konductorv1.KindClaim, konductorv1.KindArrival,
-	} {
-		if plural(kind) == resource {
-			return kind
-		}
-	}
-	return strings.TrimSuffix(resource, "s")
-}
-
-// admissionReason returns what admission has to say (a policy, a webhook, a quota, a namespace that is being deleted), when
-// it and not a missing right forbids the request.
-func admissionReason(err error) string {
-	message := err.Error()
-	if !apierrors.IsForbidden(err) || strings.Contains(message, `" cannot `) {
-		return ""
-	}
-	if _, reason, found := strings.Cut(message, "denied request: "); found && strings.Contains(message, "ValidatingAdmissionPolicy 'konductor") {
-		return reason
-	}
-	if _, reason, found := strings.Cut(message, " is forbidden: "); found {
-		return reason
-	}
-	if denied(err) {
-		return message
-	}
-	return ""
-}
-
-// denied reports whether a policy or a webhook has refused the request, with whatever code it gives. It says nothing about
-// the object.
-func denied(err error) bool {
-	return strings.Contains(err.Error(), "denied request: ") || strings.Contains(err.Error(), "denied the request")
-}
-
-// noSuchResource reports whether the API server doesn't serve the resource at all. It then says "not found" without
-// naming an object.
-func noSuchResource(err error) bool {
-	var status apierrors.APIStatus
-	if !errors.As(err, &status) || status.Status().Code != http.StatusNotFound {
-		return false
-	}
-	details := status.Status().Details
-	return details == nil || details.Name == "" || len(details.Causes) > 0 && details.Causes[0].Type == metav1.CauseTypeUnexpectedServerResponse
-}
-
-// noSuchNamespace reports whether it is the namespace that isn't there.
-func noSuchNamespace(err error) bool {
-	var status apierrors.APIStatus
-	return apierrors.IsNotFound(err) && errors.As(err, &status) && status.Status().Details != nil && status.Status().Details.Kind == "namespaces"
-}
-
-// passing reports whether the same request may succeed later: the API server is starting, stopping, overloaded or out
-// of reach.
-func passing(err error) bool {
-	if errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) {
-		return false
-	}
-	var status apierrors.APIStatus
-	if errors.As(err, &status) {
-		code := status.Status().Code
-		return code == http.StatusTooManyRequests || code >= http.StatusInternalServerError
-	}
-	return outOfReach(err)
-}
-
-// refused reports whether the API server says that we lack a right, or that it doesn't know us.
-func refused(err error) bool {
-	return (apierrors.IsForbidden(err) || apierrors.IsUnauthorized(err)) && admissionReason(err) == ""
-}
-
-// outOfReach reports whether no answer came.
-func outOfReach(err error) bool {
-	return utilnet.IsConnectionRefused(err) || utilnet.IsConnectionReset(err) || utilnet.IsProbableEOF(err) ||
-		utilnet.IsTimeout(err) || utilnet.IsHTTP2ConnectionLost(err) || strings.Contains(err.Error(), "connect: ") ||
-		strings.Contains(err.Error(), "unexpected EOF") || strings.Contains(err.Error(), "network is unreachable")
 }

@@ -1,14 +1,9 @@
 package konductor
 
 import (
-	"context"
 	"errors"
-	"fmt"
-	"io"
-	"net/url"
 	"os"
 	"strings"
-	"syscall"
 	"testing"
 	"time"
 
@@ -20,20 +15,20 @@ import (
 	"sigs.k8s.io/yaml"
 )
 
-func TestErrorsSayWhatHappenedAndWhatToDo(t *testing.T) {
+func TestErrorMessages(t *testing.T) {
 	for want, err := range map[string]error{
 		"lease/db not found in namespace etl":                           &NotFoundError{Kind: "Lease", Name: "db", Namespace: "etl"},
 		"lease/db in namespace etl was deleted while it was waited for": &NotFoundError{Kind: "Lease", Name: "db", Namespace: "etl", Deleted: true},
 		"nobody holds it":                          &NotFoundError{Kind: "Lease", Name: "db", Message: "nobody holds it"},
 		"timed out after 5s waiting for gate/deps": &TimeoutError{Object: "gate/deps", Timeout: 5 * time.Second},
 		"timed out after 5s waiting for gate/deps: 1 of 2 conditions are met": &TimeoutError{Object: "gate/deps", Timeout: 5 * time.Second, Status: "1 of 2 conditions are met"},
-		"gate/deps is not there yet: 1 of 2 conditions are met":               &TimeoutError{Object: "gate/deps", Status: "1 of 2 conditions are met"},
+		"gate/deps is not open: 1 of 2 conditions are met":                    &TimeoutError{Object: "gate/deps", Status: "1 of 2 conditions are met"},
 		"semaphore/api is busy":                                &BusyError{Object: "semaphore/api"},
 		"barrier/b failed: no quorum":                          &FailedError{Object: "barrier/b", Phase: "Failed", Message: "no quorum"},
 		"barrier/b timed out: 1 of 2":                          &FailedError{Object: "barrier/b", Phase: "Timeout", Message: "1 of 2"},
 		"the hold on lease/db was lost: its claim was deleted": &LostError{Object: "lease/db", Reason: "its claim was deleted"},
 		"semaphore/api refused the claim: too many":            &RefusedError{Object: "semaphore/api", Reason: "too many"},
-		"a has taken part in lease/db already on other terms (ttl: 1s before, 2s now): release that first, or use another holder":                                                        &TermsError{Object: "lease/db", Holder: "a", Difference: "ttl: 1s before, 2s now"},
+		"a already has a claim on lease/db with different terms (ttl: 1s before, 2s now): release it first, or use another holder":                                                       &TermsError{Object: "lease/db", Holder: "a", Difference: "ttl: 1s before, 2s now"},
 		"the API server doesn't accept these credentials (get pods in namespace etl): log in again, or check the kubeconfig's user":                                                      &ForbiddenError{Verb: "get", Resource: "pods", Namespace: "etl", Unauthorized: true},
 		"this cluster doesn't have konductor's resource types (group konductor.io): install konductor first, for example with 'kubectl konductor install'":                               &UninstalledError{},
 		"the cluster of context prod doesn't have konductor's resource types (group konductor.io): install konductor first, for example with 'kubectl konductor install --context=prod'": &UninstalledError{Context: "prod"},
@@ -44,7 +39,7 @@ func TestErrorsSayWhatHappenedAndWhatToDo(t *testing.T) {
 	}
 }
 
-func TestAForbiddenErrorNamesTheCommandForWhoeverItIs(t *testing.T) {
+func TestForbiddenErrorGrant(t *testing.T) {
 	claims, worker := "claims.konductor.io", "system:serviceaccount:etl:worker"
 	for what, c := range map[string]struct {
 		err  ForbiddenError
@@ -86,8 +81,8 @@ func TestAForbiddenErrorNamesTheCommandForWhoeverItIs(t *testing.T) {
 	}
 }
 
-// TestTheParticipantsRoleIsTheChartsOne compares what Grant believes of that role with the chart.
-func TestTheParticipantsRoleIsTheChartsOne(t *testing.T) {
+// TestParticipantRoleAllows compares participantRoleAllows with the role in the chart.
+func TestParticipantRoleAllows(t *testing.T) {
 	file, err := os.ReadFile("../../charts/konductor/files/rbac/participant.yaml")
 	if err != nil {
 		t.Fatal(err)
@@ -109,17 +104,17 @@ func TestTheParticipantsRoleIsTheChartsOne(t *testing.T) {
 		"arrivals.konductor.io", "claims.konductor.io", "pods", "jobs.batch",
 	} {
 		for _, verb := range []string{"get", "list", "watch", "create", "update", "patch", "delete", "deletecollection"} {
-			if got, want := participantMay(verb, resource), allowed[verb+" "+resource]; got != want {
+			if got, want := participantRoleAllows(verb, resource), allowed[verb+" "+resource]; got != want {
 				t.Errorf("a participant may %s %s: %t, want %t", verb, resource, got, want)
 			}
 		}
 	}
-	if participantMay("get,delete", "leases.konductor.io") {
+	if participantRoleAllows("get,delete", "leases.konductor.io") {
 		t.Error("a participant may not delete leases")
 	}
 }
 
-func TestAnswersOfTheAPIServerGetTheirType(t *testing.T) {
+func TestExplain(t *testing.T) {
 	c := &Client{namespace: "etl"}
 	leases := schema.GroupResource{Group: "konductor.io", Resource: "leases"}
 	lacking := apierrors.NewForbidden(leases, "db", errors.New(`User "jane" cannot get resource`))
@@ -170,31 +165,5 @@ func TestAnswersOfTheAPIServerGetTheirType(t *testing.T) {
 	other := errors.New("other")
 	if explain(nil) != nil || !errors.Is(explain(other), other) {
 		t.Error("what has no type of its own must be passed on")
-	}
-}
-
-func TestOnlyPassingTroubleIsWaitedOut(t *testing.T) {
-	dial := func(err error) error {
-		return &url.Error{Op: "Get", URL: "https://api", Err: fmt.Errorf("dial tcp: connect: %w", err)}
-	}
-	for what, test := range map[string]struct {
-		err  error
-		want bool
-	}{
-		"nobody listens":          {dial(syscall.ECONNREFUSED), true},
-		"no route":                {dial(syscall.EHOSTUNREACH), true},
-		"cut in the middle":       {io.ErrUnexpectedEOF, true},
-		"too many requests":       {apierrors.NewTooManyRequests("later", 1), true},
-		"starting":                {apierrors.NewServiceUnavailable("starting"), true},
-		"trouble inside":          {apierrors.NewInternalError(errors.New("etcd")), true},
-		"a missing object":        {apierrors.NewNotFound(schema.GroupResource{}, "x"), false},
-		"a bad object":            {apierrors.NewBadRequest("no"), false},
-		"the caller has gone":     {context.Canceled, false},
-		"the caller's time is up": {context.DeadlineExceeded, false},
-		"anything else":           {errors.New("x509: certificate signed by unknown authority"), false},
-	} {
-		if got := passing(test.err); got != test.want {
-			t.Errorf("%s: passing = %t", what, got)
-		}
 	}
 }

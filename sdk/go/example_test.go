@@ -14,7 +14,7 @@ import (
 	konductor "github.com/LogicIQ/konductor/sdk/go"
 )
 
-// Hold a lease while something is done that must not be done twice at a time.
+// Hold a lease while doing something that must not be done twice at a time.
 func Example() {
 	ctx := context.Background()
 
@@ -44,7 +44,7 @@ func ExampleNew() {
 	slog.Info("taking part", "namespace", client.Namespace(), "holder", client.Holder())
 }
 
-// Wait until everything that this process depends on is there, and tell apart the ways in which that can fail.
+// Wait until everything that this process depends on is ready, and distinguish the ways in which that can fail.
 func ExampleClient_WaitGate() {
 	ctx := context.Background()
 	client, err := konductor.New(nil)
@@ -84,7 +84,8 @@ func ExampleClient_CreateGate() {
 	}
 }
 
-// Arrive at a barrier, and go on when all others have. Who can't do its part says so, and spares the others the wait.
+// Arrive at a barrier, and continue when all others have arrived. A participant that can't do its part reports that, and
+// spares the others the wait.
 func ExampleClient_ArriveBarrier() {
 	ctx := context.Background()
 	client, err := konductor.New(nil)
@@ -105,7 +106,7 @@ func ExampleClient_ArriveBarrier() {
 }
 
 // Hold a lease while working. The work ends when the hold is lost, and what it writes carries the fencing token, so that
-// the database can refuse a holder that has been overtaken without noticing.
+// the database can reject a holder that has lost its hold without noticing.
 func ExampleClient_AcquireLease() {
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM)
 	defer stop()
@@ -136,7 +137,7 @@ func ExampleClient_AcquireLease() {
 	slog.Info("done", "error", err)
 }
 
-// Take two of the permits of a rate-limited service, or do something else if they are not free right now.
+// Acquire two of the permits of a rate-limited service, or do something else if they are not free right now.
 func ExampleClient_AcquireSemaphore() {
 	ctx := context.Background()
 	client, err := konductor.New(nil)

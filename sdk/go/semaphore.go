@@ -2,69 +2,116 @@ package konductor
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 
 	konductorv1 "github.com/LogicIQ/konductor/apis/v1"
 )
 
-// CreateSemaphore creates a semaphore with that many permits, 0 or more. Options: WithTTL, DryRun.
+// CreateSemaphore creates a semaphore with that many permits, 0 to 1 000 000. Options: WithTTL, DryRun.
 func (c *Client) CreateSemaphore(ctx context.Context, name string, permits int32, opts ...Option) (*konductorv1.Semaphore, error) {
-	o := collect(opts)
-	s, err := c.objects.semaphores.Create(ctx, NewSemaphore(name, permits, opts...), metav1.CreateOptions{DryRun: o.dryRun})
-	return s, c.explain(err, "create", plural(konductorv1.KindSemaphore), name)
+	o := applyOptions(opts)
+	s, err := create(ctx, c, c.clients.semaphores, NewSemaphore(name, permits, opts...), metav1.CreateOptions{DryRun: o.dryRun})
+	return s, c.explain(err, "create", groupResource(konductorv1.KindSemaphore), name)
 }
 
 // NewSemaphore returns the semaphore that CreateSemaphore creates.
 func NewSemaphore(name string, permits int32, opts ...Option) *konductorv1.Semaphore {
-	o := collect(opts)
+	o := applyOptions(opts)
 	return &konductorv1.Semaphore{
 		TypeMeta:   typeMeta(konductorv1.KindSemaphore),
 		ObjectMeta: metav1.ObjectMeta{Name: name},
-		Spec:       konductorv1.SemaphoreSpec{Permits: permits, TTL: duration(o.ttl)},
+		Spec:       konductorv1.SemaphoreSpec{Permits: permits, TTL: durationOrNil(o.ttl)},
 	}
 }
 
-// GetSemaphore returns a semaphore.
+// GetSemaphore returns a semaphore, or a *NotFoundError.
 func (c *Client) GetSemaphore(ctx context.Context, name string) (*konductorv1.Semaphore, error) {
-	return get(ctx, c, c.objects.semaphores, konductorv1.KindSemaphore, name)
+	return getInteractive(ctx, c, c.clients.semaphores, konductorv1.KindSemaphore, name)
 }
 
 // ListSemaphores returns all semaphores of the namespace.
 func (c *Client) ListSemaphores(ctx context.Context) (*konductorv1.SemaphoreList, error) {
-	list, err := c.objects.semaphores.List(ctx, metav1.ListOptions{})
-	return list, c.explain(err, "list", plural(konductorv1.KindSemaphore), "")
+	return listInteractive(ctx, c, c.clients.semaphores, konductorv1.KindSemaphore, metav1.ListOptions{})
 }
 
-// ResizeSemaphore sets how many permits there are. 0 pauses the semaphore. Nobody loses a permit by it.
+// ResizeSemaphore sets the number of permits. 0 pauses the semaphore. No holder loses a permit. Options: OnlyUID,
+// OnlyFromPermits, DryRun.
 func (c *Client) ResizeSemaphore(ctx context.Context, name string, permits int32, opts ...Option) (*konductorv1.Semaphore, error) {
 	if name == "" {
-		return nil, errNoName
+		return nil, errNameRequired
 	}
-	o := collect(opts)
-	patch := fmt.Appendf(nil, `{"spec":{"permits":%d}}`, permits)
-	var s *konductorv1.Semaphore
-	err := c.retry(ctx, func() (err error) {
-		s, err = c.objects.semaphores.Patch(ctx, name, types.MergePatchType, patch, metav1.PatchOptions{DryRun: o.dryRun})
-		return err
-	})
-	return s, c.explain(err, "patch", plural(konductorv1.KindSemaphore), name)
+	o := applyOptions(opts)
+	outcomeUnknown := false
+	for {
+		s, retry, err := c.resizeOnce(ctx, name, permits, o, &outcomeUnknown)
+		if !retry {
+			return s, err
+		}
+	}
 }
 
-// BreakSemaphore takes the permits of a semaphore away from the holder that WithHolder names, in whichever Pods it holds
-// some, or without it from all holders, and returns which holds it took away, in the order in which they were granted. The
-// holders learn of it, but may act on their holds until then. It returns a *NotFoundError when there is no such hold, or
+// resizeOnce patches a semaphore if it is as the options require. retry says that it has changed between the read and the
+// patch. outcomeUnknown is set once the answer to a patch was lost: the patch may have been carried out.
+func (c *Client) resizeOnce(ctx context.Context, name string, permits int32, o options, outcomeUnknown *bool) (s *konductorv1.Semaphore, retry bool, err error) {
+	metadata := map[string]any{}
+	if o.onlyUID != "" {
+		metadata["uid"] = o.onlyUID
+	}
+	if o.onlyFromPermits != nil {
+		now, err := c.GetSemaphore(ctx, name)
+		switch {
+		case err != nil:
+			return nil, false, err
+		case o.onlyUID != "" && now.UID != o.onlyUID:
+			return nil, false, c.replacedError(konductorv1.KindSemaphore, name)
+		case *outcomeUnknown && now.Spec.Permits == permits:
+			return now, false, nil
+		case now.Spec.Permits != *o.onlyFromPermits:
+			return nil, false, fmt.Errorf("%s in namespace %s has %d permits by now, not %d: nothing was done", ref(konductorv1.KindSemaphore, name), c.namespace, now.Spec.Permits, *o.onlyFromPermits)
+		}
+		metadata["resourceVersion"] = now.ResourceVersion
+	}
+	patch, err := json.Marshal(map[string]any{"metadata": metadata, "spec": map[string]any{"permits": permits}})
+	if err != nil {
+		return nil, false, err
+	}
+	changed := false // by another, so that the same patch can't succeed any more
+	err = c.retryInteractive(ctx, func(ctx context.Context) (err error) {
+		s, err = c.clients.semaphores.Patch(ctx, name, types.MergePatchType, patch, metav1.PatchOptions{DryRun: o.dryRun})
+		if len(metadata) > 0 && apierrors.IsConflict(err) {
+			changed = true
+			return nil
+		}
+		*outcomeUnknown = *outcomeUnknown || o.dryRun == nil && mayHaveBeenApplied(err)
+		return err
+	})
+	switch {
+	case isUIDMismatch(err):
+		return nil, false, c.replacedError(konductorv1.KindSemaphore, name)
+	case changed:
+		return nil, true, nil
+	default:
+		return s, false, c.explain(err, "patch", groupResource(konductorv1.KindSemaphore), name)
+	}
+}
+
+// BreakSemaphore revokes holds on a semaphore by deleting their Claims: those of the holder that WithHolder names, in all
+// Pods, or without it those of all holders. It returns the revoked holds, in the order in which they were granted. The
+// holders are notified, but may act on their holds until then. It returns a *NotFoundError if there is no such hold, or
 // none any more. Options: WithHolder, OnlyClaims, DryRun.
 func (c *Client) BreakSemaphore(ctx context.Context, name string, opts ...Option) (taken []konductorv1.SemaphoreHolder, err error) {
-	o := collect(opts)
+	o := applyOptions(opts)
 	s, err := c.GetSemaphore(ctx, name)
 	if err != nil {
 		return nil, err
 	}
 	for _, h := range s.Status.Holders {
-		if !o.breaks(h.Holder, h.ClaimUID) {
+		if !o.allowsBreak(h.Holder, h.ClaimUID) {
 			continue
 		}
 		broken, err := c.breakHold(ctx, konductorv1.KindSemaphore, name, h.Claim, h.ClaimUID, o)
@@ -78,16 +125,23 @@ func (c *Client) BreakSemaphore(ctx context.Context, name string, opts ...Option
 	switch {
 	case len(taken) > 0:
 		return taken, nil
-	case o.claims != nil:
-		return nil, c.notHeld(konductorv1.KindSemaphore, name, "the permits of %s have changed hands: nothing was taken away")
+	case o.onlyClaims != nil:
+		return nil, c.notHeldError(konductorv1.KindSemaphore, name, "the permits of %s have changed hands: nothing was taken away")
 	case o.holder != "":
-		return nil, c.notHeld(konductorv1.KindSemaphore, name, o.holder+" doesn't hold any permit of %s")
+		return nil, c.notHeldError(konductorv1.KindSemaphore, name, o.holder+" doesn't hold any permit of %s")
 	default:
-		return nil, c.notHeld(konductorv1.KindSemaphore, name, "nobody holds any permit of %s")
+		return nil, c.notHeldError(konductorv1.KindSemaphore, name, "nobody holds any permit of %s")
 	}
 }
 
-// DeleteSemaphore deletes a semaphore. Holds on it are lost, and those who wait for it end with a *NotFoundError.
+// DeleteSemaphore deletes a semaphore. Holds on it are lost, and waiters get a *NotFoundError. Options: OnlyUID,
+// UnlessHeld, DryRun.
 func (c *Client) DeleteSemaphore(ctx context.Context, name string, opts ...Option) error {
-	return remove(ctx, c, c.objects.semaphores, konductorv1.KindSemaphore, name, opts)
+	return deleteUnlessHeld(ctx, c, c.clients.semaphores, konductorv1.KindSemaphore, name, opts, func() (metaObject, string, error) {
+		s, err := c.GetSemaphore(ctx, name)
+		if err != nil || len(s.Status.Holders) == 0 {
+			return s, "", err
+		}
+		return s, s.Status.Holders[0].Holder, nil
+	})
 }

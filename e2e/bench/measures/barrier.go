@@ -10,41 +10,41 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 
 	konductorv1 "github.com/LogicIQ/konductor/apis/v1"
-	"github.com/LogicIQ/konductor/e2e/bench/floors"
+	"github.com/LogicIQ/konductor/e2e/bench/benchenv"
+	"github.com/LogicIQ/konductor/e2e/bench/lowerbound"
 	"github.com/LogicIQ/konductor/e2e/bench/report"
-	"github.com/LogicIQ/konductor/e2e/bench/scene"
 	"github.com/LogicIQ/konductor/e2e/bench/stats"
 	konductor "github.com/LogicIQ/konductor/sdk/go"
 )
 
-// Barrier measures from the last arrival's call until the last of many WaitBarrier calls has returned.
-func (r *Run) Barrier(ctx context.Context) (rows []report.Row, err error) {
-	err = r.inNamespace(ctx, func(namespace string, _ *scene.Operator) error {
-		waiters, err := r.Participants(ctx, namespace, "waiter", r.Audience, false)
+// MeasureBarrier measures from the call of the last arrival until the last of many WaitBarrier calls has returned.
+func (r *Runner) MeasureBarrier(ctx context.Context) (rows []report.Row, err error) {
+	err = r.withOperatorInNamespace(ctx, func(namespace string, _ *benchenv.Operator) error {
+		waiters, err := r.CreateParticipants(ctx, namespace, "waiter", r.BarrierParticipants, false)
 		if err != nil {
 			return err
 		}
-		last, err := r.Outsider(namespace, "last")
+		last, err := r.NewOutsideParticipant(namespace, "last")
 		if err != nil {
 			return err
 		}
-		audience, err := r.Floors.NewAudience(ctx, r.Audience)
+		watchers, err := r.LowerBounds.NewWatcherGroup(ctx, r.BarrierParticipants)
 		if err != nil {
 			return err
 		}
 		var fanOut, floor, released stats.Sample
 		round := 0
-		err = r.rounds(func(counts bool) error {
-			wrote, err := r.Floors.Create(ctx)
+		err = r.repeatSlow(func(counts bool) error {
+			wrote, err := r.LowerBounds.MeasureCreate(ctx)
 			if err != nil {
 				return err
 			}
-			seen, err := audience.FanOut(ctx)
+			seen, err := watchers.MeasureFanOut(ctx)
 			if err != nil {
 				return err
 			}
 			round++
-			took, err := r.releaseAll(ctx, namespace, fmt.Sprintf("stage-%d", round), waiters, last)
+			took, err := r.measureBarrierRelease(ctx, namespace, fmt.Sprintf("stage-%d", round), waiters, last)
 			if counts {
 				fanOut.Add(seen)
 				floor.Add(wrote + seen)
@@ -56,20 +56,21 @@ func (r *Run) Barrier(ctx context.Context) (rows []report.Row, err error) {
 			return err
 		}
 		n := fmt.Sprintf("N=%d", released.N())
-		everybody := count(r.Audience)
+		everybody := formatCount(r.BarrierParticipants)
 		rows = []report.Row{
-			report.Of(fmt.Sprintf("floor: one update seen by %s watchers, p50", everybody), fanOut.P50(), "ms").Note(n),
-			report.Of(fmt.Sprintf("barrier: last arrival until %s waiters go, p50", everybody), released.P50(), "ms").Over(floor.P50()).AtMost(2).
-				Note(n + "; the floor is one create and one update seen by all"),
+			report.NewRow(fmt.Sprintf("floor: one update seen by %s watchers, p50", everybody), fanOut.P50(), "ms").WithNote(n),
+			report.NewRow(fmt.Sprintf("barrier: last arrival until %s waiters go, p50", everybody), released.P50(), "ms").WithLowerBound(floor.P50()).AtMost(2).
+				WithNote(n + "; the floor is one create and one update seen by all"),
 		}
-		return audience.Close(ctx)
+		return watchers.Close(ctx)
 	})
 	return rows, err
 }
 
-// releaseAll lets all wait for a new barrier for which one arrival is missing, makes that, and measures until all go.
-func (r *Run) releaseAll(ctx context.Context, namespace, name string, waiters []*scene.Participant, last *scene.Participant) (time.Duration, error) {
-	if _, err := r.barrier(ctx, namespace, name, 2); err != nil {
+// measureBarrierRelease lets all waiters wait for a new barrier that lacks one arrival, arrives, and measures until all have
+// returned.
+func (r *Runner) measureBarrierRelease(ctx context.Context, namespace, name string, waiters []*benchenv.Participant, last *benchenv.Participant) (time.Duration, error) {
+	if _, err := r.createBarrier(ctx, namespace, name, 2); err != nil {
 		return 0, err
 	}
 	if err := last.ArriveBarrier(ctx, name, konductor.WithHolder("first")); err != nil {
@@ -82,11 +83,11 @@ func (r *Run) releaseAll(ctx context.Context, namespace, name string, waiters []
 	ended := make(chan error, len(waiters))
 	begun := make([]int, len(waiters))
 	for i, w := range waiters {
-		begun[i] = w.Watches.Begun()
+		begun[i] = w.Watches.Started()
 		go func() { ended <- w.WaitBarrier(ctx, name) }()
 	}
 	for i, w := range waiters {
-		if err := w.Watches.Await(ctx, begun[i]+1); err != nil {
+		if err := w.Watches.AwaitStarted(ctx, begun[i]+1); err != nil {
 			return 0, err
 		}
 	}
@@ -95,15 +96,15 @@ func (r *Run) releaseAll(ctx context.Context, namespace, name string, waiters []
 		return 0, err
 	}
 	for range waiters {
-		if err := awaitEnd(ctx, ended, "everybody to go"); err != nil {
+		if err := receiveError(ctx, ended, "everybody to go"); err != nil {
 			return 0, err
 		}
 	}
 	return time.Since(begin), nil
 }
 
-// barrier creates a barrier and waits until the operator has seen it.
-func (r *Run) barrier(ctx context.Context, namespace, name string, expected int32) (types.NamespacedName, error) {
+// createBarrier creates a barrier and waits until the operator has reconciled it.
+func (r *Runner) createBarrier(ctx context.Context, namespace, name string, expected int32) (types.NamespacedName, error) {
 	key := types.NamespacedName{Namespace: namespace, Name: name}
 	b := konductor.NewBarrier(name, expected)
 	b.ObjectMeta = metav1.ObjectMeta{Namespace: namespace, Name: name}
@@ -113,55 +114,55 @@ func (r *Run) barrier(ctx context.Context, namespace, name string, expected int3
 	return key, r.AwaitBarrier(ctx, key, func(b *konductorv1.Barrier) bool { return b.Status.ObservedGeneration > 0 })
 }
 
-// Arrivals measures a barrier at which everybody arrives at the same moment.
-func (r *Run) Arrivals(ctx context.Context) (rows []report.Row, err error) {
-	err = r.inNamespace(ctx, func(namespace string, _ *scene.Operator) error {
-		participants, err := r.Participants(ctx, namespace, "participant", min(r.Audience, floors.Connections), true)
+// MeasureArrivals measures a barrier at which all participants arrive at the same time.
+func (r *Runner) MeasureArrivals(ctx context.Context) (rows []report.Row, err error) {
+	err = r.withOperatorInNamespace(ctx, func(namespace string, _ *benchenv.Operator) error {
+		participants, err := r.CreateParticipants(ctx, namespace, "participant", min(r.BarrierParticipants, lowerbound.Connections), true)
 		if err != nil {
 			return err
 		}
 		var creates, rates []float64
 		var open stats.Sample
 		round := 0
-		err = r.rounds(func(counts bool) error {
-			rate, err := r.Floors.CreateRate(ctx, r.Period/3)
+		err = r.repeatSlow(func(counts bool) error {
+			rate, err := r.LowerBounds.MeasureCreateRate(ctx, r.RatePeriod/3)
 			if err != nil {
 				return err
 			}
 			round++
-			all, opened, err := r.arriveAll(ctx, namespace, fmt.Sprintf("storm-%d", round), r.Audience, participants)
+			all, opened, err := r.measureConcurrentArrivals(ctx, namespace, fmt.Sprintf("storm-%d", round), r.BarrierParticipants, participants)
 			if counts {
 				creates = append(creates, rate)
-				rates = append(rates, float64(r.Audience)/all.Seconds())
+				rates = append(rates, float64(r.BarrierParticipants)/all.Seconds())
 				open.Add(opened)
 			}
 			return err
 		})
 		n := fmt.Sprintf("N=%d; over %d connections", open.N(), len(participants))
-		everybody := count(r.Audience)
+		everybody := formatCount(r.BarrierParticipants)
 		rows = []report.Row{
-			report.Of(fmt.Sprintf("barrier: %s arrive at once, arrivals per second", everybody), stats.Median(rates), "/s").Over(stats.Median(creates)).
-				Note(n + "; the floor is creates per second"),
-			report.Of(fmt.Sprintf("barrier: %s arrive at once, first call until open, p50", everybody), open.P50(), "ms").Note(n),
+			report.NewRow(fmt.Sprintf("barrier: %s arrive at once, arrivals per second", everybody), stats.Median(rates), "/s").WithLowerBound(stats.Median(creates)).
+				WithNote(n + "; the floor is creates per second"),
+			report.NewRow(fmt.Sprintf("barrier: %s arrive at once, first call until open, p50", everybody), open.P50(), "ms").WithNote(n),
 		}
 		return err
 	})
 	return rows, err
 }
 
-// arriveAll lets so many arrive at a new barrier at once, and measures until the last call has returned and until the
-// barrier is seen open.
-func (r *Run) arriveAll(ctx context.Context, namespace, name string, n int, participants []*scene.Participant) (all, opened time.Duration, err error) {
-	if _, err := r.barrier(ctx, namespace, name, int32(n)); err != nil {
+// measureConcurrentArrivals lets n participants arrive at a new barrier at once, and measures until the last call has returned
+// and until the barrier is observed open.
+func (r *Runner) measureConcurrentArrivals(ctx context.Context, namespace, name string, n int, participants []*benchenv.Participant) (all, opened time.Duration, err error) {
+	if _, err := r.createBarrier(ctx, namespace, name, int32(n)); err != nil {
 		return 0, 0, err
 	}
-	watcher, err := r.Outsider(namespace, "watcher")
+	watcher, err := r.NewOutsideParticipant(namespace, "watcher")
 	if err != nil {
 		return 0, 0, err
 	}
 	open := make(chan error, 1)
 	go func() { open <- watcher.WaitBarrier(ctx, name) }()
-	if err := watcher.Watches.Await(ctx, 1); err != nil {
+	if err := watcher.Watches.AwaitStarted(ctx, 1); err != nil {
 		return 0, 0, err
 	}
 	group, groupCtx := errgroup.WithContext(ctx)
@@ -174,6 +175,6 @@ func (r *Run) arriveAll(ctx context.Context, namespace, name string, n int, part
 		return 0, 0, err
 	}
 	all = time.Since(begin)
-	err = awaitEnd(ctx, open, "the barrier to open")
+	err = receiveError(ctx, open, "the barrier to open")
 	return all, time.Since(begin), err
 }

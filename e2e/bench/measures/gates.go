@@ -12,39 +12,39 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	konductorv1 "github.com/LogicIQ/konductor/apis/v1"
+	"github.com/LogicIQ/konductor/e2e/bench/benchenv"
 	"github.com/LogicIQ/konductor/e2e/bench/report"
-	"github.com/LogicIQ/konductor/e2e/bench/scene"
 	"github.com/LogicIQ/konductor/e2e/bench/stats"
 )
 
-// GatesOnJobs measures from a Job's completion until its gate is seen open, with as many gates over as many Jobs: half of
-// them one after the other, the rest all at the same time.
-func (r *Run) GatesOnJobs(ctx context.Context) (rows []report.Row, err error) {
-	err = r.inNamespace(ctx, func(namespace string, _ *scene.Operator) error {
-		if err := r.gatesAndJobs(ctx, namespace); err != nil {
+// MeasureGatesOnJobs measures from a Job's completion until its gate is observed open, with as many gates as Jobs: half of the
+// Jobs complete one after the other, the rest all at the same time.
+func (r *Runner) MeasureGatesOnJobs(ctx context.Context) (rows []report.Row, err error) {
+	err = r.withOperatorInNamespace(ctx, func(namespace string, _ *benchenv.Operator) error {
+		if err := r.createGatesAndJobs(ctx, namespace); err != nil {
 			return err
 		}
-		opened, stop, err := r.openGates(ctx, namespace)
+		opened, stop, err := r.watchGateOpenings(ctx, namespace)
 		if err != nil {
 			return err
 		}
 		defer stop()
 		var one stats.Sample
-		alone := min(r.Gates/2, r.Repeat)
+		alone := min(r.GateCount/2, r.FastRepetitions)
 		for i := range alone {
 			begin := time.Now()
 			if err := r.completeJob(ctx, namespace, jobName(i)); err != nil {
 				return err
 			}
-			at, err := await(ctx, opened, "a gate to open")
+			at, err := receive(ctx, opened, "a gate to open")
 			if err != nil {
 				return err
 			}
 			one.Add(at.Sub(begin))
 		}
-		together := r.Gates - alone
+		together := r.GateCount - alone
 		begin := time.Now()
-		if err := scene.Each(ctx, together, func(ctx context.Context, i int) error {
+		if err := benchenv.ForEachParallel(ctx, together, func(ctx context.Context, i int) error {
 			return r.completeJob(ctx, namespace, jobName(alone+i))
 		}); err != nil {
 			return err
@@ -52,16 +52,16 @@ func (r *Run) GatesOnJobs(ctx context.Context) (rows []report.Row, err error) {
 		completed := time.Since(begin)
 		var last time.Time
 		for range together {
-			if last, err = await(ctx, opened, "all gates to open"); err != nil {
+			if last, err = receive(ctx, opened, "all gates to open"); err != nil {
 				return err
 			}
 		}
-		what := fmt.Sprintf("%s gates over as many Jobs", count(r.Gates))
+		what := fmt.Sprintf("%s gates over as many Jobs", formatCount(r.GateCount))
 		rows = []report.Row{
-			report.Of(what+": Job done until gate open, p50", one.P50(), "ms").Note(fmt.Sprintf("N=%d, one after the other", one.N())),
-			report.Of(what+": Job done until gate open, p99", one.P99(), "ms").Note(fmt.Sprintf("N=%d, one after the other", one.N())),
-			report.Of(fmt.Sprintf("%s Jobs done at once until the last gate is open", count(together)), stats.Milliseconds(last.Sub(begin)), "ms").
-				Over(stats.Milliseconds(completed)).Note("N=1; the floor is the time that the writes to the Jobs take"),
+			report.NewRow(what+": Job done until gate open, p50", one.P50(), "ms").WithNote(fmt.Sprintf("N=%d, one after the other", one.N())),
+			report.NewRow(what+": Job done until gate open, p99", one.P99(), "ms").WithNote(fmt.Sprintf("N=%d, one after the other", one.N())),
+			report.NewRow(fmt.Sprintf("%s Jobs done at once until the last gate is open", formatCount(together)), stats.Milliseconds(last.Sub(begin)), "ms").
+				WithLowerBound(stats.Milliseconds(completed)).WithNote("N=1; the floor is the time that the writes to the Jobs take"),
 		}
 		return r.Kube.BatchV1().Jobs(namespace).DeleteCollection(ctx, metav1.DeleteOptions{}, metav1.ListOptions{})
 	})
@@ -70,10 +70,11 @@ func (r *Run) GatesOnJobs(ctx context.Context) (rows []report.Row, err error) {
 
 func jobName(i int) string { return fmt.Sprintf("job-%d", i) }
 
-// gatesAndJobs creates Jobs that nobody runs and a gate for each, and waits until the operator has seen all gates.
-func (r *Run) gatesAndJobs(ctx context.Context, namespace string) error {
+// createGatesAndJobs creates Jobs that no controller runs and a gate for each, and waits until the operator has reconciled all
+// gates.
+func (r *Runner) createGatesAndJobs(ctx context.Context, namespace string) error {
 	nobody := "konductor.io/bench"
-	err := r.CreateAll(ctx, r.Gates, func(i int) client.Object {
+	err := r.CreateObjects(ctx, r.GateCount, func(i int) client.Object {
 		return &batchv1.Job{
 			ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: jobName(i)},
 			Spec: batchv1.JobSpec{ManagedBy: &nobody, Template: corev1.PodTemplateSpec{Spec: corev1.PodSpec{
@@ -84,7 +85,7 @@ func (r *Run) gatesAndJobs(ctx context.Context, namespace string) error {
 	if err != nil {
 		return err
 	}
-	err = r.CreateAll(ctx, r.Gates, func(i int) client.Object {
+	err = r.CreateObjects(ctx, r.GateCount, func(i int) client.Object {
 		return &konductorv1.Gate{
 			ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: fmt.Sprintf("gate-%d", i)},
 			Spec:       konductorv1.GateSpec{Conditions: []konductorv1.GateCondition{{Type: konductorv1.GateOnJob, Name: jobName(i)}}},
@@ -93,18 +94,18 @@ func (r *Run) gatesAndJobs(ctx context.Context, namespace string) error {
 	if err != nil {
 		return err
 	}
-	return scene.AwaitAll(ctx, r.Scene, &konductorv1.GateList{}, namespace, r.Gates, func(g *konductorv1.Gate) bool {
+	return benchenv.AwaitObjects(ctx, r.Env, &konductorv1.GateList{}, namespace, r.GateCount, func(g *konductorv1.Gate) bool {
 		return g.Status.ObservedGeneration > 0
 	})
 }
 
-// openGates tells when each gate was seen open.
-func (r *Run) openGates(ctx context.Context, namespace string) (<-chan time.Time, func(), error) {
+// watchGateOpenings sends the time at which each gate was observed open.
+func (r *Runner) watchGateOpenings(ctx context.Context, namespace string) (<-chan time.Time, func(), error) {
 	w, err := r.Objects.Watch(ctx, &konductorv1.GateList{}, client.InNamespace(namespace))
 	if err != nil {
 		return nil, nil, err
 	}
-	opened := make(chan time.Time, r.Gates)
+	opened := make(chan time.Time, r.GateCount)
 	go func() {
 		seen := map[types.UID]bool{}
 		for e := range w.ResultChan() {
@@ -117,8 +118,8 @@ func (r *Run) openGates(ctx context.Context, namespace string) (<-chan time.Time
 	return opened, w.Stop, nil
 }
 
-// completeJob finishes a Job as the Job controller would.
-func (r *Run) completeJob(ctx context.Context, namespace, name string) error {
+// completeJob completes a Job as the Job controller would.
+func (r *Runner) completeJob(ctx context.Context, namespace, name string) error {
 	job := &batchv1.Job{}
 	if err := r.Objects.Get(ctx, types.NamespacedName{Namespace: namespace, Name: name}, job); err != nil {
 		return err

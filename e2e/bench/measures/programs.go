@@ -10,23 +10,23 @@ import (
 	"time"
 
 	konductorv1 "github.com/LogicIQ/konductor/apis/v1"
+	"github.com/LogicIQ/konductor/e2e/bench/benchenv"
 	"github.com/LogicIQ/konductor/e2e/bench/report"
-	"github.com/LogicIQ/konductor/e2e/bench/scene"
 	"github.com/LogicIQ/konductor/e2e/bench/stats"
 	"github.com/LogicIQ/konductor/e2e/cluster/image"
 	"github.com/LogicIQ/konductor/e2e/install"
 	konductor "github.com/LogicIQ/konductor/sdk/go"
 )
 
-// Programs measures whole processes, from their start until they have ended: koncli that waits for a barrier which is
-// open, and kubectl that gets the same object. kubectl's cache of what the server offers is filled.
-func (r *Run) Programs(ctx context.Context) (rows []report.Row, err error) {
-	err = r.inNamespace(ctx, func(namespace string, _ *scene.Operator) error {
-		key, err := r.barrier(ctx, namespace, "open", 1)
+// MeasurePrograms measures whole processes, from start to end: koncli that waits for an open barrier, and kubectl that gets the
+// same object. kubectl's discovery cache is filled.
+func (r *Runner) MeasurePrograms(ctx context.Context) (rows []report.Row, err error) {
+	err = r.withOperatorInNamespace(ctx, func(namespace string, _ *benchenv.Operator) error {
+		key, err := r.createBarrier(ctx, namespace, "open", 1)
 		if err != nil {
 			return err
 		}
-		somebody, err := r.Outsider(namespace, "somebody")
+		somebody, err := r.NewOutsideParticipant(namespace, "somebody")
 		if err != nil {
 			return err
 		}
@@ -38,16 +38,16 @@ func (r *Run) Programs(ctx context.Context) (rows []report.Row, err error) {
 		}
 		var wait, get, help stats.Sample
 		const warmup = 3
-		err = times(warmup, r.Processes, func(counts bool) error {
-			got, err := r.process(ctx, r.Kubectl, "get", "barriers.konductor.io", key.Name, "--namespace", namespace)
+		err = repeatN(warmup, r.ProcessRuns, func(counts bool) error {
+			got, err := r.timeCommand(ctx, r.Kubectl, "get", "barriers.konductor.io", key.Name, "--namespace", namespace)
 			if err != nil {
 				return err
 			}
-			waited, err := r.process(ctx, r.Koncli, "barrier", "wait", key.Name, "--namespace", namespace)
+			waited, err := r.timeCommand(ctx, r.Koncli, "barrier", "wait", key.Name, "--namespace", namespace)
 			if err != nil {
 				return err
 			}
-			helped, err := r.process(ctx, r.Koncli, "version", "--client")
+			helped, err := r.timeCommand(ctx, r.Koncli, "version", "--client")
 			if counts {
 				get.Add(got)
 				wait.Add(waited)
@@ -57,17 +57,17 @@ func (r *Run) Programs(ctx context.Context) (rows []report.Row, err error) {
 		})
 		n := fmt.Sprintf("N=%d", wait.N())
 		rows = []report.Row{
-			report.Of("koncli barrier wait on an open barrier, p50", wait.P50(), "ms").Over(get.P50()).AtMost(1).Note(n + "; the floor is kubectl get of the same object"),
-			report.Of("koncli barrier wait on an open barrier, p99", wait.P99(), "ms").Over(get.P99()).Note(n),
-			report.Of("koncli version --client, p50", help.P50(), "ms").Note(n + "; what starting alone takes"),
+			report.NewRow("koncli barrier wait on an open barrier, p50", wait.P50(), "ms").WithLowerBound(get.P50()).AtMost(1).WithNote(n + "; the floor is kubectl get of the same object"),
+			report.NewRow("koncli barrier wait on an open barrier, p99", wait.P99(), "ms").WithLowerBound(get.P99()).WithNote(n),
+			report.NewRow("koncli version --client, p50", help.P50(), "ms").WithNote(n + "; what starting alone takes"),
 		}
 		return err
 	})
 	return rows, err
 }
 
-// process runs a program to its end.
-func (r *Run) process(ctx context.Context, path string, args ...string) (time.Duration, error) {
+// timeCommand runs a program to its end.
+func (r *Runner) timeCommand(ctx context.Context, path string, args ...string) (time.Duration, error) {
 	cmd := exec.CommandContext(ctx, path, args...)
 	cmd.Env = []string{"HOME=" + r.Dir, "TMPDIR=" + r.Dir, "KUBECONFIG=" + r.Kubeconfig(), "PATH=" + os.Getenv("PATH")}
 	var out bytes.Buffer
@@ -81,18 +81,18 @@ func (r *Run) process(ctx context.Context, path string, args ...string) (time.Du
 	return took, nil
 }
 
-// Size measures the binary, and the image as a registry sends it.
-func (r *Run) Size(context.Context) ([]report.Row, error) {
+// MeasureSize measures the size of the binary, and of the image as a registry transfers it.
+func (r *Runner) MeasureSize(context.Context) ([]report.Row, error) {
 	binary, err := os.Stat(r.Koncli)
 	if err != nil {
 		return nil, err
 	}
-	content, err := image.Program(install.Image, "koncli", r.Koncli)
+	content, err := image.ProgramImage(install.Image, "koncli", r.Koncli)
 	if err != nil {
 		return nil, err
 	}
 	layout := filepath.Join(r.Dir, "image")
-	if _, err := image.WriteLayout(layout, nil, content); err != nil {
+	if _, err := image.WriteOCILayout(layout, nil, content); err != nil {
 		return nil, err
 	}
 	blobs, err := os.ReadDir(filepath.Join(layout, "blobs", "sha256"))
@@ -108,7 +108,7 @@ func (r *Run) Size(context.Context) ([]report.Row, error) {
 		packed += info.Size()
 	}
 	return []report.Row{
-		report.Of("container image, compressed", megabytes(int(packed)), "MB").AtMost(25),
-		report.Of("binary", megabytes(int(binary.Size())), "MB"),
+		report.NewRow("container image, compressed", toMegabytes(int(packed)), "MB").AtMost(25),
+		report.NewRow("binary", toMegabytes(int(binary.Size())), "MB"),
 	}, nil
 }

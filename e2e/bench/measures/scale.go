@@ -10,88 +10,88 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	konductorv1 "github.com/LogicIQ/konductor/apis/v1"
+	"github.com/LogicIQ/konductor/e2e/bench/benchenv"
 	"github.com/LogicIQ/konductor/e2e/bench/report"
-	"github.com/LogicIQ/konductor/e2e/bench/scene"
 	"github.com/LogicIQ/konductor/e2e/bench/stats"
 	konductor "github.com/LogicIQ/konductor/sdk/go"
 )
 
-// Scale measures what one operator, the API server and etcd carry as there are more and more live objects of all kinds,
-// and how a lease changes hands in their presence. Objects only become more, so that the sizes come one after the other.
-func (r *Run) Scale(ctx context.Context) (rows []report.Row, err error) {
-	namespace, err := r.Namespace(ctx)
+// MeasureScale measures one operator, the API server and etcd with growing numbers of live objects of all kinds, and the
+// handovers of a lease among them. The number of objects only increases, so that the sizes come one after the other.
+func (r *Runner) MeasureScale(ctx context.Context) (rows []report.Row, err error) {
+	namespace, err := r.CreateNamespace(ctx)
 	if err != nil {
 		return nil, err
 	}
-	var there population
-	for _, size := range r.Live {
-		next := populationOf(size)
-		busy, err := r.carrying(ctx, namespace, size, there, next)
+	var present kindCounts
+	for _, size := range r.ObjectCounts {
+		next := kindCountsFor(size)
+		busy, err := r.measureWithObjects(ctx, namespace, size, present, next)
 		if err != nil {
 			return rows, err
 		}
-		started, err := r.starting(ctx, size)
+		started, err := r.measureStart(ctx, size)
 		if rows = append(append(rows, busy...), started...); err != nil {
 			return rows, err
 		}
-		there = next
+		present = next
 	}
-	return rows, r.WithOperator(ctx, func(*scene.Operator) error { return r.Clear(ctx, namespace) })
+	return rows, r.WithOperator(ctx, func(*benchenv.Operator) error { return r.ClearNamespace(ctx, namespace) })
 }
 
-// carrying measures with an operator that sees the objects come: a lease that changes hands, what is used, and what is
-// used while nothing happens.
-func (r *Run) carrying(ctx context.Context, namespace string, size int, there, next population) (rows []report.Row, err error) {
-	what := count(size) + " objects: "
-	err = r.WithOperator(ctx, func(o *scene.Operator) error {
-		if err := r.populate(ctx, namespace, there, next); err != nil {
+// measureWithObjects measures with an operator that observes the creation of the objects: handovers of a lease, the resources in
+// use, and those used while idle.
+func (r *Runner) measureWithObjects(ctx context.Context, namespace string, size int, present, next kindCounts) (rows []report.Row, err error) {
+	what := formatCount(size) + " objects: "
+	err = r.WithOperator(ctx, func(o *benchenv.Operator) error {
+		if err := r.createObjects(ctx, namespace, present, next); err != nil {
 			return err
 		}
-		stop, err := r.Floors.Answer(ctx)
+		stop, err := r.LowerBounds.StartGranting(ctx)
 		if err != nil {
 			return err
 		}
 		defer stop()
-		relay, err := r.newRelay(ctx, namespace, fmt.Sprintf("db-%d", size), 3, 0)
+		contended, err := r.newContendedLease(ctx, namespace, fmt.Sprintf("db-%d", size), 3, 0)
 		if err != nil {
 			return err
 		}
-		handover, floor, err := r.handovers(ctx, relay)
+		handover, floor, err := r.measureHandovers(ctx, contended)
 		if err != nil {
 			return err
 		}
-		if err := relay.end(ctx); err != nil {
+		if err := contended.close(ctx); err != nil {
 			return err
 		}
-		idle, err := r.idleCPU(ctx, o)
+		idle, err := r.measureIdleCPU(ctx, o)
 		if err != nil {
 			return err
 		}
-		memory, err := o.Memory()
+		memory, err := o.ResidentMemory()
 		if err != nil {
 			return err
 		}
-		engine, err := r.Engine(ctx)
+		usage, err := r.ControlPlaneUsage(ctx)
 		rows = []report.Row{
-			report.Of(what+"handover with 2 waiting, p50", handover.P50(), "ms").Over(floor.P50()).Note(fmt.Sprintf("N=%d", handover.N())),
-			report.Of(what+"operator memory", megabytes(memory), "MB").Note("resident set, of one that saw the last of them come"),
-			report.Of(what+"operator CPU per minute at rest", float64(idle.Milliseconds())/r.Calm.Minutes(), "ms").
-				Note(fmt.Sprintf("within %s; the kernel counts in hundredths of a second", r.Calm)),
-			report.Of(what+"kube-apiserver memory", megabytes(engine.APIServer), "MB").Note("resident set"),
-			report.Of(what+"etcd memory", megabytes(engine.Etcd), "MB").Note("resident set"),
-			report.Of(what+"etcd database", megabytes(engine.Database), "MB").Note("in use, after compaction; everything else in the cluster included"),
+			report.NewRow(what+"handover with 2 waiting, p50", handover.P50(), "ms").WithLowerBound(floor.P50()).WithNote(fmt.Sprintf("N=%d", handover.N())),
+			report.NewRow(what+"operator memory", toMegabytes(memory), "MB").WithNote("resident set, of one that saw the last of them come"),
+			report.NewRow(what+"operator CPU per minute at rest", float64(idle.Milliseconds())/r.IdlePeriod.Minutes(), "ms").
+				WithNote(fmt.Sprintf("within %s; the kernel counts in hundredths of a second", r.IdlePeriod)),
+			report.NewRow(what+"kube-apiserver memory", toMegabytes(usage.APIServerMemory), "MB").WithNote("resident set"),
+			report.NewRow(what+"etcd memory", toMegabytes(usage.EtcdMemory), "MB").WithNote("resident set"),
+			report.NewRow(what+"etcd database", toMegabytes(usage.EtcdDatabaseSize), "MB").WithNote("in use, after compaction; everything else in the cluster included"),
 		}
 		return err
 	})
 	return rows, err
 }
 
-// starting measures operators that find the objects there.
-func (r *Run) starting(ctx context.Context, size int) (rows []report.Row, err error) {
+// measureStart measures operators that start when the objects exist.
+func (r *Runner) measureStart(ctx context.Context, size int) (rows []report.Row, err error) {
 	const most = 3
 	var took stats.Sample
 	var memory int
-	for range min(r.Rounds, most) {
+	for range min(r.SlowRepetitions, most) {
 		begin := time.Now()
 		o, err := r.StartOperator(ctx)
 		if err != nil {
@@ -101,62 +101,62 @@ func (r *Run) starting(ctx context.Context, size int) (rows []report.Row, err er
 		if err := r.AwaitLeader(ctx); err != nil {
 			return nil, err
 		}
-		if err := r.awaitCalm(ctx); err != nil {
+		if err := r.awaitNoWrites(ctx); err != nil {
 			return nil, err
 		}
-		if memory, err = o.Memory(); err != nil {
+		if memory, err = o.ResidentMemory(); err != nil {
 			return nil, err
 		}
-		if err := o.Quit(ctx); err != nil {
+		if err := o.Terminate(ctx); err != nil {
 			return nil, err
 		}
 	}
-	what := count(size) + " objects: "
+	what := formatCount(size) + " objects: "
 	return []report.Row{
-		report.Of(what+"operator start until ready, p50", took.P50(), "ms").Note(fmt.Sprintf("N=%d; as a process, from its start", took.N())),
-		report.Of(what+"operator memory, freshly started", megabytes(memory), "MB").Note("resident set"),
+		report.NewRow(what+"operator start until ready, p50", took.P50(), "ms").WithNote(fmt.Sprintf("N=%d; as a process, from its start", took.N())),
+		report.NewRow(what+"operator memory, freshly started", toMegabytes(memory), "MB").WithNote("resident set"),
 	}, nil
 }
 
-// idleCPU returns the processor time that the operator uses while nothing happens.
-func (r *Run) idleCPU(ctx context.Context, o *scene.Operator) (time.Duration, error) {
-	if err := r.awaitCalm(ctx); err != nil {
+// measureIdleCPU returns the CPU time that the operator uses while nothing happens.
+func (r *Runner) measureIdleCPU(ctx context.Context, o *benchenv.Operator) (time.Duration, error) {
+	if err := r.awaitNoWrites(ctx); err != nil {
 		return 0, err
 	}
-	before, err := o.CPU()
+	before, err := o.CPUTime()
 	if err != nil {
 		return 0, err
 	}
-	over := time.NewTimer(r.Calm)
+	over := time.NewTimer(r.IdlePeriod)
 	defer over.Stop()
 	select {
 	case <-over.C:
 	case <-ctx.Done():
 		return 0, context.Cause(ctx)
 	}
-	after, err := o.CPU()
+	after, err := o.CPUTime()
 	return after - before, err
 }
 
-// population is how many objects of each kind there are.
-type population struct{ barriers, gates, leases, semaphores, claims int }
+// kindCounts is the number of objects of each kind.
+type kindCounts struct{ barriers, gates, leases, semaphores, claims int }
 
-// populationOf returns the kinds of n objects: 40 of 100 are claims, of which a tenth hold, on one semaphore; 30 barriers
-// that wait; 15 gates that wait for these; 14 leases that are free.
-func populationOf(n int) population {
+// kindCountsFor returns the kinds of n objects. Of 100, 40 are claims, of which a tenth hold, on one semaphore; 30 are barriers
+// that wait; 15 are gates that wait for these; 14 are leases that are free.
+func kindCountsFor(n int) kindCounts {
 	const percent = 100
-	p := population{claims: n * 40 / percent, barriers: n * 30 / percent, gates: n * 15 / percent, semaphores: max(n/percent, 1)}
+	p := kindCounts{claims: n * 40 / percent, barriers: n * 30 / percent, gates: n * 15 / percent, semaphores: max(n/percent, 1)}
 	p.leases = max(n-p.claims-p.barriers-p.gates-p.semaphores, 0)
 	return p
 }
 
-// populate creates what is missing from one population to the next, and waits until the operator has dealt with it.
-func (r *Run) populate(ctx context.Context, namespace string, from, to population) error {
+// createObjects creates the objects that to has and from hasn't, and waits until the operator has reconciled them.
+func (r *Runner) createObjects(ctx context.Context, namespace string, from, to kindCounts) error {
 	named := func(kind string, i int) metav1.ObjectMeta {
 		return metav1.ObjectMeta{Namespace: namespace, Name: fmt.Sprintf("%s-%d", kind, i)}
 	}
 	create := func(from, to int, object func(i int) client.Object) error {
-		return r.CreateAll(ctx, to-from, func(i int) client.Object { return object(from + i) })
+		return r.CreateObjects(ctx, to-from, func(i int) client.Object { return object(from + i) })
 	}
 	if err := create(from.barriers, to.barriers, func(i int) client.Object {
 		b := konductor.NewBarrier(fmt.Sprintf("barrier-%d", i), 10)
@@ -175,7 +175,7 @@ func (r *Run) populate(ctx context.Context, namespace string, from, to populatio
 		return err
 	}
 	if err := create(from.semaphores, to.semaphores, func(i int) client.Object {
-		return &konductorv1.Semaphore{ObjectMeta: named("semaphore", i)} // without permits, until all its claims are there
+		return &konductorv1.Semaphore{ObjectMeta: named("semaphore", i)} // without permits, until all its claims exist
 	}); err != nil {
 		return err
 	}
@@ -191,13 +191,13 @@ func (r *Run) populate(ctx context.Context, namespace string, from, to populatio
 	}); err != nil {
 		return err
 	}
-	// Grants must be acknowledged within 15 s, so that they come when all claims are there, and not too many at once.
+	// Grants must be acknowledged within 15 s, so permits are added when all claims exist, and not too many at once.
 	const holding = 10
 	permits := max((to.claims-from.claims)/targets/holding, 1)
 	for i := range targets {
-		if err := r.open(ctx, types.NamespacedName{Namespace: namespace, Name: fmt.Sprintf("semaphore-%d", first+i)}, permits); err != nil {
+		if err := r.resumeSemaphore(ctx, types.NamespacedName{Namespace: namespace, Name: fmt.Sprintf("semaphore-%d", first+i)}, permits); err != nil {
 			return err
 		}
 	}
-	return r.awaitCalm(ctx)
+	return r.awaitNoWrites(ctx)
 }

@@ -11,30 +11,30 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 
 	konductorv1 "github.com/LogicIQ/konductor/apis/v1"
+	"github.com/LogicIQ/konductor/e2e/bench/benchenv"
 	"github.com/LogicIQ/konductor/e2e/bench/report"
-	"github.com/LogicIQ/konductor/e2e/bench/scene"
 	"github.com/LogicIQ/konductor/e2e/bench/stats"
 	konductor "github.com/LogicIQ/konductor/sdk/go"
 )
 
-// writesPerCycle is how many writes an acquire and a release need at least, if the grants of many share one: the claim is
-// created, told and deleted.
+// writesPerCycle is the minimum number of writes for an acquire and a release, if the grants of many share one: the claim is
+// created, notified and deleted.
 const writesPerCycle = 3
 
-// Throughput measures how often per second clients acquire and release permits of one semaphore, each over a connection
-// of its own, and what processor time the operator needs for it.
-func (r *Run) Throughput(ctx context.Context) (rows []report.Row, err error) {
-	err = r.inNamespace(ctx, func(namespace string, operator *scene.Operator) error {
-		clients, err := r.Participants(ctx, namespace, "client", r.Clients, true)
+// MeasureThroughput measures how often per second clients acquire and release permits of one semaphore, each over a connection of
+// its own, and the CPU time that the operator needs for it.
+func (r *Runner) MeasureThroughput(ctx context.Context) (rows []report.Row, err error) {
+	err = r.withOperatorInNamespace(ctx, func(namespace string, operator *benchenv.Operator) error {
+		clients, err := r.CreateParticipants(ctx, namespace, "client", r.Clients, true)
 		if err != nil {
 			return err
 		}
-		for _, permits := range r.Permits {
-			semaphore, err := r.semaphore(ctx, namespace, fmt.Sprintf("permits-%d", permits), int32(permits))
+		for _, permits := range r.PermitCounts {
+			semaphore, err := r.createSemaphore(ctx, namespace, fmt.Sprintf("permits-%d", permits), int32(permits))
 			if err != nil {
 				return err
 			}
-			more, err := r.throughput(ctx, semaphore, permits, clients, operator)
+			more, err := r.measureThroughputWithPermits(ctx, semaphore, permits, clients, operator)
 			if err != nil {
 				return err
 			}
@@ -45,22 +45,22 @@ func (r *Run) Throughput(ctx context.Context) (rows []report.Row, err error) {
 	return rows, err
 }
 
-func (r *Run) throughput(ctx context.Context, semaphore types.NamespacedName, permits int, clients []*scene.Participant, operator *scene.Operator) ([]report.Row, error) {
+func (r *Runner) measureThroughputWithPermits(ctx context.Context, semaphore types.NamespacedName, permits int, clients []*benchenv.Participant, operator *benchenv.Operator) ([]report.Row, error) {
 	var floor, creates, rates, cpu []float64
-	err := r.rounds(func(counts bool) error {
-		perSecond, err := r.Floors.CreateRate(ctx, r.Period)
+	err := r.repeatSlow(func(counts bool) error {
+		perSecond, err := r.LowerBounds.MeasureCreateRate(ctx, r.RatePeriod)
 		if err != nil {
 			return err
 		}
-		before, err := operator.CPU()
+		before, err := operator.CPUTime()
 		if err != nil {
 			return err
 		}
-		cycles, took, err := r.cycle(ctx, semaphore.Name, clients)
+		cycles, took, err := r.runAcquireReleaseLoop(ctx, semaphore.Name, clients)
 		if err != nil {
 			return err
 		}
-		after, err := operator.CPU()
+		after, err := operator.CPUTime()
 		if counts {
 			creates = append(creates, perSecond)
 			floor = append(floor, perSecond/writesPerCycle)
@@ -69,24 +69,24 @@ func (r *Run) throughput(ctx context.Context, semaphore types.NamespacedName, pe
 		}
 		return err
 	})
-	n := fmt.Sprintf("median of %d rounds of %s", len(rates), r.Period)
+	n := fmt.Sprintf("median of %d rounds of %s", len(rates), r.RatePeriod)
 	who := fmt.Sprintf("%d clients, %d permits", len(clients), permits)
 	return []report.Row{
-		report.Of("floor: creates per second ("+who+")", stats.Median(creates), "/s").Note(n),
-		report.Of("acquire and release: "+who, stats.Median(rates), "/s").Over(stats.Median(floor)).AtLeast(0.6).
-			Note(n + fmt.Sprintf("; the floor is creates per second ÷ %d", writesPerCycle)),
-		report.Of("operator CPU per 1000 grants ("+who+")", stats.Median(cpu), "s").Note(n),
+		report.NewRow("floor: creates per second ("+who+")", stats.Median(creates), "/s").WithNote(n),
+		report.NewRow("acquire and release: "+who, stats.Median(rates), "/s").WithLowerBound(stats.Median(floor)).AtLeast(0.6).
+			WithNote(n + fmt.Sprintf("; the floor is creates per second ÷ %d", writesPerCycle)),
+		report.NewRow("operator CPU per 1000 grants ("+who+")", stats.Median(cpu), "s").WithNote(n),
 	}, err
 }
 
-// cycle lets all clients acquire and release for a while.
-func (r *Run) cycle(ctx context.Context, semaphore string, clients []*scene.Participant) (cycles int64, took time.Duration, err error) {
+// runAcquireReleaseLoop lets all clients acquire and release for RatePeriod.
+func (r *Runner) runAcquireReleaseLoop(ctx context.Context, semaphore string, clients []*benchenv.Participant) (cycles int64, took time.Duration, err error) {
 	var done atomic.Int64
 	group, ctx := errgroup.WithContext(ctx)
 	begin := time.Now()
 	for _, c := range clients {
 		group.Go(func() error {
-			for time.Since(begin) < r.Period {
+			for time.Since(begin) < r.RatePeriod {
 				hold, err := c.AcquireSemaphore(ctx, semaphore)
 				if err != nil {
 					return err
@@ -103,8 +103,8 @@ func (r *Run) cycle(ctx context.Context, semaphore string, clients []*scene.Part
 	return done.Load(), time.Since(begin), err
 }
 
-// semaphore creates a semaphore and waits until the operator has seen it.
-func (r *Run) semaphore(ctx context.Context, namespace, name string, permits int32) (types.NamespacedName, error) {
+// createSemaphore creates a semaphore and waits until the operator has reconciled it.
+func (r *Runner) createSemaphore(ctx context.Context, namespace, name string, permits int32) (types.NamespacedName, error) {
 	key := types.NamespacedName{Namespace: namespace, Name: name}
 	s := konductor.NewSemaphore(name, permits)
 	s.ObjectMeta = metav1.ObjectMeta{Namespace: namespace, Name: name}

@@ -14,14 +14,14 @@ func TestBudgets(t *testing.T) {
 		row  Row
 		want bool
 	}{
-		"no budget is none missed":               {Of("x", 5, "ms").Over(1), true},
-		"a ratio within its budget":              {Of("x", 3, "ms").Over(2).AtMost(1.5), true},
-		"a ratio over its budget":                {Of("x", 3.2, "ms").Over(2).AtMost(1.5), false},
-		"a value over its budget":                {Of("x", 26, "MB").AtMost(25), false},
-		"a rate that is large enough":            {Of("x", 6, "/s").Over(10).AtLeast(0.6), true},
-		"a rate that is too small":               {Of("x", 5, "/s").Over(10).AtLeast(0.6), false},
-		"zero where zero is the budget":          {Of("x", 0, "writes").AtMost(0), true},
-		"a little more where zero is the budget": {Of("x", 1, "writes").AtMost(0), false},
+		"no budget is none missed":               {NewRow("x", 5, "ms").WithLowerBound(1), true},
+		"a ratio within its budget":              {NewRow("x", 3, "ms").WithLowerBound(2).AtMost(1.5), true},
+		"a ratio over its budget":                {NewRow("x", 3.2, "ms").WithLowerBound(2).AtMost(1.5), false},
+		"a value over its budget":                {NewRow("x", 26, "MB").AtMost(25), false},
+		"a rate that is large enough":            {NewRow("x", 6, "/s").WithLowerBound(10).AtLeast(0.6), true},
+		"a rate that is too small":               {NewRow("x", 5, "/s").WithLowerBound(10).AtLeast(0.6), false},
+		"zero where zero is the budget":          {NewRow("x", 0, "writes").AtMost(0), true},
+		"a little more where zero is the budget": {NewRow("x", 1, "writes").AtMost(0), false},
 	} {
 		t.Run(name, func(t *testing.T) {
 			if tc.row.OK != tc.want {
@@ -31,14 +31,14 @@ func TestBudgets(t *testing.T) {
 	}
 }
 
-func TestTable(t *testing.T) {
+func TestWriteTable(t *testing.T) {
 	var out strings.Builder
 	rows := []Row{
-		Of("uncontended acquire, p50", 6.6, "ms").Over(4).AtMost(1.6).In("Speed"),
-		Of("image", 17.93, "MB").AtMost(25).In("Size"),
-		Of("note", 30, "writes").In("Size"),
+		NewRow("uncontended acquire, p50", 6.6, "ms").WithLowerBound(4).AtMost(1.6).InSection("Speed"),
+		NewRow("image", 17.93, "MB").AtMost(25).InSection("Size"),
+		NewRow("note", 30, "writes").InSection("Size"),
 	}
-	if err := Table(&out, rows); err != nil {
+	if err := WriteTable(&out, rows); err != nil {
 		t.Fatal(err)
 	}
 	want := `  measure                       value  floor   ratio   budget      ok
@@ -53,14 +53,14 @@ Size
 	if diff := cmp.Diff(want, out.String()); diff != "" {
 		t.Errorf("table (-want +got):\n%s", diff)
 	}
-	if got := Missed(rows); len(got) != 1 {
+	if got := MissedBudgets(rows); len(got) != 1 {
 		t.Errorf("missed: %v", got)
 	}
 }
 
-func TestJSON(t *testing.T) {
+func TestWriteJSON(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "bench.json")
-	if err := WriteJSON(file, []Row{Of("a", 3, "ms").Over(2).AtMost(1), Of("b", 1, "MB")}); err != nil {
+	if err := WriteJSON(file, []Row{NewRow("a", 3, "ms").WithLowerBound(2).AtMost(1), NewRow("b", 1, "MB")}); err != nil {
 		t.Fatal(err)
 	}
 	text, err := os.ReadFile(file)
@@ -93,21 +93,21 @@ func TestJSON(t *testing.T) {
 	}
 }
 
-func TestPageKeepsWhatIsWrittenByHand(t *testing.T) {
+func TestUpdateDocsPage(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "page.md")
-	before, after := "# By hand\n\n"+measuredBegins+"\n", "old\n"+measuredEnds+"\n\nalso by hand\n"
+	before, after := "# By hand\n\n"+rowsBeginMarker+"\n", "old\n"+rowsEndMarker+"\n\nalso by hand\n"
 	if err := os.WriteFile(file, []byte(before+after), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	rows := []Row{Of("a", 3, "ms").Over(2).AtMost(1).Note("N=1").In("Speed")}
-	if err := WritePage(file, rows, Machine{Cores: 2, OS: "linux/amd64", Go: "1.26", Kubernetes: "v1.36.3", Etcd: "3.6.16", Effort: "full"}); err != nil {
+	rows := []Row{NewRow("a", 3, "ms").WithLowerBound(2).AtMost(1).WithNote("N=1").InSection("Speed")}
+	if err := UpdateDocsPage(file, rows, Machine{Cores: 2, OS: "linux/amd64", Go: "1.26", Kubernetes: "v1.36.3", Etcd: "3.6.16", Preset: "full"}); err != nil {
 		t.Fatal(err)
 	}
 	text, err := os.ReadFile(file)
 	if err != nil {
 		t.Fatal(err)
 	}
-	want := "# By hand\n\n" + measuredBegins + `
+	want := "# By hand\n\n" + rowsBeginMarker + `
 
 Measured on 2 cores (linux/amd64) with Go 1.26, Kubernetes v1.36.3 and etcd 3.6.16, all on that machine: API server, etcd, operator and
 clients share the cores. Effort: full.
@@ -120,18 +120,18 @@ clients share the cores. Effort: full.
 
 1 budgets are missed.
 
-` + measuredEnds + "\n\nalso by hand\n"
+` + rowsEndMarker + "\n\nalso by hand\n"
 	if diff := cmp.Diff(want, string(text)); diff != "" {
 		t.Errorf("page (-want +got):\n%s", diff)
 	}
 }
 
-func TestPageWithoutAPlaceIsRefused(t *testing.T) {
+func TestUpdateDocsPageWithoutMarkers(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "page.md")
 	if err := os.WriteFile(file, []byte("# By hand\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if err := WritePage(file, nil, Machine{}); err == nil {
+	if err := UpdateDocsPage(file, nil, Machine{}); err == nil {
 		t.Error("no error")
 	}
 }

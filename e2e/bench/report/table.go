@@ -11,16 +11,16 @@ import (
 	"unicode/utf8"
 )
 
-// header has the columns of the table.
-func header() []string { return []string{"measure", "value", "floor", "ratio", "budget", "ok"} }
+// tableHeader returns the column titles.
+func tableHeader() []string { return []string{"measure", "value", "floor", "ratio", "budget", "ok"} }
 
-// Table writes the rows as an aligned table, section by section.
-func Table(w io.Writer, rows []Row) error {
-	lines := [][]string{header()}
+// WriteTable writes the rows as an aligned table, section by section.
+func WriteTable(w io.Writer, rows []Row) error {
+	lines := [][]string{tableHeader()}
 	for i := range rows {
-		lines = append(lines, cells(&rows[i]))
+		lines = append(lines, rowCells(&rows[i]))
 	}
-	widths := make([]int, len(header()))
+	widths := make([]int, len(tableHeader()))
 	for _, line := range lines {
 		for i, cell := range line {
 			widths[i] = max(widths[i], utf8.RuneCountInString(cell))
@@ -34,15 +34,15 @@ func Table(w io.Writer, rows []Row) error {
 				return err
 			}
 		}
-		if _, err := fmt.Fprintln(w, aligned(line, widths)); err != nil {
+		if _, err := fmt.Fprintln(w, alignCells(line, widths)); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-// aligned pads the cells: words to the left, numbers to the right.
-func aligned(line []string, widths []int) string {
+// alignCells pads the cells: text left-aligned, numbers right-aligned.
+func alignCells(line []string, widths []int) string {
 	var b strings.Builder
 	for i, cell := range line {
 		pad := strings.Repeat(" ", widths[i]-utf8.RuneCountInString(cell))
@@ -55,29 +55,29 @@ func aligned(line []string, widths []int) string {
 	return strings.TrimRight(b.String(), " ")
 }
 
-func cells(r *Row) []string {
+func rowCells(r *Row) []string {
 	floor, ratio, budget, ok := "", "", "", ""
-	if r.Floor != nil {
-		floor, ratio = number(*r.Floor)+" "+r.Unit, fmt.Sprintf("%.2f ×", *r.Ratio)
+	if r.LowerBound != nil {
+		floor, ratio = formatValue(*r.LowerBound)+" "+r.Unit, fmt.Sprintf("%.2f ×", *r.Ratio)
 	}
 	if r.Budget != nil {
 		sign, unit := "≤", " "+r.Unit
-		if r.atLeast {
+		if r.budgetIsMinimum {
 			sign = "≥"
 		}
-		if r.Floor != nil {
+		if r.LowerBound != nil {
 			unit = " ×"
 		}
-		budget, ok = sign+" "+plain(*r.Budget)+unit, "yes"
+		budget, ok = sign+" "+formatBudget(*r.Budget)+unit, "yes"
 		if !r.OK {
 			ok = "MISSED"
 		}
 	}
-	return []string{r.Name, number(r.Value) + " " + r.Unit, floor, ratio, budget, ok}
+	return []string{r.Name, formatValue(r.Value) + " " + r.Unit, floor, ratio, budget, ok}
 }
 
-// number shows three digits or so: more were not measured.
-func number(v float64) string {
+// formatValue shows about three digits: more were not measured.
+func formatValue(v float64) string {
 	switch {
 	case v == math.Trunc(v) && math.Abs(v) < 1e6:
 		return strconv.FormatFloat(v, 'f', 0, 64)
@@ -90,10 +90,10 @@ func number(v float64) string {
 	}
 }
 
-func plain(v float64) string { return strconv.FormatFloat(v, 'f', -1, 64) }
+func formatBudget(v float64) string { return strconv.FormatFloat(v, 'f', -1, 64) }
 
-// Missed returns the rows whose budget is missed.
-func Missed(rows []Row) (missed []Row) {
+// MissedBudgets returns the rows whose budget is missed.
+func MissedBudgets(rows []Row) (missed []Row) {
 	for _, r := range rows {
 		if !r.OK {
 			missed = append(missed, r)

@@ -1,4 +1,4 @@
-// Package stats turns what was measured into the few numbers that are reported.
+// Package stats reduces measurements to the few numbers that are reported.
 package stats
 
 import (
@@ -7,7 +7,7 @@ import (
 	"time"
 )
 
-// Sample is a set of measurements of one thing.
+// Sample is a set of measurements of one quantity.
 type Sample struct {
 	values []time.Duration
 }
@@ -15,11 +15,11 @@ type Sample struct {
 // Add adds a measurement.
 func (s *Sample) Add(d time.Duration) { s.values = append(s.values, d) }
 
-// N is how many measurements there are.
+// N returns the number of measurements.
 func (s *Sample) N() int { return len(s.values) }
 
-// Quantile returns the smallest measurement that at least a share q of all does not exceed (the nearest rank): 0.5 for
-// the median. It never makes up a value between two. Zero when there is none.
+// Quantile returns the smallest measurement that at least a share q of all does not exceed (the nearest rank): 0.5 for the
+// median. It never interpolates. Zero when there are no measurements.
 func (s *Sample) Quantile(q float64) time.Duration {
 	if len(s.values) == 0 {
 		return 0
@@ -29,16 +29,16 @@ func (s *Sample) Quantile(q float64) time.Duration {
 	return sorted[min(max(rank-1, 0), len(sorted)-1)]
 }
 
-// P50 is the median in milliseconds.
+// P50 returns the median in milliseconds.
 func (s *Sample) P50() float64 { return Milliseconds(s.Quantile(0.5)) }
 
-// P99 is the 99th percentile in milliseconds.
+// P99 returns the 99th percentile in milliseconds.
 func (s *Sample) P99() float64 { return Milliseconds(s.Quantile(0.99)) }
 
 // Milliseconds returns d as a number of milliseconds.
 func Milliseconds(d time.Duration) float64 { return float64(d) / float64(time.Millisecond) }
 
-// Median returns the middle of values; of an even number the lower of the two in the middle.
+// Median returns the median of values; of an even number the lower of the two in the middle.
 func Median(values []float64) float64 {
 	if len(values) == 0 {
 		return 0
@@ -46,9 +46,9 @@ func Median(values []float64) float64 {
 	return slices.Sorted(slices.Values(values))[(len(values)-1)/2]
 }
 
-// Exponent fits y = c·x^k through the points by least squares on their logarithms and returns k: 0 is flat, 1 grows in
+// PowerLawExponent fits y = c·x^k through the points by least squares on their logarithms and returns k: 0 is flat, 1 grows in
 // proportion. All values must be larger than zero, and there must be two different x at least; otherwise it is NaN.
-func Exponent(x, y []float64) float64 {
+func PowerLawExponent(x, y []float64) float64 {
 	var sumX, sumY, sumXX, sumXY float64
 	n := float64(len(x))
 	for i := range x {

@@ -6,7 +6,7 @@ import (
 	"time"
 )
 
-func TestQuantileIsTheNearestRank(t *testing.T) {
+func TestQuantile(t *testing.T) {
 	var s Sample
 	for i := 100; i >= 1; i-- {
 		s.Add(time.Duration(i) * time.Millisecond)
@@ -23,13 +23,13 @@ func TestQuantileIsTheNearestRank(t *testing.T) {
 	}
 }
 
-func TestMedianOfAnEvenNumberIsOneOfThem(t *testing.T) {
+func TestMedianOfEvenCount(t *testing.T) {
 	if got := Median([]float64{4, 1, 3, 2}); got != 2 {
 		t.Errorf("got %v", got)
 	}
 }
 
-func TestExponentFindsTheLawItWasMadeFrom(t *testing.T) {
+func TestPowerLawExponent(t *testing.T) {
 	x := []float64{10, 100, 1000, 10000}
 	for name, law := range map[string]struct {
 		f    func(float64) float64
@@ -45,12 +45,12 @@ func TestExponentFindsTheLawItWasMadeFrom(t *testing.T) {
 			for i := range x {
 				y[i] = law.f(x[i])
 			}
-			if got := Exponent(x, y); math.Abs(got-law.want) > 1e-9 {
+			if got := PowerLawExponent(x, y); math.Abs(got-law.want) > 1e-9 {
 				t.Errorf("got %v, want %v", got, law.want)
 			}
 		})
 	}
-	if !math.IsNaN(Exponent([]float64{1}, []float64{1})) {
+	if !math.IsNaN(PowerLawExponent([]float64{1}, []float64{1})) {
 		t.Error("one point has an exponent")
 	}
 }

@@ -11,35 +11,37 @@ import (
 	"github.com/LogicIQ/konductor/e2e/chaos/revisions"
 )
 
-// meeting is one incarnation of a barrier and who has come.
-type meeting struct {
-	key      revisions.Key
+// barrierIncarnation is one incarnation of a barrier with its arrivals.
+type barrierIncarnation struct {
+	key      revisions.ObjectKey
 	last     *konductorv1.Barrier
-	gone     bool
+	deleted  bool
 	arrivals []arrival
 }
 
 type arrival struct {
-	participant string
-	failed      bool
-	second      time.Time
-	revision    int64
+	participant     string
+	failed          bool
+	createdAt       time.Time
+	createdRevision int64
 }
 
-func arrivalOf(r revisions.Revision) arrival {
+func newArrival(r revisions.Revision) arrival {
 	return arrival{r.Arrival.Spec.Participant, r.Arrival.Spec.Failed, r.Arrival.CreationTimestamp.Time, r.Created}
 }
 
-// count counts each participant once, by its first arrival in time, as the documentation of Barrier has it.
-func (m *meeting) count(b *konductorv1.Barrier) (arrived, failed int32, names map[string]bool) {
+// countArrivals counts each participant once, by its first arrival before the deadline, as the documentation of Barrier says.
+func (m *barrierIncarnation) countArrivals(b *konductorv1.Barrier) (arrived, failed int32, names map[string]bool) {
 	ordered := slices.Clone(m.arrivals)
-	slices.SortFunc(ordered, func(a, b arrival) int { return cmp.Or(a.second.Compare(b.second), cmp.Compare(a.revision, b.revision)) })
+	slices.SortFunc(ordered, func(a, b arrival) int {
+		return cmp.Or(a.createdAt.Compare(b.createdAt), cmp.Compare(a.createdRevision, b.createdRevision))
+	})
 	names = map[string]bool{}
 	for _, a := range ordered {
 		if _, counted := names[a.participant]; counted {
 			continue
 		}
-		if b.Spec.Timeout != nil && a.second.After(deadline(b)) {
+		if b.Spec.Timeout != nil && a.createdAt.After(barrierDeadline(b)) {
 			continue
 		}
 		names[a.participant] = !a.failed
@@ -52,7 +54,7 @@ func (m *meeting) count(b *konductorv1.Barrier) (arrived, failed int32, names ma
 	return arrived, failed, names
 }
 
-func deadline(b *konductorv1.Barrier) time.Time {
+func barrierDeadline(b *konductorv1.Barrier) time.Time {
 	return b.CreationTimestamp.Add(b.Spec.Timeout.Duration.Duration)
 }
 
@@ -63,41 +65,41 @@ func quorum(b *konductorv1.Barrier) int32 {
 	return b.Spec.Expected
 }
 
-func checkBarriers(run *Run, f *findings) {
-	meetings := map[types.UID]*meeting{}
-	of := func(uid types.UID) *meeting {
-		if meetings[uid] == nil {
-			meetings[uid] = &meeting{}
+func checkBarriers(run *CampaignData, f *findings) {
+	incarnations := map[types.UID]*barrierIncarnation{}
+	incarnation := func(uid types.UID) *barrierIncarnation {
+		if incarnations[uid] == nil {
+			incarnations[uid] = &barrierIncarnation{}
 		}
-		return meetings[uid]
+		return incarnations[uid]
 	}
 	for _, r := range run.Revisions {
 		switch {
 		case r.Arrival != nil && !r.Deleted && r.Version == 1:
 			for _, owner := range r.Arrival.OwnerReferences {
-				m := of(owner.UID)
-				m.arrivals = append(m.arrivals, arrivalOf(r))
+				m := incarnation(owner.UID)
+				m.arrivals = append(m.arrivals, newArrival(r))
 			}
 		case r.Barrier != nil:
-			m := of(r.Barrier.UID)
-			m.key, m.gone = revisions.Key{Namespace: r.Namespace, Kind: konductorv1.KindBarrier, Name: r.Name}, r.Deleted
+			m := incarnation(r.Barrier.UID)
+			m.key, m.deleted = revisions.ObjectKey{Namespace: r.Namespace, Kind: konductorv1.KindBarrier, Name: r.Name}, r.Deleted
 			if !r.Deleted {
-				m.see(run, f, r)
+				m.checkRevision(run, f, r)
 				m.last = r.Barrier
 			}
 		}
 	}
-	for _, m := range meetings {
-		if m.last != nil && !m.gone {
-			m.end(run, f)
+	for _, m := range incarnations {
+		if m.last != nil && !m.deleted {
+			m.checkFinalState(run, f)
 		}
 	}
 }
 
-// see checks one revision against those before it.
-func (m *meeting) see(run *Run, f *findings, r revisions.Revision) {
+// checkRevision checks one revision against those before it.
+func (m *barrierIncarnation) checkRevision(run *CampaignData, f *findings, r revisions.Revision) {
 	b := r.Barrier
-	arrived, failed, names := m.count(b)
+	arrived, failed, names := m.countArrivals(b)
 	before := konductorv1.BarrierPhase("")
 	if m.last != nil {
 		before = m.last.Status.Phase
@@ -129,16 +131,16 @@ func (m *meeting) see(run *Run, f *findings, r revisions.Revision) {
 			f.add(m.key, "revision %d: it fails when %d participants have failed of %d, and %d are enough", r.Number, failed, b.Spec.Expected, quorum(b))
 		}
 	case konductorv1.BarrierTimeout:
-		m.timesOut(run, f, r, arrived)
+		m.checkTimeout(run, f, r, arrived)
 	default:
 	}
 }
 
-func (m *meeting) timesOut(run *Run, f *findings, r revisions.Revision, arrived int32) {
+func (m *barrierIncarnation) checkTimeout(run *CampaignData, f *findings, r revisions.Revision, arrived int32) {
 	b := r.Barrier
-	// Creation times have whole seconds, and so has the clock that the API server shows.
+	// Creation times and the API server's clock have a resolution of one second.
 	const exact = 2 * time.Second
-	if at := run.Began.Add(r.Seen); b.Spec.Timeout == nil || at.Before(deadline(b).Add(-exact)) {
+	if at := run.StartTime.Add(r.ReadAt); b.Spec.Timeout == nil || at.Before(barrierDeadline(b).Add(-exact)) {
 		f.add(m.key, "revision %d: it times out at %s, before its time", r.Number, at)
 	}
 	if arrived >= quorum(b) {
@@ -146,34 +148,34 @@ func (m *meeting) timesOut(run *Run, f *findings, r revisions.Revision, arrived 
 	}
 }
 
-// end checks how the barrier stands when all is quiet.
-func (m *meeting) end(run *Run, f *findings) {
-	now := run.Began.Add(run.Revisions[len(run.Revisions)-1].Seen)
-	if want, arrived, failed := m.ought(m.last, now); !reached(m.last, want, arrived, failed) {
+// checkFinalState checks the status of the barrier at quiescence.
+func (m *barrierIncarnation) checkFinalState(run *CampaignData, f *findings) {
+	now := run.StartTime.Add(run.Revisions[len(run.Revisions)-1].ReadAt)
+	if want, arrived, failed := m.expectedState(m.last, now); !matchesExpectedState(m.last, want, arrived, failed) {
 		s := m.last.Status
 		f.add(m.key, "in the end it is %s with %d arrived and %d failed, and ought to be %s with %d and %d", s.Phase, s.Arrived, s.Failed, want, arrived, failed)
 	}
 }
 
-// ought returns how b ought to stand once the operator has had the time to see to it.
-func (m *meeting) ought(b *konductorv1.Barrier, now time.Time) (phase konductorv1.BarrierPhase, arrived, failed int32) {
-	arrived, failed, _ = m.count(b)
+// expectedState returns the phase and the counts that b must have once the operator has had the time to reconcile it.
+func (m *barrierIncarnation) expectedState(b *konductorv1.Barrier, now time.Time) (phase konductorv1.BarrierPhase, arrived, failed int32) {
+	arrived, failed, _ = m.countArrivals(b)
 	const soon = 5 * time.Second
 	switch {
 	case arrived >= quorum(b):
 		return konductorv1.BarrierOpen, arrived, failed
 	case failed > b.Spec.Expected-quorum(b):
 		return konductorv1.BarrierFailed, arrived, failed
-	case b.Spec.Timeout != nil && now.After(deadline(b).Add(soon)):
+	case b.Spec.Timeout != nil && now.After(barrierDeadline(b).Add(soon)):
 		return konductorv1.BarrierTimeout, arrived, failed
 	default:
 		return konductorv1.BarrierWaiting, arrived, failed
 	}
 }
 
-// reached reports whether b stands as it ought to. One that has opened or timed out stays as it was, and whether that was
-// right was looked at when it happened.
-func reached(b *konductorv1.Barrier, want konductorv1.BarrierPhase, arrived, failed int32) bool {
+// matchesExpectedState reports whether b's status is as expected. A barrier that has opened or timed out doesn't change any more;
+// checkRevision has checked whether that was right when it happened.
+func matchesExpectedState(b *konductorv1.Barrier, want konductorv1.BarrierPhase, arrived, failed int32) bool {
 	s := b.Status
 	if s.Phase == konductorv1.BarrierOpen || s.Phase == konductorv1.BarrierTimeout {
 		return true

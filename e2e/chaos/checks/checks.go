@@ -1,6 +1,5 @@
-// Package checks compares what clients were told, and what every revision says,
-// with what konductor promises. Each check is named and says what it proves; none
-// asks the product's own code.
+// Package checks compares the responses that clients got, and every recorded revision, with what konductor guarantees. Each check
+// has a name and says what it proves. None calls the product's own code.
 package checks
 
 import (
@@ -11,29 +10,29 @@ import (
 	"github.com/LogicIQ/konductor/e2e/chaos/revisions"
 )
 
-// Run is all that is known of a campaign once it is over.
-type Run struct {
+// CampaignData is what was recorded of a campaign.
+type CampaignData struct {
 	Ops       []history.Op
 	Revisions []revisions.Revision
-	// Began is the wall clock at the campaign's time 0.
-	Began time.Time
-	// Registers are the totals of what the leases protect.
+	// StartTime is the wall clock at the campaign's time 0.
+	StartTime time.Time
+	// Registers are the totals of the registers that the leases protect.
 	Registers []Register
-	// Guarded are writes of operators that the API server refused because they would have broken a promise.
-	Guarded []string
-	// Crashes are signs of a crash, or a data race, in an operator's log.
-	Crashes []string
-	// Dir is where a check may leave more to look at.
-	Dir string
+	// RejectedStatusWrites are status writes of operators that the API server rejected as invalid.
+	RejectedStatusWrites []string
+	// CrashLogLines are the lines of operators' logs that report a crash or a data race.
+	CrashLogLines []string
+	// OutputDir is the directory in which a check may leave details.
+	OutputDir string
 }
 
-// Register is what a lease protects.
+// Register is the final state of a resource that a lease protects.
 type Register struct {
-	Name            string
-	Value, Accepted int
+	Name                  string
+	Value, AcceptedWrites int
 }
 
-// Violation is a broken promise.
+// Violation is a guarantee that was not kept.
 type Violation struct {
 	Check   string `json:"check"`
 	Where   string `json:"where"`
@@ -42,107 +41,107 @@ type Violation struct {
 
 func (v Violation) String() string { return fmt.Sprintf("%s: %s: %s", v.Check, v.Where, v.Message) }
 
-// Check is one promise.
+// Check is the check of one guarantee.
 type Check struct {
 	// Name is one word.
 	Name string
-	// Proves says in a sentence what holds when the check finds nothing.
-	Proves string
-	find   func(*Run, *findings)
+	// Guarantee says in a sentence what holds when the check finds nothing.
+	Guarantee string
+	run       func(*CampaignData, *findings)
 }
 
-// findings collects what one check finds.
+// findings collects the violations that one check finds.
 type findings struct {
-	check string
-	found []Violation
+	check      string
+	violations []Violation
 }
 
-// most is how many findings of one check are reported: what follows the first few seldom tells more.
-const most = 20
+// maxFindings is how many findings of one check are reported: those after the first few seldom add anything.
+const maxFindings = 20
 
 func (f *findings) add(where fmt.Stringer, format string, args ...any) {
-	if len(f.found) < most {
-		f.found = append(f.found, Violation{f.check, where.String(), fmt.Sprintf(format, args...)})
+	if len(f.violations) < maxFindings {
+		f.violations = append(f.violations, Violation{f.check, where.String(), fmt.Sprintf(format, args...)})
 	}
 }
 
-// place is a where that is only a name.
-type place string
+// location is where a violation was found, when that is only a name.
+type location string
 
-func (p place) String() string { return string(p) }
+func (p location) String() string { return string(p) }
 
 // All returns the checks.
 func All() []Check {
 	return []Check{
-		{"limit", "at every revision at most as many permits are held as there are, or their number shrinks and nothing is granted; a lease is held by one", checkLimit},
-		{"token", "each grant of an object has a larger token than all before it, also when the object was deleted and created again, and keeps it", checkToken},
-		{"told", "no claim is told that it is granted, or by which token, before its object's status says so", checkTold},
-		{"cause", "a hold ends only after its claim was deleted or told that it has expired, or with its object; and no ended hold comes back while its claim is alive", checkCause},
-		{"deadline", "no hold ends before its client's deadline, unless its client, or somebody who deleted its claim or its object, has ended it", checkDeadline},
+		{"limit", "at every revision at most as many permits are held as there are, or their number shrinks and nothing is granted; a lease is held by one", checkPermitLimit},
+		{"token", "each grant of an object has a larger token than all before it, also when the object was deleted and created again, and keeps it", checkFencingTokens},
+		{"told", "no claim is told that it is granted, or by which token, before its object's status says so", checkGrantNotifications},
+		{"cause", "a hold ends only after its claim was deleted or told that it has expired, or with its object; and no ended hold comes back while its claim is alive", checkHoldEndCauses},
+		{"deadline", "no hold ends before its client's deadline, unless its client, or somebody who deleted its claim or its object, has ended it", checkHoldDeadlines},
 		{"linearizable", "what clients were told of each lease is a history of a mutex with fencing, and of each semaphore one of a counting semaphore", checkLinearizable},
-		{"register", "a value that is protected by nothing but the fencing token loses no update", checkRegister},
-		{"answers", "what clients were told is on record: every token, every open barrier; a repeated acquire finds the same hold", checkAnswers},
-		{"order", "nobody is served before one of the same or a higher priority who asked earlier and would have fitted", checkOrder},
+		{"register", "a value that is protected by nothing but the fencing token loses no update", checkRegisters},
+		{"answers", "what clients were told is on record: every token, every open barrier; a repeated acquire finds the same hold", checkResponses},
+		{"order", "nobody is served before one of the same or a higher priority who asked earlier and would have fitted", checkQueueOrder},
 		{"overtaking", "the first in the queue is passed by at most ten grants to smaller claims behind it", checkOvertaking},
 		{"barrier", "a barrier opens, fails and times out exactly by its rule, never closes again, and counts each participant once", checkBarriers},
-		{"leak", "once all is quiet nothing is held, and no claim waits or says that it holds", checkLeak},
-		{"stuck", "once faults have stopped everybody who still wants is served", checkStuck},
-		{"surprise", "no call ends in a way that its documentation doesn't know", checkSurprise},
-		{"guard", "the API server never had to refuse a status that would have broken a promise", checkGuard},
-		{"crash", "no operator panicked or raced", checkCrash},
+		{"leak", "once all is quiet nothing is held, and no claim waits or says that it holds", checkLeaks},
+		{"stuck", "once faults have stopped everybody who still wants is served", checkLiveness},
+		{"surprise", "no call ends in a way that its documentation doesn't know", checkUnclassifiedOutcomes},
+		{"guard", "the API server never had to refuse a status that would have broken a promise", checkRejectedStatusWrites},
+		{"crash", "no operator panicked or raced", checkCrashes},
 	}
 }
 
-// Find runs all checks and returns what they find.
-func Find(run *Run) []Violation {
+// RunAll runs all checks and returns the violations that they find.
+func RunAll(run *CampaignData) []Violation {
 	var all []Violation
 	for _, c := range All() {
 		f := &findings{check: c.Name}
-		c.find(run, f)
-		all = append(all, f.found...)
+		c.run(run, f)
+		all = append(all, f.violations...)
 	}
 	return all
 }
 
-func checkRegister(run *Run, f *findings) {
+func checkRegisters(run *CampaignData, f *findings) {
 	for _, r := range run.Registers {
-		if r.Value != r.Accepted {
-			f.add(place(r.Name), "%d updates were accepted, and %d are left", r.Accepted, r.Value)
+		if r.Value != r.AcceptedWrites {
+			f.add(location(r.Name), "%d updates were accepted, and %d are left", r.AcceptedWrites, r.Value)
 		}
 	}
 }
 
-func checkGuard(run *Run, f *findings) {
-	for _, g := range run.Guarded {
-		f.add(place("API server"), "%s", g)
+func checkRejectedStatusWrites(run *CampaignData, f *findings) {
+	for _, g := range run.RejectedStatusWrites {
+		f.add(location("API server"), "%s", g)
 	}
 }
 
-func checkCrash(run *Run, f *findings) {
-	for _, c := range run.Crashes {
-		f.add(place("operator"), "%s", c)
+func checkCrashes(run *CampaignData, f *findings) {
+	for _, c := range run.CrashLogLines {
+		f.add(location("operator"), "%s", c)
 	}
 }
 
-func checkStuck(run *Run, f *findings) {
+func checkLiveness(run *CampaignData, f *findings) {
 	for _, op := range run.Ops {
 		switch {
-		case op.Outcome == "", op.Outcome == history.Unknown && op.Reason == history.CutOff:
-			f.add(where(op), "%s of %s, asked at %s, is not answered", op.Action, op.Holder, op.Invoke)
+		case op.Outcome == "", op.Outcome == history.Unknown && op.Reason == history.Interrupted:
+			f.add(objectKey(op), "%s of %s, asked at %s, is not answered", op.Action, op.Holder, op.Invoke)
 		case op.Final && op.Action == history.Acquire && op.Outcome != history.OK:
-			f.add(where(op), "%s of %s, asked at %s when all was well, ended with %s %s", op.Action, op.Holder, op.Invoke, op.Reason, op.Detail)
+			f.add(objectKey(op), "%s of %s, asked at %s when all was well, ended with %s %s", op.Action, op.Holder, op.Invoke, op.Reason, op.Detail)
 		}
 	}
 }
 
-func checkSurprise(run *Run, f *findings) {
+func checkUnclassifiedOutcomes(run *CampaignData, f *findings) {
 	for _, op := range run.Ops {
 		if op.Outcome == history.Unknown && op.Reason == "" {
-			f.add(where(op), "%s of %s at %s: %s", op.Action, op.Holder, op.Return, op.Detail)
+			f.add(objectKey(op), "%s of %s at %s: %s", op.Action, op.Holder, op.Return, op.Detail)
 		}
 	}
 }
 
-func where(op history.Op) revisions.Key {
-	return revisions.Key{Namespace: op.Namespace, Kind: op.Kind, Name: op.Object}
+func objectKey(op history.Op) revisions.ObjectKey {
+	return revisions.ObjectKey{Namespace: op.Namespace, Kind: op.Kind, Name: op.Object}
 }

@@ -8,68 +8,69 @@ import (
 	"github.com/LogicIQ/konductor/e2e/chaos/revisions"
 )
 
-// parents calls see with each revision of a lease or semaphore and the one before it; a deleted object holds nothing.
-func parents(run *Run, see func(r revisions.Revision, before, now revisions.Parent)) {
-	last := map[revisions.Key]revisions.Parent{}
+// forEachTargetRevision calls visit with each revision of a lease or semaphore and the one before it; a deleted object holds
+// nothing.
+func forEachTargetRevision(run *CampaignData, visit func(r revisions.Revision, before, now revisions.Target)) {
+	last := map[revisions.ObjectKey]revisions.Target{}
 	for _, r := range run.Revisions {
-		now, ok := r.Parent()
+		now, ok := r.Target()
 		if !ok {
 			continue
 		}
 		if r.Deleted {
 			now.Holds = nil
 		}
-		see(r, last[now.Key], now)
-		last[now.Key] = now
+		visit(r, last[now.ObjectKey], now)
+		last[now.ObjectKey] = now
 	}
 }
 
-func checkLimit(run *Run, f *findings) {
-	parents(run, func(r revisions.Revision, before, now revisions.Parent) {
+func checkPermitLimit(run *CampaignData, f *findings) {
+	forEachTargetRevision(run, func(r revisions.Revision, before, now revisions.Target) {
 		if now.InUse() <= now.Permits {
 			return
 		}
 		if now.InUse() > before.InUse() {
-			f.add(now.Key, "revision %d: %d permits are held of %d, before it were %d: %v", r.Number, now.InUse(), now.Permits, before.InUse(), now.Holds)
+			f.add(now.ObjectKey, "revision %d: %d permits are held of %d, before it were %d: %v", r.Number, now.InUse(), now.Permits, before.InUse(), now.Holds)
 			return
 		}
 		for _, h := range now.Holds {
-			if _, held := before.Has(h.UID); !held {
-				f.add(now.Key, "revision %d: %s is granted while %d permits are held of %d", r.Number, h.Holder, now.InUse(), now.Permits)
+			if _, held := before.HoldOf(h.UID); !held {
+				f.add(now.ObjectKey, "revision %d: %s is granted while %d permits are held of %d", r.Number, h.Holder, now.InUse(), now.Permits)
 			}
 		}
 	})
 }
 
-func checkToken(run *Run, f *findings) {
-	highest := map[revisions.Key]int64{}
-	parents(run, func(r revisions.Revision, before, now revisions.Parent) {
-		top := highest[now.Key]
+func checkFencingTokens(run *CampaignData, f *findings) {
+	highest := map[revisions.ObjectKey]int64{}
+	forEachTargetRevision(run, func(r revisions.Revision, before, now revisions.Target) {
+		top := highest[now.ObjectKey]
 		for _, h := range now.Holds {
-			former, held := before.Has(h.UID)
+			former, held := before.HoldOf(h.UID)
 			switch {
 			case held && former.Token != h.Token:
-				f.add(now.Key, "revision %d: the token of %s went from %d to %d", r.Number, h.Holder, former.Token, h.Token)
-			case !held && h.Token <= highest[now.Key]:
-				f.add(now.Key, "revision %d: %s is granted with token %d after token %d", r.Number, h.Holder, h.Token, highest[now.Key])
+				f.add(now.ObjectKey, "revision %d: the token of %s went from %d to %d", r.Number, h.Holder, former.Token, h.Token)
+			case !held && h.Token <= highest[now.ObjectKey]:
+				f.add(now.ObjectKey, "revision %d: %s is granted with token %d after token %d", r.Number, h.Holder, h.Token, highest[now.ObjectKey])
 			}
 			top = max(top, h.Token)
 		}
 		seen := map[int64]bool{}
 		for _, h := range now.Holds {
 			if seen[h.Token] {
-				f.add(now.Key, "revision %d: two hold with token %d", r.Number, h.Token)
+				f.add(now.ObjectKey, "revision %d: two hold with token %d", r.Number, h.Token)
 			}
 			seen[h.Token] = true
 		}
-		highest[now.Key] = top
+		highest[now.ObjectKey] = top
 	})
 }
 
-func checkTold(run *Run, f *findings) {
+func checkGrantNotifications(run *CampaignData, f *findings) {
 	granted := map[types.UID]map[int64]bool{}
 	for _, r := range run.Revisions {
-		if p, ok := r.Parent(); ok {
+		if p, ok := r.Target(); ok {
 			for _, h := range p.Holds {
 				if granted[h.UID] == nil {
 					granted[h.UID] = map[int64]bool{}
@@ -78,55 +79,55 @@ func checkTold(run *Run, f *findings) {
 			}
 		}
 		if c := r.Claim; c != nil && !r.Deleted && c.Status.Phase == konductorv1.ClaimGranted && !granted[c.UID][c.Status.FencingToken] {
-			f.add(place("Claim "+r.Namespace+"/"+r.Name), "revision %d: %s is told of token %d, which it has not been granted", r.Number, c.Spec.Holder, c.Status.FencingToken)
+			f.add(location("Claim "+r.Namespace+"/"+r.Name), "revision %d: %s is told of token %d, which it has not been granted", r.Number, c.Spec.Holder, c.Status.FencingToken)
 		}
 	}
 }
 
-func checkCause(run *Run, f *findings) {
-	over := map[types.UID]bool{} // claims that were deleted, or told that they have expired or are refused
+func checkHoldEndCauses(run *CampaignData, f *findings) {
+	endedClaims := map[types.UID]bool{} // claims that were deleted or whose status says that they have expired or are refused
 	ended := map[types.UID]bool{}
-	last := map[revisions.Key]revisions.Parent{}
+	last := map[revisions.ObjectKey]revisions.Target{}
 	for _, r := range run.Revisions {
 		if c := r.Claim; c != nil && (r.Deleted || c.Status.Phase == konductorv1.ClaimExpired || c.Status.Phase == konductorv1.ClaimRefused) {
-			over[c.UID] = true
+			endedClaims[c.UID] = true
 		}
-		now, ok := r.Parent()
+		now, ok := r.Target()
 		if !ok {
 			continue
 		}
 		if r.Deleted {
-			delete(last, now.Key)
+			delete(last, now.ObjectKey)
 			continue
 		}
-		for _, h := range last[now.Key].Holds {
-			if _, holds := now.Has(h.UID); holds {
+		for _, h := range last[now.ObjectKey].Holds {
+			if _, holds := now.HoldOf(h.UID); holds {
 				continue
 			}
 			ended[h.UID] = true
-			if !over[h.UID] {
-				f.add(now.Key, "revision %d: the hold of %s (token %d) ends, and its claim is alive and knows nothing of it", r.Number, h.Holder, h.Token)
+			if !endedClaims[h.UID] {
+				f.add(now.ObjectKey, "revision %d: the hold of %s (token %d) ends, and its claim is alive and knows nothing of it", r.Number, h.Holder, h.Token)
 			}
 		}
 		for _, h := range now.Holds {
-			// A claim that was over while an operator couldn't hear of it may be granted once more, to nobody, until that
-			// operator wants to tell it. So may one that another operator, acting at the same time, has just refused.
-			if _, held := last[now.Key].Has(h.UID); !held && ended[h.UID] && !over[h.UID] {
-				f.add(now.Key, "revision %d: the ended hold of %s comes back", r.Number, h.Holder)
+			// A claim that ended while an operator couldn't observe it may be granted once more, to no client, until that operator
+			// notifies it. So may one that another operator, active at the same time, has just refused.
+			if _, held := last[now.ObjectKey].HoldOf(h.UID); !held && ended[h.UID] && !endedClaims[h.UID] {
+				f.add(now.ObjectKey, "revision %d: the ended hold of %s comes back", r.Number, h.Holder)
 			}
 		}
-		last[now.Key] = now
+		last[now.ObjectKey] = now
 	}
 }
 
-func checkDeadline(run *Run, f *findings) {
-	for _, early := range models.Early(run.Ops, run.Revisions) {
-		f.add(early.Key, "the hold of %s (token %d) had ended by %s, and its client could rely on it until %s", early.Holder, early.Token, early.EndSeen, early.NotBefore)
+func checkHoldDeadlines(run *CampaignData, f *findings) {
+	for _, early := range models.EarlyEnds(run.Ops, run.Revisions) {
+		f.add(early.ObjectKey, "the hold of %s (token %d) had ended by %s, and its client could rely on it until %s", early.Holder, early.Token, early.EndReadAt, early.EarliestEnd)
 	}
 }
 
-// checkLeak looks at how everything stands in the end.
-func checkLeak(run *Run, f *findings) {
+// checkLeaks checks that nothing is left at the end.
+func checkLeaks(run *CampaignData, f *findings) {
 	type object struct{ resource, namespace, name string }
 	last := map[object]revisions.Revision{}
 	for _, r := range run.Revisions {
@@ -136,13 +137,13 @@ func checkLeak(run *Run, f *findings) {
 	for _, r := range last {
 		if r.Claim != nil && !r.Deleted {
 			alive[r.Claim.UID] = true
-			if unfinished(r.Claim) {
-				f.add(place("Claim "+r.Namespace+"/"+r.Name), "the claim of %s on %s is %s in the end", r.Claim.Spec.Holder, r.Claim.Spec.Target.Name, r.Claim.Status.Phase)
+			if isUnfinished(r.Claim) {
+				f.add(location("Claim "+r.Namespace+"/"+r.Name), "the claim of %s on %s is %s in the end", r.Claim.Spec.Holder, r.Claim.Spec.Target.Name, r.Claim.Status.Phase)
 			}
 		}
 	}
 	for _, r := range last {
-		p, ok := r.Parent()
+		p, ok := r.Target()
 		if !ok || r.Deleted {
 			continue
 		}
@@ -151,7 +152,7 @@ func checkLeak(run *Run, f *findings) {
 			if !alive[h.UID] {
 				state = "its claim is gone"
 			}
-			f.add(p.Key, "%s holds in the end with token %d, and %s", h.Holder, h.Token, state)
+			f.add(p.ObjectKey, "%s holds in the end with token %d, and %s", h.Holder, h.Token, state)
 		}
 	}
 }

@@ -14,38 +14,38 @@ import (
 	"github.com/LogicIQ/konductor/e2e/chaos/models"
 )
 
-// undecidedAfter is how long the search for an order may take. It has found one long before, or there is none; not to
-// know is no success.
-const undecidedAfter = time.Minute
+// searchTimeout is the maximum time of the search for an order. A search that succeeds takes far less; a search without a result
+// counts as a violation.
+const searchTimeout = time.Minute
 
-func checkLinearizable(run *Run, f *findings) {
-	for key, ops := range models.Translate(run.Ops, run.Revisions) {
-		model := models.Lease()
+func checkLinearizable(run *CampaignData, f *findings) {
+	for key, ops := range models.ToPorcupine(run.Ops, run.Revisions) {
+		model := models.LeaseModel()
 		if key.Kind == konductorv1.KindSemaphore {
-			model = models.Semaphore()
+			model = models.SemaphoreModel()
 		}
-		result, info := porcupine.CheckOperationsVerbose(model, ops, undecidedAfter)
+		result, info := porcupine.CheckOperationsVerbose(model, ops, searchTimeout)
 		if result == porcupine.Ok {
 			continue
 		}
-		view := filepath.Join(run.Dir, fmt.Sprintf("%s-%s-%s.html", key.Namespace, key.Kind, key.Name))
+		view := filepath.Join(run.OutputDir, fmt.Sprintf("%s-%s-%s.html", key.Namespace, key.Kind, key.Name))
 		if err := porcupine.VisualizePath(model, info, view); err != nil {
 			view = err.Error()
 		}
 		verdict := "has no order in which every answer is right"
 		if result == porcupine.Unknown {
-			verdict = "could not be judged within " + undecidedAfter.String()
+			verdict = "could not be judged within " + searchTimeout.String()
 		}
-		f.add(key, "the history of %d operations %s, see %s: %s", len(ops), verdict, view, obstacle(ops, info))
+		f.add(key, "the history of %d operations %s, see %s: %s", len(ops), verdict, view, describeLongestLinearization(ops, info))
 	}
 }
 
-// shown is how many operations on each side of the obstacle are told.
-const shown = 6
+// maxShownOperations is how many operations are shown on each side of the obstacle.
+const maxShownOperations = 6
 
-// obstacle tells of the longest order that was found: the operations at its end, and those that have no place after them,
-// the first that had to come next before all others. The file that shows everything may be out of reach of who reads this.
-func obstacle(ops []porcupine.Operation, info porcupine.LinearizationInfo) string {
+// describeLongestLinearization describes the longest order that was found: the operations at its end, and those that can't
+// follow, first the one that had to come next. The reader may not have access to the file that shows everything.
+func describeLongestLinearization(ops []porcupine.Operation, info porcupine.LinearizationInfo) string {
 	var longest []porcupine.Operation
 	for _, partial := range info.PartialLinearizationsOperations() {
 		for _, order := range partial {
@@ -62,10 +62,10 @@ func obstacle(ops []porcupine.Operation, info porcupine.LinearizationInfo) strin
 	}
 	slices.SortFunc(left, func(a, b porcupine.Operation) int { return cmp.Compare(a.Return, b.Return) })
 	return fmt.Sprintf("%d of them find their place, the last ones:\n%s\nand these don't:\n%s", len(longest),
-		lines(longest[max(0, len(longest)-shown):]), lines(left[:min(shown, len(left))]))
+		formatOperations(longest[max(0, len(longest)-maxShownOperations):]), formatOperations(left[:min(maxShownOperations, len(left))]))
 }
 
-func lines(ops []porcupine.Operation) string {
+func formatOperations(ops []porcupine.Operation) string {
 	var text []string
 	for _, op := range ops {
 		text = append(text, fmt.Sprintf("    %12s to %12s: %v",

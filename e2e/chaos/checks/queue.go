@@ -10,48 +10,48 @@ import (
 	"github.com/LogicIQ/konductor/e2e/chaos/revisions"
 )
 
-// waiter is a claim that waits.
+// waiter is a pending claim.
 type waiter struct {
-	uid      types.UID
-	holder   string
-	target   types.UID // of the object it was made for; empty: it doesn't say
-	priority int32
-	permits  int32
-	second   time.Time // of its creation
-	revision int64     // of its creation
-	patient  bool
+	uid             types.UID
+	holder          string
+	target          types.UID // of the object it was made for; empty: not known
+	priority        int32
+	permits         int32
+	createdAt       time.Time
+	createdRevision int64
+	queues          bool
 }
 
-// surelyBefore reports whether a comes before b in the queue and whoever knows b knows a, too: operators hear of claims
-// in the order in which they were created.
-func (a waiter) surelyBefore(b waiter) bool {
-	if a.revision >= b.revision || a.priority < b.priority {
+// isDefinitelyBefore reports whether a comes before b in the queue and every operator that has observed b has observed a, too:
+// operators observe claims in the order in which they were created.
+func (a waiter) isDefinitelyBefore(b waiter) bool {
+	if a.createdRevision >= b.createdRevision || a.priority < b.priority {
 		return false
 	}
-	return a.priority > b.priority || !a.second.After(b.second)
+	return a.priority > b.priority || !a.createdAt.After(b.createdAt)
 }
 
-// passing is a grant to one who was not first.
-type passing struct {
-	r      revisions.Revision
-	parent revisions.Parent
-	served waiter
-	free   int32 // permits just before the grant
-	// ahead are those who surely came before it and still wait.
-	ahead []waiter
+// observedGrant is a grant and the claims ahead of it in the queue.
+type observedGrant struct {
+	revision    revisions.Revision
+	target      revisions.Target
+	granted     waiter
+	freePermits int32 // permits just before the grant
+	// waitersAhead are the claims that definitely came before it and are still pending.
+	waitersAhead []waiter
 }
 
-// passings calls see with each grant, of those who were there before.
-func passings(run *Run, see func(passing)) {
-	queues := map[revisions.Key]map[types.UID]waiter{}
-	last := map[revisions.Key]revisions.Parent{}
+// forEachGrant calls visit with each grant, with the claims that were ahead of it.
+func forEachGrant(run *CampaignData, visit func(observedGrant)) {
+	queues := map[revisions.ObjectKey]map[types.UID]waiter{}
+	last := map[revisions.ObjectKey]revisions.Target{}
 	known := map[types.UID]waiter{}
 	for _, r := range run.Revisions {
 		if r.Claim != nil {
-			noteClaim(queues, known, r)
+			updateQueue(queues, known, r)
 			continue
 		}
-		now, ok := r.Parent()
+		now, ok := r.Target()
 		if !ok || r.Deleted {
 			continue
 		}
@@ -60,19 +60,19 @@ func passings(run *Run, see func(passing)) {
 		free := now.Permits
 		for _, h := range holds {
 			served, isKnown := known[h.UID]
-			if _, held := last[now.Key].Has(h.UID); !held && isKnown {
-				see(passing{r, now, served, free, ahead(queues[now.Key], now, served)})
+			if _, held := last[now.ObjectKey].HoldOf(h.UID); !held && isKnown {
+				visit(observedGrant{r, now, served, free, waitersAhead(queues[now.ObjectKey], now, served)})
 			}
 			free -= h.Permits
 		}
-		last[now.Key] = now
+		last[now.ObjectKey] = now
 	}
 }
 
-// noteClaim keeps the queues.
-func noteClaim(queues map[revisions.Key]map[types.UID]waiter, known map[types.UID]waiter, r revisions.Revision) {
+// updateQueue updates the queues for a revision of a claim.
+func updateQueue(queues map[revisions.ObjectKey]map[types.UID]waiter, known map[types.UID]waiter, r revisions.Revision) {
 	c := r.Claim
-	key := revisions.Key{Namespace: r.Namespace, Kind: c.Spec.Target.Kind, Name: c.Spec.Target.Name}
+	key := revisions.ObjectKey{Namespace: r.Namespace, Kind: c.Spec.Target.Kind, Name: c.Spec.Target.Name}
 	if queues[key] == nil {
 		queues[key] = map[types.UID]waiter{}
 	}
@@ -82,7 +82,7 @@ func noteClaim(queues map[revisions.Key]map[types.UID]waiter, known map[types.UI
 	}
 	w := waiter{
 		uid: c.UID, holder: c.Spec.Holder, priority: c.Spec.Priority, permits: max(c.Spec.Permits, 1),
-		second: c.CreationTimestamp.Time, revision: r.Created, patient: c.Spec.WhenBusy != konductorv1.BusyRefuse,
+		createdAt: c.CreationTimestamp.Time, createdRevision: r.Created, queues: c.Spec.WhenBusy != konductorv1.BusyRefuse,
 	}
 	if len(c.OwnerReferences) > 0 {
 		w.target = c.OwnerReferences[0].UID
@@ -90,60 +90,45 @@ func noteClaim(queues map[revisions.Key]map[types.UID]waiter, known map[types.UI
 	queues[key][c.UID], known[c.UID] = w, w
 }
 
-func ahead(queue map[types.UID]waiter, now revisions.Parent, served waiter) (found []waiter) {
+func waitersAhead(queue map[types.UID]waiter, now revisions.Target, served waiter) (found []waiter) {
 	for _, w := range queue {
-		if _, holds := now.Has(w.uid); holds || (w.target != "" && w.target != now.UID) || w.permits > now.Permits {
+		if _, holds := now.HoldOf(w.uid); holds || (w.target != "" && w.target != now.UID) || w.permits > now.Permits {
 			continue
 		}
-		if w.surelyBefore(served) {
+		if w.isDefinitelyBefore(served) {
 			found = append(found, w)
 		}
 	}
 	return found
 }
 
-func checkOrder(run *Run, f *findings) {
-	passings(run, func(p passing) {
-		for _, w := range p.ahead {
-			if w.permits <= p.free {
-				f.add(p.parent.Key, "revision %d: %s (priority %d, created at %d) is served before %s (priority %d, created at %d), who asks for %d of %d free",
-					p.r.Number, p.served.holder, p.served.priority, p.served.revision, w.holder, w.priority, w.revision, w.permits, p.free)
+func checkQueueOrder(run *CampaignData, f *findings) {
+	forEachGrant(run, func(p observedGrant) {
+		for _, w := range p.waitersAhead {
+			if w.permits <= p.freePermits {
+				f.add(p.target.ObjectKey, "revision %d: %s (priority %d, created at %d) is served before %s (priority %d, created at %d), who asks for %d of %d free",
+					p.revision.Number, p.granted.holder, p.granted.priority, p.granted.createdRevision, w.holder, w.priority, w.createdRevision, w.permits, p.freePermits)
 			}
 		}
 	})
 }
 
-// mostPassed is how often the first in the queue may be passed by the rule.
-const mostPassed = 10
-
-func checkOvertaking(run *Run, f *findings) {
-	type headship struct {
-		head   types.UID
-		passed int
+// checkOvertaking checks that no pending claim is overtaken more often than the rule allows, however the queue changes meanwhile.
+func checkOvertaking(run *CampaignData, f *findings) {
+	type wait struct {
+		object types.UID // each incarnation of a semaphore counts separately
+		claim  types.UID
 	}
-	heads := map[revisions.Key]*headship{}
-	passings(run, func(p passing) {
-		waiting := slices.DeleteFunc(slices.Clone(p.ahead), func(w waiter) bool { return !w.patient || w.permits <= p.free })
-		if len(waiting) == 0 {
-			return
-		}
-		slices.SortFunc(waiting, func(a, b waiter) int {
-			switch {
-			case a.priority != b.priority:
-				return int(b.priority - a.priority)
-			case !a.second.Equal(b.second):
-				return a.second.Compare(b.second)
-			default:
-				return int(a.revision - b.revision)
+	passed := map[wait]int{}
+	forEachGrant(run, func(p observedGrant) {
+		for _, w := range p.waitersAhead {
+			if !w.queues || w.permits <= p.freePermits {
+				continue
 			}
-		})
-		h := heads[p.parent.Key]
-		if h == nil || h.head != waiting[0].uid {
-			h = &headship{head: waiting[0].uid}
-			heads[p.parent.Key] = h
-		}
-		if h.passed++; h.passed > mostPassed {
-			f.add(p.parent.Key, "revision %d: %s is the %dth to pass %s, who asks for %d", p.r.Number, p.served.holder, h.passed, waiting[0].holder, waiting[0].permits)
+			key := wait{p.target.UID, w.uid}
+			if passed[key]++; passed[key] > konductorv1.MaxOvertaken {
+				f.add(p.target.ObjectKey, "revision %d: %s is number %d to pass %s (priority %d, created at %d), who asks for %d", p.revision.Number, p.granted.holder, passed[key], w.holder, w.priority, w.createdRevision, w.permits)
+			}
 		}
 	})
 }

@@ -1,6 +1,5 @@
-// Package faults disturbs: operators, their connections, the control plane, and
-// the objects that clients contend for. What it does, and when, follows chance
-// from a seed; every kind of fault comes once before any comes twice.
+// Package faults injects faults: into operators, their connections, the control plane, and the objects that clients contend for.
+// Faults and their times follow a seeded random source; every kind of fault occurs once before any occurs twice.
 package faults
 
 import (
@@ -19,9 +18,9 @@ import (
 	"github.com/LogicIQ/konductor/e2e/cluster"
 )
 
-// Diary notes which faults there were.
-type Diary struct {
-	now func() time.Duration
+// FaultLog records the faults.
+type FaultLog struct {
+	elapsed func() time.Duration
 
 	mu     sync.Mutex
 	file   *os.File
@@ -29,18 +28,18 @@ type Diary struct {
 	err    error
 }
 
-// NewDiary returns a Diary that is written to a new file at path. now tells the campaign's time.
-func NewDiary(path string, now func() time.Duration) (*Diary, error) {
+// NewFaultLog returns a FaultLog that is written to a new file at path. now returns the campaign's time.
+func NewFaultLog(path string, now func() time.Duration) (*FaultLog, error) {
 	file, err := os.Create(path)
-	return &Diary{now: now, file: file, counts: map[string]int{}}, err
+	return &FaultLog{elapsed: now, file: file, counts: map[string]int{}}, err
 }
 
-// note writes down that a fault begins.
-func (d *Diary) note(fault, where string) {
+// record records the start of a fault.
+func (d *FaultLog) record(fault, where string) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.counts[fault]++
-	text, err := json.Marshal(map[string]any{"time": d.now(), "fault": fault, "where": where})
+	text, err := json.Marshal(map[string]any{"time": d.elapsed(), "fault": fault, "where": where})
 	if err == nil {
 		_, err = d.file.Write(append(text, '\n'))
 	}
@@ -49,15 +48,15 @@ func (d *Diary) note(fault, where string) {
 	}
 }
 
-// Counts returns how many faults there were, by kind.
-func (d *Diary) Counts() map[string]int {
+// Counts returns the number of faults by kind.
+func (d *FaultLog) Counts() map[string]int {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	return maps.Clone(d.counts)
 }
 
 // Close closes the file.
-func (d *Diary) Close() error {
+func (d *FaultLog) Close() error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if err := d.file.Close(); d.err == nil {
@@ -66,18 +65,17 @@ func (d *Diary) Close() error {
 	return d.err
 }
 
-// fault is something bad that lasts until it returns.
+// fault is a fault that lasts until the function returns.
 type fault func(ctx context.Context) error
 
-// deal does one fault after the other until ctx is done, with pauses: all of the deck in an order of chance, and then
-// again.
-func deal(ctx context.Context, rng *rand.Rand, least, most time.Duration, deck ...fault) error {
+// runShuffled runs one fault after the other until ctx is done, with pauses: all of them in random order, and then again.
+func runShuffled(ctx context.Context, rng *rand.Rand, least, most time.Duration, faults ...fault) error {
 	for ctx.Err() == nil {
-		for _, i := range rng.Perm(len(deck)) {
-			if !pass(ctx, between(rng, least, most)) {
+		for _, i := range rng.Perm(len(faults)) {
+			if !sleep(ctx, randomDuration(rng, least, most)) {
 				return nil
 			}
-			if err := deck[i](ctx); err != nil {
+			if err := faults[i](ctx); err != nil {
 				return err
 			}
 		}
@@ -85,8 +83,8 @@ func deal(ctx context.Context, rng *rand.Rand, least, most time.Duration, deck .
 	return nil
 }
 
-// pass lets time pass, and reports whether ctx goes on.
-func pass(ctx context.Context, d time.Duration) bool {
+// sleep waits for d, and reports whether ctx is not done yet.
+func sleep(ctx context.Context, d time.Duration) bool {
 	timer := time.NewTimer(d)
 	defer timer.Stop()
 	select {
@@ -97,97 +95,139 @@ func pass(ctx context.Context, d time.Duration) bool {
 	}
 }
 
-func between(rng *rand.Rand, least, most time.Duration) time.Duration {
+func randomDuration(rng *rand.Rand, least, most time.Duration) time.Duration {
 	return least + time.Duration(rng.Int64N(int64(most-least)))
 }
 
-// Operators kills operators and stops them, one at a time or all at once, until ctx is done. Those that elect a leader are
-// stopped for longer than a leader's lease lasts.
-func Operators(ctx context.Context, rng *rand.Rand, diary *Diary, all []*operators.Operator) error {
+// DisturbOperators kills and pauses operators, one at a time or all at once, until ctx is done. Those that elect a leader are
+// paused for longer than a leader's lease lasts.
+func DisturbOperators(ctx context.Context, rng *rand.Rand, faultLog *FaultLog, all []*operators.Operator) error {
 	one := func() *operators.Operator { return all[rng.IntN(len(all))] }
 	kill := func(context.Context) error {
 		op := one()
-		diary.note("operator killed", op.Name)
-		return op.Kill(between(rng, 0, 2*time.Second))
+		faultLog.record("operator killed", op.Name)
+		return op.Kill(randomDuration(rng, 0, 2*time.Second))
 	}
 	killAll := func(context.Context) error {
 		for _, op := range all {
-			diary.note("operator killed", op.Name)
-			if err := op.Kill(between(rng, 0, 2*time.Second)); err != nil {
+			faultLog.record("operator killed", op.Name)
+			if err := op.Kill(randomDuration(rng, 0, 2*time.Second)); err != nil {
 				return err
 			}
 		}
 		return nil
 	}
-	stop := func(least, most time.Duration) fault {
+	pause := func(least, most time.Duration) fault {
 		return func(ctx context.Context) error {
 			op := one()
-			diary.note(fmt.Sprintf("operator stopped for %s or more", least), op.Name)
-			if err := op.Stop(); err != nil {
+			faultLog.record(fmt.Sprintf("operator stopped for %s or more", least), op.Name)
+			if err := op.Pause(); err != nil {
 				return err
 			}
-			pass(ctx, between(rng, least, most))
-			return op.Continue()
+			sleep(ctx, randomDuration(rng, least, most))
+			return op.Resume()
 		}
 	}
 	const leaderLease = 15 * time.Second
-	longest, longestPause := stop(2*time.Second, 6*time.Second), 4*time.Second
-	if all[0].Elect {
-		// And time to do something in between: a leader that was killed is missed for as long as its lease lasts.
-		longest, longestPause = stop(leaderLease+2*time.Second, leaderLease+5*time.Second), leaderLease
+	longest, longestPause := pause(2*time.Second, 6*time.Second), 4*time.Second
+	if all[0].LeaderElection {
+		// Operators also need time to work in between: a killed leader is replaced only when its lease has run out.
+		longest, longestPause = pause(leaderLease+2*time.Second, leaderLease+5*time.Second), leaderLease
 	}
-	return deal(ctx, rng, time.Second, longestPause, kill, longest, stop(200*time.Millisecond, 2*time.Second), killAll)
+	return runShuffled(ctx, rng, time.Second, longestPause, kill, longest, pause(200*time.Millisecond, 2*time.Second), killAll)
 }
 
-// Connection makes one operator's connection bad in all ways, until ctx is done.
-func Connection(ctx context.Context, rng *rand.Rand, diary *Diary, op *operators.Operator) error {
-	weather := func(name string, w func() proxy.Weather) fault {
+// DisturbOperatorConnection applies all fault profiles to one operator's connection, until ctx is done.
+func DisturbOperatorConnection(ctx context.Context, rng *rand.Rand, faultLog *FaultLog, op *operators.Operator) error {
+	withProfile := func(name string, w func() proxy.FaultProfile) fault {
 		return func(ctx context.Context) error {
-			diary.note(name, op.Name)
-			op.Proxy.Set(w())
-			pass(ctx, between(rng, time.Second, 4*time.Second))
-			op.Proxy.Set(proxy.Weather{})
+			faultLog.record(name, op.Name)
+			op.Proxy.SetProfile(w())
+			sleep(ctx, randomDuration(rng, time.Second, 4*time.Second))
+			op.Proxy.SetProfile(proxy.FaultProfile{})
 			return nil
 		}
 	}
 	drop := func(context.Context) error {
-		diary.note("watches dropped", op.Name)
+		faultLog.record("watches dropped", op.Name)
 		op.Proxy.DropWatches()
 		return nil
 	}
-	return deal(ctx, rng, 200*time.Millisecond, 2*time.Second,
-		weather("requests delayed", func() proxy.Weather {
-			return proxy.Weather{Delay: between(rng, 20*time.Millisecond, 800*time.Millisecond)}
+	return runShuffled(ctx, rng, 200*time.Millisecond, 2*time.Second,
+		withProfile("requests delayed", func() proxy.FaultProfile {
+			return proxy.FaultProfile{MaxDelay: randomDuration(rng, 20*time.Millisecond, 800*time.Millisecond)}
 		}),
-		weather("requests answered 409, 429, 500", func() proxy.Weather { return proxy.Weather{Errors: 0.1 + 0.4*rng.Float64()} }),
-		weather("connections cut before the request", func() proxy.Weather { return proxy.Weather{CutBefore: 0.05 + 0.2*rng.Float64()} }),
-		weather("connections cut after the request was done", func() proxy.Weather { return proxy.Weather{CutAfter: 0.05 + 0.3*rng.Float64()} }),
-		weather("all of these", func() proxy.Weather {
-			return proxy.Weather{Delay: 200 * time.Millisecond, Errors: 0.1, CutBefore: 0.05, CutAfter: 0.1}
+		withProfile("requests answered 409, 429, 500", func() proxy.FaultProfile { return proxy.FaultProfile{ErrorRate: 0.1 + 0.4*rng.Float64()} }),
+		withProfile("connections cut before the request", func() proxy.FaultProfile { return proxy.FaultProfile{DropRequestRate: 0.05 + 0.2*rng.Float64()} }),
+		withProfile("connections cut after the request was done", func() proxy.FaultProfile { return proxy.FaultProfile{DropResponseRate: 0.05 + 0.3*rng.Float64()} }),
+		withProfile("all of these", func() proxy.FaultProfile {
+			return proxy.FaultProfile{MaxDelay: 200 * time.Millisecond, ErrorRate: 0.1, DropRequestRate: 0.05, DropResponseRate: 0.1}
 		}),
-		weather("API server hidden", func() proxy.Weather { return proxy.Weather{Away: true} }),
+		withProfile("API server hidden", func() proxy.FaultProfile { return proxy.FaultProfile{Unreachable: true} }),
 		drop,
 	)
 }
 
-// ControlPlane kills, stops and starts the parts of the control plane, until ctx is done.
-func ControlPlane(ctx context.Context, rng *rand.Rand, diary *Diary, plane *cluster.ControlPlane, least, most time.Duration) error {
+// DisturbClientConnections applies those fault profiles to the clients of a namespace that clients have to wait out, until ctx is
+// done. Each is shorter than the time for which a client retries when it is rejected from the beginning.
+func DisturbClientConnections(ctx context.Context, rng *rand.Rand, faultLog *FaultLog, where string, clientProxy *proxy.Proxy) error {
+	withProfile := func(name string, w proxy.FaultProfile) fault {
+		return func(ctx context.Context) error {
+			faultLog.record("clients: "+name, where)
+			clientProxy.SetProfile(w)
+			sleep(ctx, randomDuration(rng, 500*time.Millisecond, 3*time.Second))
+			clientProxy.SetProfile(proxy.FaultProfile{})
+			return nil
+		}
+	}
+	drop := func(context.Context) error {
+		faultLog.record("clients: watches dropped", where)
+		clientProxy.DropWatches()
+		return nil
+	}
+	// The pause leaves time for a retry.
+	return runShuffled(ctx, rng, 2500*time.Millisecond, 5*time.Second,
+		withProfile("API server hidden", proxy.FaultProfile{Unreachable: true}),
+		withProfile("nothing answered", proxy.FaultProfile{Unresponsive: true}),
+		withProfile("watches empty", proxy.FaultProfile{EmptyWatches: true}),
+		withProfile("certificate of an unknown authority", proxy.FaultProfile{UntrustedCertificate: true}),
+		withProfile("roles replaced", proxy.FaultProfile{Rejection: proxy.Forbidden}),
+		withProfile("tokens rotated", proxy.FaultProfile{Rejection: proxy.Unauthorized}),
+		withProfile("quota written to", proxy.FaultProfile{Rejection: proxy.QuotaConflict}),
+		withProfile("quota full", proxy.FaultProfile{Rejection: proxy.QuotaFull}),
+		withProfile("a page for people", proxy.FaultProfile{Rejection: proxy.LoginPage}),
+		withProfile("answers lost", proxy.FaultProfile{DropResponseRate: 0.5}),
+		withProfile("requests delayed and answered 409, 429, 500", proxy.FaultProfile{MaxDelay: 300 * time.Millisecond, ErrorRate: 0.3}),
+		drop,
+	)
+}
+
+// DisturbControlPlane kills, stops and starts the components of the control plane, until ctx is done.
+func DisturbControlPlane(ctx context.Context, rng *rand.Rand, faultLog *FaultLog, plane *cluster.ControlPlane, least, most time.Duration) error {
 	restart := func(component string, sig syscall.Signal, away time.Duration) fault {
 		return func(ctx context.Context) error {
-			diary.note(component+" ended by "+map[syscall.Signal]string{syscall.SIGKILL: "SIGKILL", syscall.SIGTERM: "SIGTERM"}[sig], component)
+			faultLog.record(component+" ended by "+map[syscall.Signal]string{syscall.SIGKILL: "SIGKILL", syscall.SIGTERM: "SIGTERM"}[sig], component)
 			if err := plane.StopComponent(component, sig); err != nil {
 				return err
 			}
-			pass(ctx, away)
-			// It must come back even when the campaign ends just now.
+			sleep(ctx, away)
+			// The component must come back even when the campaign ends just now.
 			return plane.StartComponent(context.WithoutCancel(ctx), component)
 		}
 	}
-	return deal(ctx, rng, least, most,
+	return runShuffled(ctx, rng, least, most,
 		restart("kube-apiserver", syscall.SIGKILL, 0),
-		restart("etcd", syscall.SIGKILL, between(rng, 0, 2*time.Second)),
-		restart("kube-apiserver", syscall.SIGTERM, between(rng, 0, 4*time.Second)),
-		restart("kube-controller-manager", syscall.SIGKILL, between(rng, time.Second, 4*time.Second)),
+		restart("etcd", syscall.SIGKILL, randomDuration(rng, 0, 2*time.Second)),
+		restart("kube-apiserver", syscall.SIGTERM, randomDuration(rng, 0, 4*time.Second)),
+		restart("kube-controller-manager", syscall.SIGKILL, randomDuration(rng, time.Second, 4*time.Second)),
 		restart("etcd", syscall.SIGTERM, 0),
+		restart("kube-apiserver-2", syscall.SIGKILL, randomDuration(rng, 0, 4*time.Second)),
+		func(ctx context.Context) error {
+			faultLog.record("an API server lags behind the other", "kube-apiserver-2")
+			plane.SetLag(randomDuration(rng, 200*time.Millisecond, 1500*time.Millisecond))
+			sleep(ctx, randomDuration(rng, least, most))
+			plane.SetLag(0)
+			return nil
+		},
 	)
 }

@@ -1,5 +1,4 @@
-// Package history records what clients, and those who disturb them, asked for,
-// when, and what came of it: the input of every check.
+// Package history records the requests of clients and of fault injectors, with their times and results: the input of every check.
 package history
 
 import (
@@ -11,10 +10,10 @@ import (
 	"time"
 )
 
-// Action is what was asked for.
+// Action is what was requested.
 type Action string
 
-// Actions of clients, and from Delete on of those who disturb them.
+// Actions of clients and, from Delete on, of fault injectors.
 const (
 	Acquire Action = "acquire"
 	Renew   Action = "renew"
@@ -24,38 +23,39 @@ const (
 	Delete  Action = "delete"
 	Create  Action = "create"
 	Resize  Action = "resize"
-	Break   Action = "break" // somebody deletes another's Claim
+	Break   Action = "break" // an administrator deletes another's Claim
 )
 
-// Outcome is what came of it.
+// Outcome is the result of an op.
 type Outcome string
 
 const (
 	// OK means that it was done.
 	OK Outcome = "ok"
-	// Fail means that the answer was no. Reason says which one.
+	// Fail means that it was not done, for the reason in Reason.
 	Fail Outcome = "fail"
-	// Unknown means that no answer came: it may have been done, be done later, or never.
+	// Unknown means that there was no response: it may have been done, may be done later, or never.
 	Unknown Outcome = "unknown"
 )
 
 // Reasons of a Fail or of an Unknown.
 const (
-	Busy      = "busy"
-	Refused   = "refused"
-	TimedOut  = "timeout"
-	Cancelled = "cancelled"
-	Lost      = "lost"
-	Missing   = "missing"     // the object, or the claim, was deleted or isn't there
-	Failed    = "failed"      // the barrier failed or timed out
-	Terms     = "terms"       // the same holder has asked before on other terms
-	Unheard   = "no operator" // the operator did not answer an acquire that must not wait
-	Killed    = "killed"
-	CutOff    = "cut off" // by the end of the campaign's patience
+	Busy        = "busy"
+	Refused     = "refused"
+	TimedOut    = "timeout"
+	Cancelled   = "cancelled"
+	Lost        = "lost"
+	NotFound    = "missing"     // the object, or the claim, was deleted or doesn't exist
+	Failed      = "failed"      // the barrier failed or timed out
+	OtherTerms  = "terms"       // the same holder has acquired before on other terms
+	NoOperator  = "no operator" // the operator did not respond to a no-wait acquire
+	QuotaFull   = "quota full"  // for a no-wait acquire
+	Killed      = "killed"
+	Interrupted = "cut off" // by the end of the campaign
 )
 
-// Op is one request from its invocation to its return. Times count from the start of the campaign, on the monotonic
-// clock of the one process that records.
+// Op is one request from its invocation to its return. Times count from the start of the campaign, on the monotonic clock of the
+// one process that records.
 type Op struct {
 	ID        int           `json:"id"`
 	Client    string        `json:"client"`
@@ -63,14 +63,14 @@ type Op struct {
 	Action    Action        `json:"action"`
 	Kind      string        `json:"kind"`
 	Object    string        `json:"object"`
-	Holder    string        `json:"holder,omitempty"` // or participant; one for each acquire, so that it names the request, too
+	Holder    string        `json:"holder,omitempty"` // or participant; one for each acquire, so that it identifies the request, too
 	Permits   int32         `json:"permits,omitempty"`
 	Priority  int32         `json:"priority,omitempty"`
 	TTL       time.Duration `json:"ttl,omitempty"`
 	Timeout   time.Duration `json:"timeout,omitempty"`
 	NoWait    bool          `json:"noWait,omitempty"` // timeout 0
 	AsFailed  bool          `json:"asFailed,omitempty"`
-	Final     bool          `json:"final,omitempty"` // asked after the last fault, so that nothing excuses a failure
+	Final     bool          `json:"final,omitempty"` // invoked after the last fault, so that nothing excuses a failure
 
 	Invoke  time.Duration `json:"invoke"`
 	Return  time.Duration `json:"return,omitempty"`
@@ -80,19 +80,19 @@ type Op struct {
 	Detail  string        `json:"detail,omitempty"`
 }
 
-// Recorder keeps a history, and writes it to a file as it happens.
+// Recorder records a history, and writes each op to a file at once.
 type Recorder struct {
 	start time.Time
 
-	mu     sync.Mutex
-	ops    []*Op
-	file   *os.File
-	lines  *bufio.Writer
-	failed error
+	mu       sync.Mutex
+	ops      []*Op
+	file     *os.File
+	writer   *bufio.Writer
+	writeErr error
 }
 
-// line is what is written: an op when it is invoked, and again when it has returned.
-type line struct {
+// logLine is a line of the file: an op when it is invoked, and again when it has returned.
+type logLine struct {
 	Type string `json:"type"` // invoke, or the outcome
 	*Op
 }
@@ -103,43 +103,43 @@ func NewRecorder(path string) (*Recorder, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Recorder{start: time.Now(), file: file, lines: bufio.NewWriter(file)}, nil
+	return &Recorder{start: time.Now(), file: file, writer: bufio.NewWriter(file)}, nil
 }
 
-// Now returns the time since the campaign started.
-func (r *Recorder) Now() time.Duration { return time.Since(r.start) }
+// Elapsed returns the time since the campaign started.
+func (r *Recorder) Elapsed() time.Duration { return time.Since(r.start) }
 
-// At returns when t was, since the campaign started. t must have a monotonic reading.
-func (r *Recorder) At(t time.Time) time.Duration { return t.Sub(r.start) }
+// TimeOf returns the time from the campaign's start to t. t must have a monotonic reading.
+func (r *Recorder) TimeOf(t time.Time) time.Duration { return t.Sub(r.start) }
 
 // Begin records the invocation of op.
-func (r *Recorder) Begin(op Op) *Pending {
+func (r *Recorder) Begin(op Op) *PendingOp {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	op.ID, op.Invoke = len(r.ops), r.Now()
+	op.ID, op.Invoke = len(r.ops), r.Elapsed()
 	r.ops = append(r.ops, &op)
-	r.write("invoke", &op)
-	return &Pending{recorder: r, op: &op}
+	r.writeLine("invoke", &op)
+	return &PendingOp{recorder: r, op: &op}
 }
 
-// Add records an op that is over.
+// Add records an op that has returned.
 func (r *Recorder) Add(op Op) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	op.ID = len(r.ops)
 	r.ops = append(r.ops, &op)
-	r.write(string(op.Outcome), &op)
+	r.writeLine(string(op.Outcome), &op)
 }
 
-func (r *Recorder) write(kind string, op *Op) {
-	text, err := json.Marshal(line{kind, op})
+func (r *Recorder) writeLine(kind string, op *Op) {
+	text, err := json.Marshal(logLine{kind, op})
 	if err == nil {
-		_, err = r.lines.Write(append(text, '\n'))
+		_, err = r.writer.Write(append(text, '\n'))
 	}
-	r.failed = errors.Join(r.failed, err)
+	r.writeErr = errors.Join(r.writeErr, err)
 }
 
-// Ops returns a copy of what has been recorded. An op that hasn't returned has no Outcome.
+// Ops returns a copy of the recorded ops. An op that hasn't returned has no Outcome.
 func (r *Recorder) Ops() []Op {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -150,24 +150,24 @@ func (r *Recorder) Ops() []Op {
 	return ops
 }
 
-// Close writes what is left to write.
+// Close flushes and closes the file.
 func (r *Recorder) Close() error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	return errors.Join(r.failed, r.lines.Flush(), r.file.Close())
+	return errors.Join(r.writeErr, r.writer.Flush(), r.file.Close())
 }
 
-// Pending is an op that hasn't returned.
-type Pending struct {
+// PendingOp is an op that hasn't returned.
+type PendingOp struct {
 	recorder *Recorder
 	op       *Op
 }
 
-// End records how it ended.
-func (p *Pending) End(outcome Outcome, reason string, token int64, detail string) {
+// Complete records the result.
+func (p *PendingOp) Complete(outcome Outcome, reason string, token int64, detail string) {
 	p.recorder.mu.Lock()
 	defer p.recorder.mu.Unlock()
-	p.op.Return = p.recorder.Now()
+	p.op.Return = p.recorder.Elapsed()
 	p.op.Outcome, p.op.Reason, p.op.Token, p.op.Detail = outcome, reason, token, detail
-	p.recorder.write(string(outcome), p.op)
+	p.recorder.writeLine(string(outcome), p.op)
 }

@@ -6,51 +6,52 @@ import (
 	"github.com/anishathalye/porcupine"
 )
 
-// mutex is the state of a lease.
-type mutex struct {
-	holder int64 // the holder's token; 0: nobody holds
-	last   int64 // the token of the latest grant
-	wiped  int64 // grants up to this token ended when the object was deleted
+// leaseState is the state of a lease.
+type leaseState struct {
+	holderToken         int64 // the holder's token; 0: there is no holder
+	lastToken           int64 // the token of the latest grant
+	deletedThroughToken int64 // grants up to this token ended when the object was deleted
 }
 
-// Lease is a mutex with fencing: one holds at a time, each with a larger token than all before; who releases has held
-// until then; and "busy" is said only while somebody holds. Holds end by their release, by an End, or with the object.
-func Lease() porcupine.Model {
+// LeaseModel is a mutex with fencing: there is one holder at a time, each with a larger token than all before; a client that
+// releases has held until then; and "busy" occurs only while there is a holder. Holds end by their Release, by an EndHold, or
+// with the object.
+func LeaseModel() porcupine.Model {
 	return porcupine.Model{
-		Init: func() any { return mutex{} },
+		Init: func() any { return leaseState{} },
 		Step: func(state, input, _ any) (bool, any) {
-			s, in := state.(mutex), input.(Input)
+			s, in := state.(leaseState), input.(Input)
 			return s.step(in)
 		},
 		DescribeOperation: func(input, _ any) string { return fmt.Sprint(input) },
 		DescribeState: func(state any) string {
-			if s := state.(mutex); s.holder != 0 {
-				return fmt.Sprintf("held with token %d", s.holder)
+			if s := state.(leaseState); s.holderToken != 0 {
+				return fmt.Sprintf("held with token %d", s.holderToken)
 			}
 			return "free"
 		},
 	}
 }
 
-func (s mutex) step(in Input) (bool, any) {
-	switch in.Verb {
+func (s leaseState) step(in Input) (bool, any) {
+	switch in.Kind {
 	case Acquire:
-		legal := s.holder == 0 && s.last == in.Previous && in.Token > s.last
-		return legal, mutex{holder: in.Token, last: in.Token, wiped: s.wiped}
+		legal := s.holderToken == 0 && s.lastToken == in.PreviousToken && in.Token > s.lastToken
+		return legal, leaseState{holderToken: in.Token, lastToken: in.Token, deletedThroughToken: s.deletedThroughToken}
 	case Release:
-		if in.Token <= s.wiped {
+		if in.Token <= s.deletedThroughToken {
 			return true, s
 		}
-		return s.holder == in.Token, mutex{last: s.last, wiped: s.wiped}
-	case End:
-		if s.holder == in.Token {
-			s.holder = 0
+		return s.holderToken == in.Token, leaseState{lastToken: s.lastToken, deletedThroughToken: s.deletedThroughToken}
+	case EndHold:
+		if s.holderToken == in.Token {
+			s.holderToken = 0
 		}
-		return s.last >= in.Token, s
+		return s.lastToken >= in.Token, s
 	case Busy:
-		return s.holder != 0, s
-	case Wipe:
-		return true, mutex{last: s.last, wiped: s.last}
+		return s.holderToken != 0, s
+	case DeleteObject:
+		return true, leaseState{lastToken: s.lastToken, deletedThroughToken: s.lastToken}
 	default:
 		return true, s
 	}

@@ -15,14 +15,14 @@ import (
 
 const second = time.Second
 
-// tale makes up a history of one object.
-type tale struct {
-	kind string
-	ops  []history.Op
-	all  []revisions.Revision
+// historyBuilder builds a history of one object.
+type historyBuilder struct {
+	kind      string
+	ops       []history.Op
+	revisions []revisions.Revision
 }
 
-func (s *tale) op(action history.Action, holder string, from, to int, outcome history.Outcome, change ...func(*history.Op)) *tale {
+func (s *historyBuilder) addOp(action history.Action, holder string, from, to int, outcome history.Outcome, change ...func(*history.Op)) *historyBuilder {
 	op := history.Op{
 		Client: holder, Action: action, Kind: s.kind, Object: "x", Holder: holder, Permits: 1, TTL: 10 * second,
 		Invoke: time.Duration(from) * second, Return: time.Duration(to) * second, Outcome: outcome,
@@ -34,10 +34,10 @@ func (s *tale) op(action history.Action, holder string, from, to int, outcome hi
 	return s
 }
 
-func token(n int64) func(*history.Op)       { return func(op *history.Op) { op.Token = n } }
-func because(why string) func(*history.Op)  { return func(op *history.Op) { op.Reason = why } }
-func permits(n int32) func(*history.Op)     { return func(op *history.Op) { op.Permits = n } }
-func ttl(d time.Duration) func(*history.Op) { return func(op *history.Op) { op.TTL = d } }
+func withToken(n int64) func(*history.Op)       { return func(op *history.Op) { op.Token = n } }
+func withReason(why string) func(*history.Op)   { return func(op *history.Op) { op.Reason = why } }
+func withPermits(n int32) func(*history.Op)     { return func(op *history.Op) { op.Permits = n } }
+func withTTL(d time.Duration) func(*history.Op) { return func(op *history.Op) { op.TTL = d } }
 
 type holder struct {
 	name    string
@@ -45,9 +45,9 @@ type holder struct {
 	token   int64
 }
 
-// holds adds the revision, read at that second, in which these hold.
-func (s *tale) holds(at int, holders ...holder) *tale {
-	r := revisions.Revision{Number: int64(len(s.all) + 1), Seen: time.Duration(at) * second, Name: "x"}
+// addHolders adds the revision, read at second at, with these holders.
+func (s *historyBuilder) addHolders(at int, holders ...holder) *historyBuilder {
+	r := revisions.Revision{Number: int64(len(s.revisions) + 1), ReadAt: time.Duration(at) * second, Name: "x"}
 	if s.kind == konductorv1.KindLease {
 		r.Lease = &konductorv1.Lease{ObjectMeta: metav1.ObjectMeta{UID: "x"}}
 		for _, h := range holders {
@@ -61,90 +61,90 @@ func (s *tale) holds(at int, holders ...holder) *tale {
 			})
 		}
 	}
-	s.all = append(s.all, r)
+	s.revisions = append(s.revisions, r)
 	return s
 }
 
-func lease() *tale { return &tale{kind: konductorv1.KindLease} }
+func newLeaseHistory() *historyBuilder { return &historyBuilder{kind: konductorv1.KindLease} }
 
-func semaphore(n int32) *tale {
-	return (&tale{kind: konductorv1.KindSemaphore}).op(history.Create, "", 0, 0, history.OK, permits(n))
+func newSemaphoreHistory(n int32) *historyBuilder {
+	return (&historyBuilder{kind: konductorv1.KindSemaphore}).addOp(history.Create, "", 0, 0, history.OK, withPermits(n))
 }
 
-// handover is a lease that a has from second 1 and b from second 5.
-func handover() *tale {
-	return lease().op(history.Acquire, "a", 0, 1, history.OK, token(1)).op(history.Acquire, "b", 2, 5, history.OK, token(2)).
-		holds(0).holds(1, holder{"a", 1, 1}).holds(5, holder{"b", 1, 2})
+// newHandoverHistory returns the history of a lease that a holds from second 1 and b from second 5.
+func newHandoverHistory() *historyBuilder {
+	return newLeaseHistory().addOp(history.Acquire, "a", 0, 1, history.OK, withToken(1)).addOp(history.Acquire, "b", 2, 5, history.OK, withToken(2)).
+		addHolders(0).addHolders(1, holder{"a", 1, 1}).addHolders(5, holder{"b", 1, 2})
 }
 
-func TestOnlyHistoriesOfAMutexAndOfACountingSemaphoreAreAccepted(t *testing.T) {
+func TestModelsAcceptOnlyLinearizableHistories(t *testing.T) {
 	for what, c := range map[string]struct {
-		tale *tale
+		tale *historyBuilder
 		want porcupine.CheckResult
 	}{
-		"one releases, the next holds": {handover().op(history.Release, "a", 3, 4, history.OK, token(1)), porcupine.Ok},
+		"one releases, the next holds": {newHandoverHistory().addOp(history.Release, "a", 3, 4, history.OK, withToken(1)), porcupine.Ok},
 		"the next holds while the first may still rely on its hold": {
-			handover(), porcupine.Illegal,
+			newHandoverHistory(), porcupine.Illegal,
 		},
 		"the next holds after the first's time is over": {
-			lease().op(history.Acquire, "a", 0, 1, history.OK, token(1), ttl(3*second)).op(history.Acquire, "b", 2, 5, history.OK, token(2)).
-				holds(1, holder{"a", 1, 1}).holds(5, holder{"b", 1, 2}), porcupine.Ok,
+			newLeaseHistory().addOp(history.Acquire, "a", 0, 1, history.OK, withToken(1), withTTL(3*second)).addOp(history.Acquire, "b", 2, 5, history.OK, withToken(2)).
+				addHolders(1, holder{"a", 1, 1}).addHolders(5, holder{"b", 1, 2}), porcupine.Ok,
 		},
 		"the next holds when the claim of the first was deleted": {
-			handover().op(history.Break, "a", 2, 3, history.OK), porcupine.Ok,
+			newHandoverHistory().addOp(history.Break, "a", 2, 3, history.OK), porcupine.Ok,
 		},
 		"the next holds before the claim of the first was deleted": {
-			handover().op(history.Break, "a", 6, 7, history.OK), porcupine.Illegal,
+			newHandoverHistory().addOp(history.Break, "a", 6, 7, history.OK), porcupine.Illegal,
 		},
 		"the next holds when the lease was deleted": {
-			handover().op(history.Delete, "admin", 2, 3, history.OK), porcupine.Ok,
+			newHandoverHistory().addOp(history.Delete, "admin", 2, 3, history.OK), porcupine.Ok,
 		},
 		"the first was killed while it acquired": {
-			lease().op(history.Acquire, "a", 0, 1, history.Unknown).op(history.Acquire, "b", 2, 5, history.OK, token(2)).
-				holds(1, holder{"a", 1, 1}).holds(5, holder{"b", 1, 2}), porcupine.Ok,
+			newLeaseHistory().addOp(history.Acquire, "a", 0, 1, history.Unknown).addOp(history.Acquire, "b", 2, 5, history.OK, withToken(2)).
+				addHolders(1, holder{"a", 1, 1}).addHolders(5, holder{"b", 1, 2}), porcupine.Ok,
 		},
 		"a release is answered well after another has held": {
-			lease().op(history.Acquire, "a", 0, 1, history.OK, token(1), ttl(3*second)).op(history.Acquire, "b", 2, 5, history.OK, token(2)).
-				op(history.Release, "a", 6, 7, history.OK, token(1)).holds(1, holder{"a", 1, 1}).holds(5, holder{"b", 1, 2}), porcupine.Illegal,
+			newLeaseHistory().addOp(history.Acquire, "a", 0, 1, history.OK, withToken(1), withTTL(3*second)).addOp(history.Acquire, "b", 2, 5, history.OK, withToken(2)).
+				addOp(history.Release, "a", 6, 7, history.OK, withToken(1)).addHolders(1, holder{"a", 1, 1}).addHolders(5, holder{"b", 1, 2}), porcupine.Illegal,
 		},
 		"somebody tidied up after one that was killed, and an operator that had not heard of it granted all the same": {
-			lease().op(history.Acquire, "a", 0, 1, history.Unknown).op(history.Release, "a", 2, 3, history.OK).
-				op(history.Acquire, "b", 0, 5, history.OK, token(1)).op(history.Release, "b", 5, 6, history.OK, token(1)).
-				holds(5, holder{"b", 1, 1}).holds(7, holder{"a", 1, 2}).holds(8), porcupine.Ok,
+			newLeaseHistory().addOp(history.Acquire, "a", 0, 1, history.Unknown).addOp(history.Release, "a", 2, 3, history.OK).
+				addOp(history.Acquire, "b", 0, 5, history.OK, withToken(1)).addOp(history.Release, "b", 5, 6, history.OK, withToken(1)).
+				addHolders(5, holder{"b", 1, 1}).addHolders(7, holder{"a", 1, 2}).addHolders(8), porcupine.Ok,
 		},
 		"busy while it is held": {
-			handover().op(history.Release, "a", 3, 4, history.OK, token(1)).op(history.Acquire, "c", 6, 7, history.Fail, because(history.Busy)), porcupine.Ok,
+			newHandoverHistory().addOp(history.Release, "a", 3, 4, history.OK, withToken(1)).addOp(history.Acquire, "c", 6, 7, history.Fail, withReason(history.Busy)), porcupine.Ok,
 		},
 		"busy while it is free": {
-			lease().op(history.Acquire, "c", 0, 1, history.Fail, because(history.Busy)).op(history.Acquire, "a", 2, 3, history.OK, token(1)).holds(3, holder{"a", 1, 1}), porcupine.Illegal,
+			newLeaseHistory().addOp(history.Acquire, "c", 0, 1, history.Fail, withReason(history.Busy)).addOp(history.Acquire, "a", 2, 3, history.OK, withToken(1)).addHolders(3, holder{"a", 1, 1}), porcupine.Illegal,
 		},
 		"two hold one permit each of two": {
-			semaphore(2).op(history.Acquire, "a", 1, 2, history.OK, token(1)).op(history.Acquire, "b", 3, 4, history.OK, token(2)).
-				holds(2, holder{"a", 1, 1}).holds(4, holder{"a", 1, 1}, holder{"b", 1, 2}), porcupine.Ok,
+			newSemaphoreHistory(2).addOp(history.Acquire, "a", 1, 2, history.OK, withToken(1)).addOp(history.Acquire, "b", 3, 4, history.OK, withToken(2)).
+				addHolders(2, holder{"a", 1, 1}).addHolders(4, holder{"a", 1, 1}, holder{"b", 1, 2}), porcupine.Ok,
 		},
 		"two hold three permits of two": {
-			semaphore(2).op(history.Acquire, "a", 1, 2, history.OK, token(1)).op(history.Acquire, "b", 3, 4, history.OK, token(2), permits(2)).
-				holds(2, holder{"a", 1, 1}).holds(4, holder{"a", 1, 1}, holder{"b", 2, 2}), porcupine.Illegal,
+			newSemaphoreHistory(2).addOp(history.Acquire, "a", 1, 2, history.OK, withToken(1)).addOp(history.Acquire, "b", 3, 4, history.OK, withToken(2), withPermits(2)).
+				addHolders(2, holder{"a", 1, 1}).addHolders(4, holder{"a", 1, 1}, holder{"b", 2, 2}), porcupine.Illegal,
 		},
 		"a grant after the permits were lowered": {
-			semaphore(2).op(history.Resize, "", 1, 1, history.OK, permits(0)).op(history.Acquire, "a", 2, 3, history.OK, token(1)).holds(3, holder{"a", 1, 1}), porcupine.Illegal,
+			newSemaphoreHistory(2).addOp(history.Resize, "", 1, 1, history.OK, withPermits(0)).addOp(history.Acquire, "a", 2, 3, history.OK, withToken(1)).addHolders(3, holder{"a", 1, 1}), porcupine.Illegal,
 		},
 		"a grant while the permits are lowered": {
-			semaphore(2).op(history.Resize, "", 1, 3, history.OK, permits(0)).op(history.Acquire, "a", 2, 3, history.OK, token(1)).holds(3, holder{"a", 1, 1}), porcupine.Ok,
+			newSemaphoreHistory(2).addOp(history.Resize, "", 1, 3, history.OK, withPermits(0)).addOp(history.Acquire, "a", 2, 3, history.OK, withToken(1)).addHolders(3, holder{"a", 1, 1}), porcupine.Ok,
 		},
 		"refused though there are as many": {
-			semaphore(2).op(history.Acquire, "a", 1, 2, history.Fail, because(history.Refused), permits(2)), porcupine.Illegal,
+			newSemaphoreHistory(2).addOp(history.Acquire, "a", 1, 2, history.Fail, withReason(history.Refused), withPermits(2)), porcupine.Illegal,
 		},
 		"refused since there are fewer": {
-			semaphore(2).op(history.Acquire, "a", 1, 2, history.Fail, because(history.Refused), permits(3)), porcupine.Ok,
+			newSemaphoreHistory(2).addOp(history.Acquire, "a", 1, 2, history.Fail, withReason(history.Refused), withPermits(3)), porcupine.Ok,
 		},
 	} {
 		t.Run(what, func(t *testing.T) {
-			model := Lease()
+			model := LeaseModel()
 			if c.tale.kind == konductorv1.KindSemaphore {
-				model = Semaphore()
+				model = SemaphoreModel()
 			}
-			for _, ops := range Translate(c.tale.ops, c.tale.all) {
+			for _, ops := range ToPorcupine(c.tale.ops, c.tale.revisions) {
 				if got := porcupine.CheckOperationsTimeout(model, ops, 10*second); got != c.want {
 					t.Errorf("the history is %s, want %s", got, c.want)
 				}

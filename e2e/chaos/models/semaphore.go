@@ -7,68 +7,68 @@ import (
 	"github.com/anishathalye/porcupine"
 )
 
-// counting is the state of a semaphore. It is never changed, only replaced.
-type counting struct {
-	limit int32
-	held  []held // by token
-	last  int64
-	wiped int64
+// semaphoreState is the state of a semaphore. It is immutable.
+type semaphoreState struct {
+	limit               int32
+	holds               []hold // by token
+	lastToken           int64
+	deletedThroughToken int64
 }
 
-type held struct {
+type hold struct {
 	token   int64
 	permits int32
 }
 
-// Semaphore counts permits: a grant fits into what is free of the limit as it is then, and has a larger token than all
-// before; who releases has held until then; only who asks for more than the limit is refused. Busy is always allowed: it
-// depends on the queue, which the model doesn't have.
-func Semaphore() porcupine.Model {
+// SemaphoreModel counts permits: a grant fits into what is free of the limit at that time, and has a larger token than all
+// before; a client that releases has held until then; only an acquire of more than the limit is refused. Busy is always allowed:
+// it depends on the queue, which the model doesn't have.
+func SemaphoreModel() porcupine.Model {
 	return porcupine.Model{
-		Init: func() any { return counting{} },
-		Step: func(state, input, _ any) (bool, any) { return state.(counting).step(input.(Input)) },
+		Init: func() any { return semaphoreState{} },
+		Step: func(state, input, _ any) (bool, any) { return state.(semaphoreState).step(input.(Input)) },
 		Equal: func(a, b any) bool {
-			x, y := a.(counting), b.(counting)
-			return x.limit == y.limit && x.last == y.last && x.wiped == y.wiped && slices.Equal(x.held, y.held)
+			x, y := a.(semaphoreState), b.(semaphoreState)
+			return x.limit == y.limit && x.lastToken == y.lastToken && x.deletedThroughToken == y.deletedThroughToken && slices.Equal(x.holds, y.holds)
 		},
 		DescribeOperation: func(input, _ any) string { return fmt.Sprint(input) },
 		DescribeState: func(state any) string {
-			s := state.(counting)
-			return fmt.Sprintf("%d of %d held: %v", s.inUse(), s.limit, s.held)
+			s := state.(semaphoreState)
+			return fmt.Sprintf("%d of %d held: %v", s.inUse(), s.limit, s.holds)
 		},
 	}
 }
 
-func (s counting) inUse() (n int32) {
-	for _, h := range s.held {
+func (s semaphoreState) inUse() (n int32) {
+	for _, h := range s.holds {
 		n += h.permits
 	}
 	return n
 }
 
-func (s counting) step(in Input) (bool, any) {
-	switch in.Verb {
+func (s semaphoreState) step(in Input) (bool, any) {
+	switch in.Kind {
 	case Acquire:
-		if s.inUse()+in.Permits > s.limit || s.last != in.Previous || in.Token <= s.last {
+		if s.inUse()+in.Permits > s.limit || s.lastToken != in.PreviousToken || in.Token <= s.lastToken {
 			return false, s
 		}
-		s.held = append(slices.Clone(s.held), held{in.Token, in.Permits})
-		s.last = in.Token
+		s.holds = append(slices.Clone(s.holds), hold{in.Token, in.Permits})
+		s.lastToken = in.Token
 		return true, s
 	case Release:
-		if in.Token <= s.wiped {
+		if in.Token <= s.deletedThroughToken {
 			return true, s
 		}
-		holds := slices.ContainsFunc(s.held, func(h held) bool { return h.token == in.Token })
-		return holds, s.without(in.Token)
-	case End:
-		return s.last >= in.Token, s.without(in.Token)
+		holds := slices.ContainsFunc(s.holds, func(h hold) bool { return h.token == in.Token })
+		return holds, s.withoutToken(in.Token)
+	case EndHold:
+		return s.lastToken >= in.Token, s.withoutToken(in.Token)
 	case Refused:
 		return in.Permits > s.limit, s
-	case Wipe:
-		s.held, s.wiped = nil, s.last
+	case DeleteObject:
+		s.holds, s.deletedThroughToken = nil, s.lastToken
 		return true, s
-	case Limit:
+	case SetLimit:
 		s.limit = in.Permits
 		return true, s
 	default:
@@ -76,7 +76,7 @@ func (s counting) step(in Input) (bool, any) {
 	}
 }
 
-func (s counting) without(token int64) counting {
-	s.held = slices.DeleteFunc(slices.Clone(s.held), func(h held) bool { return h.token == token })
+func (s semaphoreState) withoutToken(token int64) semaphoreState {
+	s.holds = slices.DeleteFunc(slices.Clone(s.holds), func(h hold) bool { return h.token == token })
 	return s
 }

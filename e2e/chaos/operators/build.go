@@ -14,14 +14,14 @@ import (
 	"github.com/LogicIQ/konductor/e2e/manifest"
 )
 
-// SkewVariable sets by how many seconds the wall clock of a koncli that Build has built is wrong.
-const SkewVariable = "CHAOS_WALL_CLOCK_OFF_BY"
+// ClockSkewEnv is the environment variable with the clock skew, in seconds, of a koncli that Build has built.
+const ClockSkewEnv = "CHAOS_WALL_CLOCK_OFF_BY"
 
-// Build builds koncli into dir and returns its path. Its source is the product's, unchanged; but in its standard
-// library, package time adds to the wall clock what SkewVariable says, so that the whole process, whatever asks for the
-// time, has a clock that is wrong. The monotonic clock stays as it is, as it does when somebody sets a clock.
+// Build builds koncli into dir and returns its path. Its source is the product's, unchanged. In its standard library, package
+// time adds ClockSkewEnv to the wall clock, so that the clock is wrong for the whole process. The monotonic clock is not changed,
+// as when somebody sets a clock.
 func Build(ctx context.Context, dir string, tags ...string) (string, error) {
-	root, err := manifest.Root()
+	root, err := manifest.RepoRoot()
 	if err != nil {
 		return "", err
 	}
@@ -42,7 +42,7 @@ func Build(ctx context.Context, dir string, tags ...string) (string, error) {
 	return out, nil
 }
 
-// writeOverlay writes a package time whose wall clock can be wrong, and returns the file that tells the go command of it.
+// writeOverlay writes a package time whose wall clock can be wrong, and returns the overlay file for the go command.
 func writeOverlay(ctx context.Context, dir string) (string, error) {
 	goroot, err := exec.CommandContext(ctx, "go", "env", "GOROOT").Output()
 	if err != nil {
@@ -57,14 +57,14 @@ func writeOverlay(ctx context.Context, dir string) (string, error) {
 	if bytes.Count(text, []byte(read)) != 1 {
 		return "", errors.New("this Go reads the clock in another way than time.Now of Go 1.26")
 	}
-	// The same text in the same place each time, so that the go command finds in its cache what it has built before.
+	// The text and the path are the same each time, so that the go command finds earlier builds in its cache.
 	overlay := filepath.Join(dir, "_overlay") // an underscore: no package of this module
 	if err := os.MkdirAll(overlay, 0o755); err != nil {
 		return "", err
 	}
 	files := map[string]string{
 		"time.go":     strings.Replace(string(text), read, read+"\tsec += wallClockOffBy\n", 1),
-		"offclock.go": strings.ReplaceAll(offClock, "VARIABLE", SkewVariable),
+		"offclock.go": strings.ReplaceAll(skewedClockSource, "VARIABLE", ClockSkewEnv),
 	}
 	replace := map[string]string{}
 	for name, text := range files {
@@ -81,8 +81,8 @@ func writeOverlay(ctx context.Context, dir string) (string, error) {
 	return file, os.WriteFile(file, config, 0o644)
 }
 
-// offClock is what is added to package time, which can't import os or strconv.
-const offClock = `package time
+// skewedClockSource is added to package time, which can't import os or strconv.
+const skewedClockSource = `package time
 
 import "syscall"
 

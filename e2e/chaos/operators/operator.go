@@ -1,5 +1,5 @@
-// Package operators runs operators as processes of their own, each behind a
-// proxy of its own, and starts them again when they end, as a cluster would.
+// Package operators runs operators as processes of their own, each behind a proxy of its own, and restarts them when they end, as
+// a cluster would.
 package operators
 
 import (
@@ -20,70 +20,71 @@ import (
 	"github.com/LogicIQ/konductor/e2e/internal/process"
 )
 
-// Options says how to run an operator.
+// Options configures an operator.
 type Options struct {
 	Name string
-	// Binary is koncli.
+	// Binary is the path of koncli.
 	Binary string
-	// Config is how an operator reaches the API server.
-	Config *rest.Config
-	// Namespace is the one to work in, and where its operators agree on a leader.
+	// Config is the config for the API server. OtherHosts are the URLs of further API servers: requests are spread over all.
+	Config     *rest.Config
+	OtherHosts []string
+	// Namespace is the namespace that the operator watches, and in which it elects a leader.
 	Namespace string
-	// Elect makes operators agree on one that acts.
-	Elect bool
-	// Skews are wall clocks to start with, as seconds off; one is chosen at each start.
-	Skews []int
+	// LeaderElection turns leader election on.
+	LeaderElection bool
+	// ClockSkews are wall-clock offsets in seconds; one is chosen at each start.
+	ClockSkews []int
 	// Env is added to the environment.
 	Env []string
-	// Dir takes the kubeconfig and the log.
+	// Dir is the directory for the kubeconfig and the log.
 	Dir string
-	// Rng chooses what befalls it.
+	// Rng is the random source for its faults.
 	Rng *rand.Rand
 }
 
-// Operator is an operator that is kept running.
+// Operator is an operator process that is restarted when it ends.
 type Operator struct {
-	Name  string
-	Elect bool
-	// Proxy is what it reaches the API server through.
+	Name           string
+	LeaderElection bool
+	// Proxy is between the operator and the API server.
 	Proxy *proxy.Proxy
 
 	options Options
 	group   *process.Group
 	cancel  context.CancelFunc
-	ended   chan struct{}
+	done    chan struct{}
 
-	mu      sync.Mutex
-	current *process.Process
-	pause   time.Duration // before the next start
-	starts  int
-	skewed  int
-	err     error
+	mu           sync.Mutex
+	process      *process.Process
+	restartDelay time.Duration // before the next start
+	starts       int
+	skewedStarts int
+	err          error
 }
 
-// Start starts an operator and keeps it running until it is closed.
+// Start starts an operator, which is restarted whenever it ends, until Close.
 func Start(group *process.Group, o Options) (*Operator, error) {
-	p, err := proxy.New(o.Config, rand.New(rand.NewPCG(o.Rng.Uint64(), o.Rng.Uint64())))
+	p, err := proxy.New(o.Config, rand.New(rand.NewPCG(o.Rng.Uint64(), o.Rng.Uint64())), o.OtherHosts...)
 	if err != nil {
 		return nil, err
 	}
-	if err := install.WriteKubeconfig(p.Config(o.Config), o.Namespace, o.kubeconfig()); err != nil {
+	if err := install.WriteKubeconfig(p.Config(o.Config), o.Namespace, o.kubeconfigFile()); err != nil {
 		return nil, errors.Join(err, p.Close())
 	}
 	ctx, cancel := context.WithCancel(context.Background())
-	op := &Operator{Name: o.Name, Elect: o.Elect, Proxy: p, options: o, group: group, cancel: cancel, ended: make(chan struct{})}
-	go op.keep(ctx)
+	op := &Operator{Name: o.Name, LeaderElection: o.LeaderElection, Proxy: p, options: o, group: group, cancel: cancel, done: make(chan struct{})}
+	go op.supervise(ctx)
 	return op, nil
 }
 
-func (o Options) kubeconfig() string { return filepath.Join(o.Dir, o.Name+".kubeconfig") }
+func (o Options) kubeconfigFile() string { return filepath.Join(o.Dir, o.Name+".kubeconfig") }
 
-// Log is the file that it logs to.
-func (o *Operator) Log() string { return filepath.Join(o.options.Dir, o.Name+".log") }
+// LogFile returns the path of its log file.
+func (o *Operator) LogFile() string { return filepath.Join(o.options.Dir, o.Name+".log") }
 
-// keep starts the operator again whenever it has ended.
-func (o *Operator) keep(ctx context.Context) {
-	defer close(o.ended)
+// supervise restarts the operator whenever it has ended.
+func (o *Operator) supervise(ctx context.Context) {
+	defer close(o.done)
 	for ctx.Err() == nil {
 		p, err := o.start()
 		if err != nil {
@@ -95,7 +96,7 @@ func (o *Operator) keep(ctx context.Context) {
 		select {
 		case <-p.Done():
 		case <-ctx.Done():
-			// A stopped process doesn't hear SIGTERM.
+			// A paused process doesn't handle SIGTERM.
 			_ = p.Signal(syscall.SIGCONT)
 			if err := p.Stop(context.WithoutCancel(ctx), syscall.SIGTERM, 15*time.Second); err != nil {
 				o.mu.Lock()
@@ -106,8 +107,8 @@ func (o *Operator) keep(ctx context.Context) {
 		}
 		o.mu.Lock()
 		const backoff = 200 * time.Millisecond
-		pause := o.pause + backoff
-		o.pause = 0
+		pause := o.restartDelay + backoff
+		o.restartDelay = 0
 		o.mu.Unlock()
 		timer := time.NewTimer(pause)
 		select {
@@ -122,69 +123,69 @@ func (o *Operator) start() (*process.Process, error) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	skew := 0
-	if len(o.options.Skews) > 0 {
-		skew = o.options.Skews[o.options.Rng.IntN(len(o.options.Skews))]
+	if len(o.options.ClockSkews) > 0 {
+		skew = o.options.ClockSkews[o.options.Rng.IntN(len(o.options.ClockSkews))]
 	}
 	p, err := o.group.Start(process.Spec{
-		Name: o.Name, Path: o.options.Binary, Log: o.Log(),
+		Name: o.Name, Path: o.options.Binary, Log: o.LogFile(),
 		Args: []string{
-			"operator", "--kubeconfig=" + o.options.kubeconfig(), "--watch-namespaces=" + o.options.Namespace,
-			"--leader-election-namespace=" + o.options.Namespace, fmt.Sprintf("--leader-elect=%t", o.Elect),
+			"operator", "--kubeconfig=" + o.options.kubeconfigFile(), "--watch-namespaces=" + o.options.Namespace,
+			"--leader-election-namespace=" + o.options.Namespace, fmt.Sprintf("--leader-elect=%t", o.LeaderElection),
 			"--metrics-bind-address=0", "--health-probe-bind-address=0", "--log-level=info", "--log-format=text",
 		},
-		Env: append([]string{fmt.Sprintf("%s=%d", SkewVariable, skew), "HOME=" + o.options.Dir}, o.options.Env...),
+		Env: append([]string{fmt.Sprintf("%s=%d", ClockSkewEnv, skew), "HOME=" + o.options.Dir}, o.options.Env...),
 	})
 	if err != nil {
 		return nil, err
 	}
-	o.current = p
+	o.process = p
 	o.starts++
 	if skew != 0 {
-		o.skewed++
+		o.skewedStarts++
 	}
 	return p, nil
 }
 
-// Kill kills it as a crash would. It is started again after pause.
+// Kill kills the operator with SIGKILL, as a crash would. It is restarted after pause.
 func (o *Operator) Kill(pause time.Duration) error {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	o.pause = pause
+	o.restartDelay = pause
 	return o.signal(syscall.SIGKILL)
 }
 
-// Stop freezes it in the middle of whatever it does.
-func (o *Operator) Stop() error {
+// Pause stops the process with SIGSTOP.
+func (o *Operator) Pause() error {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	return o.signal(syscall.SIGSTOP)
 }
 
-// Continue lets it go on as if nothing had happened.
-func (o *Operator) Continue() error {
+// Resume continues the process after Pause.
+func (o *Operator) Resume() error {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	return o.signal(syscall.SIGCONT)
 }
 
 func (o *Operator) signal(sig os.Signal) error {
-	if o.current == nil {
+	if o.process == nil {
 		return nil
 	}
-	return o.current.Signal(sig)
+	return o.process.Signal(sig)
 }
 
-// Starts returns how often it was started, and how often of these with a wrong wall clock.
+// Starts returns the number of starts, and how many of these had a wrong wall clock.
 func (o *Operator) Starts() (all, skewed int) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	return o.starts, o.skewed
+	return o.starts, o.skewedStarts
 }
 
-// Close ends it for good.
+// Close stops the operator for good.
 func (o *Operator) Close() error {
 	o.cancel()
-	<-o.ended
+	<-o.done
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	return errors.Join(o.err, o.Proxy.Close())

@@ -13,9 +13,9 @@ import (
 	"time"
 )
 
-// selfSigned makes a certificate for loopback that holds from yesterday to tomorrow, so that it does for an operator
-// whose clock is wrong as well. ca is what to trust, as PEM.
-func selfSigned() (certificate tls.Certificate, ca []byte, err error) {
+// newSelfSignedCertificate creates a certificate for loopback that is valid from yesterday to tomorrow, so that it is valid for
+// an operator with a skewed clock as well. ca is the CA to trust, as PEM.
+func newSelfSignedCertificate() (certificate tls.Certificate, ca []byte, err error) {
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
 		return certificate, nil, err

@@ -1,6 +1,7 @@
-// Package proxy stands between an operator and the API server and makes trouble:
-// it delays, drops watches, answers errors of its own, cuts connections before a
-// request gets through or after it was carried out, and hides the API server.
+// Package proxy is a proxy between a client, an operator or a participant, and the API server that injects faults: it delays,
+// drops watches, responds with errors of its own, closes connections before a request is passed on or after it was carried out,
+// hides the API server, stops responding, and shows an untrusted certificate. A ConnectProxy is the same for HTTP proxies in
+// front of the API server.
 package proxy
 
 import (
@@ -25,49 +26,83 @@ import (
 	"k8s.io/client-go/rest"
 )
 
-// Weather is how bad the connection is. The zero Weather is fine weather.
-type Weather struct {
-	// Delay is the most by which a request is delayed.
-	Delay time.Duration
-	// Errors, CutBefore and CutAfter are the shares of requests, from 0 to 1, that are answered with an error without
-	// having been passed on, whose connection is cut before they are, and whose connection is cut when they have been
-	// carried out.
-	Errors, CutBefore, CutAfter float64
-	// Away hides the API server: connections are cut and new requests too.
-	Away bool
+// FaultProfile describes the faults of the connection. The zero FaultProfile has none.
+type FaultProfile struct {
+	// MaxDelay is the maximum delay of a request.
+	MaxDelay time.Duration
+	// ErrorRate, DropRequestRate and DropResponseRate are the shares of requests, from 0 to 1, that get an error without having been
+	// passed on, whose connection is closed before they are passed on, and whose connection is closed after they were carried out.
+	ErrorRate, DropRequestRate, DropResponseRate float64
+	// Unreachable hides the API server: open connections and new requests are closed.
+	Unreachable bool
+	// Unresponsive answers nothing: requests wait until the profile changes and are then closed, and open watches deliver nothing
+	// any more, although their connections stay open.
+	Unresponsive bool
+	// EmptyWatches ends each watch as soon as it has begun.
+	EmptyWatches bool
+	// UntrustedCertificate closes all connections, and shows new ones a certificate of an unknown authority.
+	UntrustedCertificate bool
+	// Rejection answers requests for objects in place of the API server.
+	Rejection Rejection
 }
 
-// Proxy is a server on loopback that passes requests on to the API server.
+// Rejection is a response in place of the API server's.
+type Rejection string
+
+const (
+	// Forbidden is the response when the caller lacks the right, as while roles are replaced.
+	Forbidden Rejection = "403"
+	// Unauthorized is the response to unknown credentials, as while tokens are rotated.
+	Unauthorized Rejection = "401"
+	// QuotaConflict is the response to a create that conflicts with another write to its quota.
+	QuotaConflict Rejection = "409"
+	// QuotaFull is the response to a create that exceeds its quota.
+	QuotaFull Rejection = "quota"
+	// LoginPage is an HTML page.
+	LoginPage Rejection = "page"
+)
+
+// Proxy is a server on loopback that passes requests on to the API server, or to a random one of several.
 type Proxy struct {
-	listener net.Listener
-	server   *http.Server
-	pass     *httputil.ReverseProxy
-	ca       []byte
+	listener     net.Listener
+	server       *http.Server
+	reverseProxy *httputil.ReverseProxy
+	ca           []byte
 
-	mu      sync.Mutex
-	rng     *rand.Rand
-	weather Weather
-	conns   map[net.Conn]struct{}
-	watches map[int]context.CancelFunc
-	nextID  int
-	done    map[string]int
-	refused []string
+	mu                   sync.Mutex
+	rng                  *rand.Rand
+	profile              FaultProfile
+	profileChanged       chan struct{} // closed when the profile changes
+	conns                map[net.Conn]struct{}
+	watchCancels         map[int]context.CancelFunc
+	nextID               int
+	counts               map[string]int
+	rejectedStatusWrites []string
 }
 
-// connKey finds the connection in a request's context.
-type connKey struct{}
+// connContextKey is the key of the connection in a request's context.
+type connContextKey struct{}
 
-// New starts a proxy in front of the API server of config. Its faults follow rng.
-func New(config *rest.Config, rng *rand.Rand) (*Proxy, error) {
-	target, err := url.Parse(config.Host)
-	if err != nil {
-		return nil, err
+// New starts a proxy in front of the API server of config, and of others by their URLs, which take the same credentials. Its
+// faults follow rng.
+func New(config *rest.Config, rng *rand.Rand, others ...string) (*Proxy, error) {
+	var targets []*url.URL
+	for _, host := range append([]string{config.Host}, others...) {
+		target, err := url.Parse(host)
+		if err != nil {
+			return nil, err
+		}
+		targets = append(targets, target)
 	}
 	roots := x509.NewCertPool()
 	if !roots.AppendCertsFromPEM(config.CAData) {
 		return nil, errors.New("the API server's certificate authority is missing")
 	}
-	certificate, ca, err := selfSigned()
+	certificate, ca, err := newSelfSignedCertificate()
+	if err != nil {
+		return nil, err
+	}
+	untrusted, _, err := newSelfSignedCertificate()
 	if err != nil {
 		return nil, err
 	}
@@ -75,29 +110,43 @@ func New(config *rest.Config, rng *rand.Rand) (*Proxy, error) {
 	if err != nil {
 		return nil, err
 	}
-	p := &Proxy{listener: listener, ca: ca, rng: rng, conns: map[net.Conn]struct{}{}, watches: map[int]context.CancelFunc{}, done: map[string]int{}}
+	p := &Proxy{listener: listener, ca: ca, rng: rng, profileChanged: make(chan struct{}), conns: map[net.Conn]struct{}{}, watchCancels: map[int]context.CancelFunc{}, counts: map[string]int{}}
 	quiet := log.New(io.Discard, "", 0)
-	p.pass = &httputil.ReverseProxy{
-		Rewrite: func(r *httputil.ProxyRequest) { r.SetURL(target) },
+	p.reverseProxy = &httputil.ReverseProxy{
+		Rewrite: func(r *httputil.ProxyRequest) { r.SetURL(targets[p.randomInt(len(targets))]) },
 		Transport: &http.Transport{
 			TLSClientConfig: &tls.Config{RootCAs: roots, MinVersion: tls.VersionTLS12}, ForceAttemptHTTP2: true,
 		},
-		FlushInterval:  -1, // a watch must not wait for more to come
-		ModifyResponse: p.answered,
-		ErrorHandler:   func(w http.ResponseWriter, r *http.Request, _ error) { p.cut(w, r) },
+		FlushInterval:  -1, // a watch event must be sent at once
+		ModifyResponse: p.recordRejectedStatusWrite,
+		ErrorHandler:   func(w http.ResponseWriter, r *http.Request, _ error) { p.closeConn(w, r) },
 		ErrorLog:       quiet,
 	}
 	p.server = &http.Server{
 		Handler: p, ErrorLog: quiet, ReadHeaderTimeout: time.Minute,
-		TLSConfig:   &tls.Config{Certificates: []tls.Certificate{certificate}, MinVersion: tls.VersionTLS12, NextProtos: []string{"h2", "http/1.1"}},
-		ConnContext: func(ctx context.Context, c net.Conn) context.Context { return context.WithValue(ctx, connKey{}, c) },
-		ConnState:   p.track,
+		TLSConfig: &tls.Config{GetCertificate: func(*tls.ClientHelloInfo) (*tls.Certificate, error) {
+			if p.currentProfile().UntrustedCertificate {
+				return &untrusted, nil
+			}
+			return &certificate, nil
+		}, MinVersion: tls.VersionTLS12, NextProtos: []string{"h2", "http/1.1"}},
+		ConnContext: func(ctx context.Context, c net.Conn) context.Context {
+			return context.WithValue(ctx, connContextKey{}, c)
+		},
+		ConnState: p.trackConn,
 	}
 	go func() { _ = p.server.ServeTLS(listener, "", "") }() // ends with Close
 	return p, nil
 }
 
-// Config returns config, changed to go through the proxy.
+// randomInt returns a number below n.
+func (p *Proxy) randomInt(n int) int {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.rng.IntN(n)
+}
+
+// Config returns a copy of config that uses the proxy.
 func (p *Proxy) Config(config *rest.Config) *rest.Config {
 	c := rest.CopyConfig(config)
 	c.Host = "https://" + p.listener.Addr().String()
@@ -105,22 +154,50 @@ func (p *Proxy) Config(config *rest.Config) *rest.Config {
 	return c
 }
 
-// Close ends the proxy.
+// Close stops the proxy.
 func (p *Proxy) Close() error {
 	err := p.server.Close()
-	if t, ok := p.pass.Transport.(*http.Transport); ok {
+	if t, ok := p.reverseProxy.Transport.(*http.Transport); ok {
 		t.CloseIdleConnections()
 	}
 	return err
 }
 
-// Set changes the weather.
-func (p *Proxy) Set(w Weather) {
+// SetProfile changes the fault profile.
+func (p *Proxy) SetProfile(w FaultProfile) {
 	p.mu.Lock()
-	p.weather = w
+	before := p.profile
+	p.profile = w
+	close(p.profileChanged)
+	p.profileChanged = make(chan struct{})
 	p.mu.Unlock()
-	if w.Away {
-		p.cutAll()
+	if w.Unreachable || w.UntrustedCertificate != before.UntrustedCertificate {
+		p.closeConns()
+	}
+}
+
+// currentProfile returns the fault profile.
+func (p *Proxy) currentProfile() FaultProfile {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.profile
+}
+
+// waitWhileUnresponsive waits while the profile is unresponsive, or until r ends, and reports whether it has waited.
+func (p *Proxy) waitWhileUnresponsive(r *http.Request) (was bool) {
+	for {
+		p.mu.Lock()
+		silent, changed := p.profile.Unresponsive, p.profileChanged
+		p.mu.Unlock()
+		if !silent {
+			return was
+		}
+		was = true
+		select {
+		case <-changed:
+		case <-r.Context().Done():
+			return true
+		}
 	}
 }
 
@@ -128,28 +205,28 @@ func (p *Proxy) Set(w Weather) {
 func (p *Proxy) DropWatches() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	for _, cancel := range p.watches {
+	for _, cancel := range p.watchCancels {
 		cancel()
 	}
-	p.done["watches dropped"] += len(p.watches)
+	p.counts["watches dropped"] += len(p.watchCancels)
 }
 
-// Done returns how many requests were passed on, and what was done to them, by name.
-func (p *Proxy) Done() map[string]int {
+// Counts returns how many requests were passed on, and the number of faults by name.
+func (p *Proxy) Counts() map[string]int {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	return maps.Clone(p.done)
+	return maps.Clone(p.counts)
 }
 
-// Refused returns what the API server found invalid of what the operator wrote to the status of a primitive. The
-// operator means to write nothing of that sort.
-func (p *Proxy) Refused() []string {
+// RejectedStatusWrites returns the status writes of the operator that the API server rejected as invalid. The operator should
+// never write an invalid status.
+func (p *Proxy) RejectedStatusWrites() []string {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	return append([]string(nil), p.refused...)
+	return append([]string(nil), p.rejectedStatusWrites...)
 }
 
-func (p *Proxy) track(c net.Conn, state http.ConnState) {
+func (p *Proxy) trackConn(c net.Conn, state http.ConnState) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	switch state {
@@ -161,7 +238,7 @@ func (p *Proxy) track(c net.Conn, state http.ConnState) {
 	}
 }
 
-func (p *Proxy) cutAll() {
+func (p *Proxy) closeConns() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	for c := range p.conns {
@@ -169,20 +246,20 @@ func (p *Proxy) cutAll() {
 	}
 }
 
-// fate is what befalls one request.
-type fate struct {
-	delay               time.Duration
-	cutBefore, cutAfter bool
-	code                int
+// requestFault is the fault that is injected into one request.
+type requestFault struct {
+	delay                     time.Duration
+	dropRequest, dropResponse bool
+	statusCode                int
 }
 
-func (p *Proxy) fateOf(r *http.Request) fate {
+func (p *Proxy) chooseFault(r *http.Request) requestFault {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	var f fate
-	w := p.weather
-	if w.Delay > 0 {
-		f.delay = time.Duration(p.rng.Int64N(int64(w.Delay)))
+	var f requestFault
+	w := p.profile
+	if w.MaxDelay > 0 {
+		f.delay = time.Duration(p.rng.Int64N(int64(w.MaxDelay)))
 	}
 	chance := p.rng.Float64()
 	codes := []int{http.StatusTooManyRequests, http.StatusInternalServerError}
@@ -190,25 +267,30 @@ func (p *Proxy) fateOf(r *http.Request) fate {
 		codes = append(codes, http.StatusConflict)
 	}
 	switch {
-	case w.Away, chance < w.CutBefore:
-		f.cutBefore = true
-		p.done["cut before"]++
-	case chance < w.CutBefore+w.CutAfter:
-		f.cutAfter = true
-	case chance < w.CutBefore+w.CutAfter+w.Errors:
-		f.code = codes[p.rng.IntN(len(codes))]
-		p.done[fmt.Sprintf("answered %d", f.code)]++
+	case w.Unreachable, chance < w.DropRequestRate:
+		f.dropRequest = true
+		p.counts["cut before"]++
+	case chance < w.DropRequestRate+w.DropResponseRate:
+		f.dropResponse = true
+	case chance < w.DropRequestRate+w.DropResponseRate+w.ErrorRate:
+		f.statusCode = codes[p.rng.IntN(len(codes))]
+		p.counts[fmt.Sprintf("answered %d", f.statusCode)]++
 	}
 	if f.delay > 0 {
-		p.done["delayed"]++
+		p.counts["delayed"]++
 	}
-	p.done["requests"]++
+	p.counts["requests"]++
 	return f
 }
 
 // ServeHTTP implements http.Handler.
 func (p *Proxy) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	f := p.fateOf(r)
+	if p.waitWhileUnresponsive(r) {
+		p.count("not answered")
+		p.closeConn(w, r)
+		return
+	}
+	f := p.chooseFault(r)
 	if f.delay > 0 {
 		timer := time.NewTimer(f.delay)
 		select {
@@ -218,55 +300,63 @@ func (p *Proxy) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		}
 	}
 	watch := r.URL.Query().Get("watch") != ""
+	profile := p.currentProfile()
 	switch {
-	case f.cutBefore:
-		p.cut(w, r)
-	case f.code != 0:
-		answer(w, f.code)
-	case f.cutAfter && !watch:
-		p.pass.ServeHTTP(&deaf{header: http.Header{}}, r)
+	case profile.Rejection.appliesTo(r):
+		p.count("refused: " + string(profile.Rejection))
+		profile.Rejection.writeResponse(w)
+	case watch && profile.EmptyWatches:
+		p.count("empty watches")
+		w.Header().Set("Content-Type", "application/json")
+		w.WriteHeader(http.StatusOK)
+	case f.dropRequest:
+		p.closeConn(w, r)
+	case f.statusCode != 0:
+		writeStatusError(w, f.statusCode)
+	case f.dropResponse && !watch:
+		p.reverseProxy.ServeHTTP(&discardResponseWriter{header: http.Header{}}, r)
 		p.count("cut after")
-		p.cut(w, r)
+		p.closeConn(w, r)
 	case watch:
 		ctx, cancel := context.WithCancel(r.Context())
 		defer cancel()
-		defer p.remember(cancel)()
-		p.pass.ServeHTTP(w, r.WithContext(ctx))
+		defer p.registerWatch(cancel)()
+		p.reverseProxy.ServeHTTP(&watchWriter{ResponseWriter: w, proxy: p, request: r}, r.WithContext(ctx))
 	default:
-		p.pass.ServeHTTP(w, r)
+		p.reverseProxy.ServeHTTP(w, r)
 	}
 }
 
 func (p *Proxy) count(what string) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.done[what]++
+	p.counts[what]++
 }
 
-func (p *Proxy) remember(cancel context.CancelFunc) (forget func()) {
+func (p *Proxy) registerWatch(cancel context.CancelFunc) (forget func()) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	id := p.nextID
 	p.nextID++
-	p.watches[id] = cancel
+	p.watchCancels[id] = cancel
 	return func() {
 		p.mu.Lock()
 		defer p.mu.Unlock()
-		delete(p.watches, id)
+		delete(p.watchCancels, id)
 	}
 }
 
-// cut ends the connection that the request came over, and with it all else that goes over it.
-func (p *Proxy) cut(w http.ResponseWriter, r *http.Request) {
-	if c, ok := r.Context().Value(connKey{}).(net.Conn); ok {
+// closeConn closes the connection that the request came over, with all other requests on it.
+func (p *Proxy) closeConn(w http.ResponseWriter, r *http.Request) {
+	if c, ok := r.Context().Value(connContextKey{}).(net.Conn); ok {
 		_ = c.Close()
 	}
-	// Whatever is written now reaches nobody.
+	// Nothing that is written now reaches the client.
 	w.WriteHeader(http.StatusBadGateway)
 }
 
-// answered looks at what the API server says to writes of the status of primitives.
-func (p *Proxy) answered(resp *http.Response) error {
+// recordRejectedStatusWrite records the API server's rejections of writes of the status of primitives.
+func (p *Proxy) recordRejectedStatusWrite(resp *http.Response) error {
 	r := resp.Request
 	if resp.StatusCode != http.StatusUnprocessableEntity || !strings.HasSuffix(r.URL.Path, "/status") || strings.Contains(r.URL.Path, "/claims/") {
 		return nil
@@ -279,12 +369,12 @@ func (p *Proxy) answered(resp *http.Response) error {
 	resp.Body = io.NopCloser(bytes.NewReader(body))
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.refused = append(p.refused, fmt.Sprintf("%s %s: %s", r.Method, r.URL.Path, body))
+	p.rejectedStatusWrites = append(p.rejectedStatusWrites, fmt.Sprintf("%s %s: %s", r.Method, r.URL.Path, body))
 	return nil
 }
 
-// answer says no in the API server's place.
-func answer(w http.ResponseWriter, code int) {
+// writeStatusError writes an error in place of the API server.
+func writeStatusError(w http.ResponseWriter, code int) {
 	reason := map[int]string{http.StatusTooManyRequests: "TooManyRequests", http.StatusInternalServerError: "InternalError", http.StatusConflict: "Conflict"}[code]
 	w.Header().Set("Content-Type", "application/json")
 	if code == http.StatusTooManyRequests {
@@ -294,9 +384,9 @@ func answer(w http.ResponseWriter, code int) {
 	_, _ = fmt.Fprintf(w, `{"kind":"Status","apiVersion":"v1","status":"Failure","code":%d,"reason":%q,"message":"the proxy says so"}`, code, reason)
 }
 
-// deaf takes an answer that nobody is to hear.
-type deaf struct{ header http.Header }
+// discardResponseWriter discards the response.
+type discardResponseWriter struct{ header http.Header }
 
-func (d *deaf) Header() http.Header         { return d.header }
-func (d *deaf) Write(b []byte) (int, error) { return len(b), nil }
-func (d *deaf) WriteHeader(int)             {}
+func (d *discardResponseWriter) Header() http.Header         { return d.header }
+func (d *discardResponseWriter) Write(b []byte) (int, error) { return len(b), nil }
+func (d *discardResponseWriter) WriteHeader(int)             {}

@@ -28,37 +28,37 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/types"
 )
 
-// Image is what an archive is made of.
+// Image describes an image.
 type Image struct {
 	// Tag is the name, such as logiciq/koncli:dev.
 	Tag string
 	// Arch is the architecture, as Go and OCI call it; this machine's when empty.
 	Arch string
-	// Files of the only layer; the folders they are in come by themselves.
+	// Files of the only layer; their parent directories are added.
 	Files      []File
 	Entrypoint []string
 	Cmd        []string
-	Path       []string // folders of $PATH
+	Path       []string // directories of $PATH
 	User       string   // as in 65532:65532; empty is root
 	Labels     map[string]string
-	// Created is when it was made, in whole seconds; 1970 when zero. A clock there
-	// would make each build another image: take the time of the commit.
+	// Created is the time of creation, in whole seconds; 1970 when zero. The present time would make each build another image: use
+	// the time of the commit.
 	Created time.Time
 }
 
-// File is a file, a link or a folder.
+// File is a file, a link or a directory.
 type File struct {
 	Path string // absolute
-	// Source is a file of this machine to copy. Otherwise Content is written, or
-	// Link is linked to, or Path is a folder if Mode says so.
+	// Source is a file of this machine to copy. Otherwise Content is written, or Link is the target of a link, or Path is a
+	// directory if Mode says so.
 	Source  string
 	Content []byte
 	Link    string
 	Mode    fs.FileMode
 }
 
-// Write writes the archive, replacing what is at file only when all is well.
-func Write(file string, i Image) error {
+// WriteArchive writes the archive. It replaces file only on success.
+func WriteArchive(file string, i Image) error {
 	tag, err := name.NewTag(i.Tag, name.WeakValidation)
 	if err != nil {
 		return fmt.Errorf("image: %w", err)
@@ -83,24 +83,24 @@ func Write(file string, i Image) error {
 	return nil
 }
 
-// mediaTypes are those of one image format, and how hard its layer is compressed.
+// mediaTypes are the media types of an image format, and the compression level of the layer.
 type mediaTypes struct {
 	manifest, config, layer types.MediaType
 	compression             int
 }
 
-// dockerTypes are what docker of any age loads. Such an archive stays on the machine, so it is made fast.
+// dockerTypes returns the types that every version of docker loads. Such an archive stays on the machine: speed matters.
 func dockerTypes() mediaTypes {
 	return mediaTypes{types.DockerManifestSchema2, types.DockerConfigJSON, types.DockerLayer, gzip.BestSpeed}
 }
 
-// ociTypes are what registries serve. It is made once and pulled often, so it is made small.
+// ociTypes returns the types that registries serve. The image is written once and pulled often: size matters.
 func ociTypes() mediaTypes {
 	return mediaTypes{types.OCIManifestSchema1, types.OCIConfigJSON, types.OCILayer, gzip.BestCompression}
 }
 
 func (i Image) build(kind mediaTypes) (v1.Image, error) {
-	data, err := i.layer()
+	data, err := i.layerBytes()
 	if err != nil {
 		return nil, err
 	}
@@ -122,7 +122,7 @@ func (i Image) build(kind mediaTypes) (v1.Image, error) {
 	config = config.DeepCopy()
 	config.OS = "linux"
 	config.Architecture = cmp.Or(i.Arch, runtime.GOARCH)
-	config.Created = v1.Time{Time: i.created()}
+	config.Created = v1.Time{Time: i.creationTime()}
 	config.Config = v1.Config{
 		Entrypoint: i.Entrypoint,
 		Cmd:        i.Cmd,
@@ -136,21 +136,20 @@ func (i Image) build(kind mediaTypes) (v1.Image, error) {
 	return mutate.ConfigFile(img, config)
 }
 
-func (i Image) created() time.Time {
+func (i Image) creationTime() time.Time {
 	if i.Created.IsZero() {
 		return epoch()
 	}
 	return i.Created.UTC().Truncate(time.Second)
 }
 
-// epoch is the time of every file: what an image was built from is told by its
-// content, and a clock would make each build another image.
+// epoch returns the time of every file: the present time would make each build another image.
 func epoch() time.Time { return time.Unix(0, 0).UTC() }
 
-func (i Image) layer() ([]byte, error) {
+func (i Image) layerBytes() ([]byte, error) {
 	var out bytes.Buffer
 	w := tar.NewWriter(&out)
-	for _, f := range withFolders(i.Files) {
+	for _, f := range withParentDirs(i.Files) {
 		if err := f.write(w); err != nil {
 			return nil, fmt.Errorf("%s: %w", f.Path, err)
 		}
@@ -161,8 +160,8 @@ func (i Image) layer() ([]byte, error) {
 	return out.Bytes(), nil
 }
 
-// withFolders adds the folders that files are in, and sorts all by path.
-func withFolders(files []File) []File {
+// withParentDirs adds the parent directories of files, and sorts all by path.
+func withParentDirs(files []File) []File {
 	byPath := map[string]File{}
 	for _, f := range files {
 		byPath[f.Path] = f

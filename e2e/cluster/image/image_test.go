@@ -17,8 +17,8 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/tarball"
 )
 
-// program builds a Go program for a container.
-func program(t *testing.T, env ...string) string {
+// buildProgram builds a Go program for a container.
+func buildProgram(t *testing.T, env ...string) string {
 	t.Helper()
 	dir := t.TempDir()
 	source := filepath.Join(dir, "main.go")
@@ -35,15 +35,15 @@ func program(t *testing.T, env ...string) string {
 }
 
 func TestProgramImage(t *testing.T) {
-	binary := program(t)
+	binary := buildProgram(t)
 	dir := t.TempDir()
 	first, second := filepath.Join(dir, "first.tar"), filepath.Join(dir, "second.tar")
 	for _, file := range []string{first, second} {
-		i, err := Program("logiciq/koncli:dev", "koncli", binary)
+		i, err := ProgramImage("logiciq/koncli:dev", "koncli", binary)
 		if err != nil {
 			t.Fatal(err)
 		}
-		if err := Write(file, i); err != nil {
+		if err := WriteArchive(file, i); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -90,7 +90,7 @@ func TestProgramImage(t *testing.T) {
 	}
 }
 
-func TestProgramsThatCannotStartAreRefused(t *testing.T) {
+func TestProgramImageRejectsInvalidBinaries(t *testing.T) {
 	script := filepath.Join(t.TempDir(), "script")
 	if err := os.WriteFile(script, []byte("#!/bin/sh\n"), 0o755); err != nil {
 		t.Fatal(err)
@@ -102,38 +102,38 @@ func TestProgramsThatCannotStartAreRefused(t *testing.T) {
 	for name, tc := range map[string]struct{ binary, want string }{
 		"no program at all":        {filepath.Join(t.TempDir(), "none"), "no such file"},
 		"a script":                 {script, "not a Linux program: build it with GOOS=linux"},
-		"another architecture":     {program(t, "GOARCH="+other), "not for"},
-		"a dynamically linked one": {dynamic(t), "build it with CGO_ENABLED=0"},
+		"another architecture":     {buildProgram(t, "GOARCH="+other), "not for"},
+		"a dynamically linked one": {findDynamicProgram(t), "build it with CGO_ENABLED=0"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			if tc.binary == "" {
 				t.Skip("none found on this machine")
 			}
-			if _, err := Program("x", "x", tc.binary); err == nil || !strings.Contains(err.Error(), tc.want) {
+			if _, err := ProgramImage("x", "x", tc.binary); err == nil || !strings.Contains(err.Error(), tc.want) {
 				t.Errorf("error %v, want %q in it", err, tc.want)
 			}
-			if Static(tc.binary) {
+			if IsStatic(tc.binary) {
 				t.Error("it passes for static")
 			}
 		})
 	}
 }
 
-// dynamic is a dynamically linked program of this machine.
-func dynamic(t *testing.T) string {
+// findDynamicProgram returns a dynamically linked program of this machine.
+func findDynamicProgram(t *testing.T) string {
 	t.Helper()
 	if runtime.GOOS != "linux" {
 		return ""
 	}
 	path, err := exec.LookPath("ls")
-	if err != nil || Static(path) {
+	if err != nil || IsStatic(path) {
 		return ""
 	}
 	return path
 }
 
-func TestMultiCallImageLinksEveryName(t *testing.T) {
-	i, err := MultiCall("busybox:1", "busybox", program(t), []string{"sh", "ls", "busybox"})
+func TestMultiCallImage(t *testing.T) {
+	i, err := MultiCallImage("busybox:1", "busybox", buildProgram(t), []string{"sh", "ls", "busybox"})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -148,8 +148,8 @@ func TestMultiCallImageLinksEveryName(t *testing.T) {
 	}
 }
 
-func TestBadNameIsRefused(t *testing.T) {
-	if err := Write(filepath.Join(t.TempDir(), "x.tar"), Image{Tag: "UPPER CASE"}); err == nil {
+func TestWriteArchiveInvalidTag(t *testing.T) {
+	if err := WriteArchive(filepath.Join(t.TempDir(), "x.tar"), Image{Tag: "UPPER CASE"}); err == nil {
 		t.Error("no error for a bad name")
 	}
 }

@@ -16,13 +16,12 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/types"
 )
 
-// refName is how tools find an image in a layout.
-const refName = "org.opencontainers.image.ref.name"
+// refNameAnnotation is the annotation by which tools find an image in a layout.
+const refNameAnnotation = "org.opencontainers.image.ref.name"
 
-// WriteLayout writes images of the same thing for several architectures as an OCI
-// layout with one index, and gives the index's digest: what a registry will call
-// it. dir must be empty or not exist. Annotations describe the index.
-func WriteLayout(dir string, annotations map[string]string, images ...Image) (v1.Hash, error) {
+// WriteOCILayout writes images of one program for several architectures as an OCI layout with one index, and returns the index's
+// digest, which is also its digest in a registry. dir must be empty or not exist. Annotations describe the index.
+func WriteOCILayout(dir string, annotations map[string]string, images ...Image) (v1.Hash, error) {
 	if len(images) == 0 {
 		return v1.Hash{}, errors.New("image: no architecture is given")
 	}
@@ -48,14 +47,14 @@ func WriteLayout(dir string, annotations map[string]string, images ...Image) (v1
 	if err != nil {
 		return v1.Hash{}, fmt.Errorf("image: %w", err)
 	}
-	if err := path.AppendIndex(described, layout.WithAnnotations(map[string]string{refName: images[0].Tag})); err != nil {
+	if err := path.AppendIndex(described, layout.WithAnnotations(map[string]string{refNameAnnotation: images[0].Tag})); err != nil {
 		return v1.Hash{}, fmt.Errorf("image: %w", err)
 	}
 	return described.Digest()
 }
 
-// OpenLayout gives the index that WriteLayout wrote into dir.
-func OpenLayout(dir string) (v1.ImageIndex, error) {
+// OpenOCILayout returns the index that WriteOCILayout wrote into dir.
+func OpenOCILayout(dir string) (v1.ImageIndex, error) {
 	outer, err := layout.ImageIndexFromPath(dir)
 	if err != nil {
 		return nil, fmt.Errorf("image: %s is no OCI layout: %w", dir, err)
@@ -70,16 +69,16 @@ func OpenLayout(dir string) (v1.ImageIndex, error) {
 	return outer.ImageIndex(manifest.Manifests[0].Digest)
 }
 
-// Pack writes the layout in dir as one file, an OCI archive, which containerd,
+// PackOCIArchive writes the layout in dir as one file, an OCI archive, which containerd,
 // podman, skopeo and newer docker load.
-func Pack(file, dir string) (err error) {
+func PackOCIArchive(file, dir string) (err error) {
 	out, err := os.Create(file)
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, out.Close()) }()
 	w := tar.NewWriter(out)
-	// WalkDir goes in the order of names, so the same layout gives the same file.
+	// WalkDir walks in the order of names, so the same layout gives the same file.
 	err = filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
 		if err != nil || !d.Type().IsRegular() {
 			return err

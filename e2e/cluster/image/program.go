@@ -12,19 +12,18 @@ import (
 	"golang.org/x/crypto/x509roots/fallback/bundle"
 )
 
-// nonroot is the user that images of programs run as.
-const nonroot = 65532
+// nonrootUID is the user that images of programs run as.
+const nonrootUID = 65532
 
-// Program is an image of one static program for this machine's architecture, at
-// /NAME, which is its entrypoint and also found on PATH, run by a user without
-// rights. There is no shell in it.
-func Program(tag, name, binary string) (Image, error) {
-	return ProgramFor(runtime.GOARCH, tag, name, binary)
+// ProgramImage returns an image of one static program for this machine's architecture, at /NAME, which is its entrypoint and also
+// found on PATH, run by an unprivileged user. There is no shell in it.
+func ProgramImage(tag, name, binary string) (Image, error) {
+	return ProgramImageFor(runtime.GOARCH, tag, name, binary)
 }
 
-// ProgramFor is Program for the architecture arch, as Go and OCI call it.
-func ProgramFor(arch, tag, name, binary string) (Image, error) {
-	if err := static(binary, arch); err != nil {
+// ProgramImageFor is ProgramImage for the architecture arch, as Go and OCI call it.
+func ProgramImageFor(arch, tag, name, binary string) (Image, error) {
+	if err := checkStatic(binary, arch); err != nil {
 		return Image{}, err
 	}
 	file := "/" + name
@@ -33,14 +32,14 @@ func ProgramFor(arch, tag, name, binary string) (Image, error) {
 		Arch: arch,
 		Files: []File{
 			{Path: file, Source: binary, Mode: 0o755},
-			{Path: "/etc/passwd", Content: fmt.Appendf(nil, "root:x:0:0:root:/root:/sbin/nologin\nnonroot:x:%d:%[1]d:nonroot:/:/sbin/nologin\n", nonroot), Mode: 0o644},
-			{Path: "/etc/group", Content: fmt.Appendf(nil, "root:x:0:\nnonroot:x:%d:\n", nonroot), Mode: 0o644},
-			{Path: "/etc/ssl/certs/ca-certificates.crt", Content: authorities(), Mode: 0o644},
+			{Path: "/etc/passwd", Content: fmt.Appendf(nil, "root:x:0:0:root:/root:/sbin/nologin\nnonroot:x:%d:%[1]d:nonroot:/:/sbin/nologin\n", nonrootUID), Mode: 0o644},
+			{Path: "/etc/group", Content: fmt.Appendf(nil, "root:x:0:\nnonroot:x:%d:\n", nonrootUID), Mode: 0o644},
+			{Path: "/etc/ssl/certs/ca-certificates.crt", Content: caBundle(), Mode: 0o644},
 			{Path: "/tmp", Mode: fs.ModeDir | fs.ModeSticky | 0o777},
 		},
 		Entrypoint: []string{file},
 		Path:       []string{"/", "/usr/local/bin", "/usr/bin", "/bin"},
-		User:       fmt.Sprintf("%d:%[1]d", nonroot),
+		User:       fmt.Sprintf("%d:%[1]d", nonrootUID),
 		Labels: map[string]string{
 			"org.opencontainers.image.title":    name,
 			"org.opencontainers.image.ref.name": tag,
@@ -50,10 +49,9 @@ func ProgramFor(arch, tag, name, binary string) (Image, error) {
 	}, nil
 }
 
-// MultiCall is an image of one static program that goes by many names in /bin, as
-// busybox does, and runs a shell.
-func MultiCall(tag, name, binary string, names []string) (Image, error) {
-	if err := static(binary, runtime.GOARCH); err != nil {
+// MultiCallImage returns an image of one static program with many names in /bin, as busybox has, which runs a shell.
+func MultiCallImage(tag, name, binary string, names []string) (Image, error) {
+	if err := checkStatic(binary, runtime.GOARCH); err != nil {
 		return Image{}, err
 	}
 	file := path.Join("/bin", name)
@@ -72,8 +70,8 @@ func MultiCall(tag, name, binary string, names []string) (Image, error) {
 	return Image{Tag: tag, Files: files, Cmd: []string{"sh"}, Path: []string{"/usr/local/bin", "/usr/bin", "/bin"}}, nil
 }
 
-// static refuses programs that would not start in an image of their own.
-func static(binary, arch string) error {
+// checkStatic returns an error for programs that would not start as the only file of an image.
+func checkStatic(binary, arch string) error {
 	f, err := elf.Open(binary)
 	if _, ok := errors.AsType[*fs.PathError](err); ok {
 		return err
@@ -82,7 +80,7 @@ func static(binary, arch string) error {
 		return fmt.Errorf("%s is not a Linux program: build it with GOOS=linux", binary)
 	}
 	defer func() { _ = f.Close() }()
-	if want := machine(arch); want != f.Machine {
+	if want := elfMachine(arch); want != f.Machine {
 		return fmt.Errorf("%s is for %s, not for %s", binary, f.Machine, want)
 	}
 	for _, p := range f.Progs {
@@ -93,10 +91,10 @@ func static(binary, arch string) error {
 	return nil
 }
 
-// Static tells whether a program can be the only file of an image for this machine.
-func Static(binary string) bool { return static(binary, runtime.GOARCH) == nil }
+// IsStatic reports whether a program can be the only file of an image for this machine.
+func IsStatic(binary string) bool { return checkStatic(binary, runtime.GOARCH) == nil }
 
-func machine(arch string) elf.Machine {
+func elfMachine(arch string) elf.Machine {
 	switch arch {
 	case "amd64":
 		return elf.EM_X86_64
@@ -112,11 +110,10 @@ func machine(arch string) elf.Machine {
 	return elf.EM_NONE
 }
 
-// authorities is a bundle of certificate authorities as PEM: Mozilla's, in the
-// version that go.mod pins, so that an image does not depend on the machine it was
-// built on. An authority that Mozilla trusts only for certificates of before some
-// day is left out: PEM has no way to say so.
-func authorities() []byte {
+// caBundle returns a bundle of certificate authorities as PEM: Mozilla's, in the version that go.mod pins, so that an image does
+// not depend on the machine it was built on. An authority that Mozilla trusts only for certificates issued before a date is left
+// out: PEM can't express that.
+func caBundle() []byte {
 	var out []byte
 	for root := range bundle.Roots() {
 		if root.Constraint == nil {

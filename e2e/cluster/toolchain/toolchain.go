@@ -1,7 +1,6 @@
-// Package toolchain gives the programs a cluster is made of, as paths. Each is
-// built from a Go module pinned below e2e/tools the first time it is asked for,
-// and kept in a cache outside the checkout, so that every checkout of the same
-// sources on a machine shares it.
+// Package toolchain builds the programs of a cluster and returns their paths. Each is built from a Go module pinned below
+// e2e/tools at its first use, and kept in a cache outside the checkout, which all checkouts of the same sources on a machine
+// share.
 package toolchain
 
 import (
@@ -20,19 +19,21 @@ import (
 
 // Toolchain finds and builds binaries.
 type Toolchain struct {
-	source string
-	cache  string
-	log    func(format string, args ...any)
+	toolsDir string
+	cacheDir string
+	// kubernetes is the directory below toolsDir that pins the Kubernetes in use.
+	kubernetes string
+	log        func(format string, args ...any)
 }
 
-// Open finds the pinned modules and the cache. Sources are looked for from the
-// working directory upwards, so that the checkout one stands in wins, then where
-// this package was compiled. log gets one line per build and may be nil.
+// Open finds the pinned modules and the cache. Sources are looked for from the working directory upwards, so that the current
+// checkout wins, then where this package was compiled. KubernetesEnv is read once, here. log gets one line per build and may be
+// nil.
 func Open(log func(format string, args ...any)) (*Toolchain, error) {
 	if log == nil {
 		log = func(string, ...any) {}
 	}
-	e2e, err := SourceRoot()
+	e2e, err := ModuleRoot()
 	if err != nil {
 		return nil, err
 	}
@@ -40,11 +41,15 @@ func Open(log func(format string, args ...any)) (*Toolchain, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Toolchain{source: filepath.Join(e2e, "tools"), cache: filepath.Join(cache, "tools"), log: log}, nil
+	kubernetes, err := kubernetesFolder(os.Getenv(KubernetesEnv))
+	if err != nil {
+		return nil, err
+	}
+	return &Toolchain{toolsDir: filepath.Join(e2e, "tools"), cacheDir: filepath.Join(cache, "tools"), kubernetes: kubernetes, log: log}, nil
 }
 
-// SourceRoot is the folder of the e2e module.
-func SourceRoot() (string, error) {
+// ModuleRoot returns the directory of the e2e module.
+func ModuleRoot() (string, error) {
 	var starts []string
 	if wd, err := os.Getwd(); err == nil {
 		starts = append(starts, wd)
@@ -55,7 +60,7 @@ func SourceRoot() (string, error) {
 	for _, start := range starts {
 		for dir := start; ; dir = filepath.Dir(dir) {
 			for _, candidate := range []string{dir, filepath.Join(dir, "e2e")} {
-				if isFile(filepath.Join(candidate, "tools", "kubernetes", "go.mod")) {
+				if isRegularFile(filepath.Join(candidate, "tools", "kubernetes", "go.mod")) {
 					return candidate, nil
 				}
 			}
@@ -67,8 +72,7 @@ func SourceRoot() (string, error) {
 	return "", errors.New("e2e/tools not found: run this inside a checkout of konductor")
 }
 
-// cacheDir follows the XDG rule on every system, macOS included, so that there
-// is one place to name in the docs.
+// cacheDir follows the XDG rule on every system, macOS included, so that the docs can name one place.
 func cacheDir(getenv func(string) string) (string, error) {
 	if dir := getenv("KONDUCTOR_CACHE"); dir != "" {
 		return filepath.Abs(dir)
@@ -83,18 +87,18 @@ func cacheDir(getenv func(string) string) (string, error) {
 	return filepath.Join(home, ".cache", "konductor"), nil
 }
 
-// Path gives the path of a binary and builds it if the cache has none.
+// Path returns the path of a binary and builds it if it isn't in the cache.
 func (t *Toolchain) Path(ctx context.Context, name string) (string, error) {
-	tl, bin, err := find(name)
+	tl, bin, err := findTool(t.kubernetes, name)
 	if err != nil {
 		return "", err
 	}
-	entry, version, err := t.entry(ctx, tl)
+	entry, version, err := t.cacheEntry(ctx, tl)
 	if err != nil {
 		return "", fmt.Errorf("%s: %w", name, err)
 	}
 	path := filepath.Join(entry, "bin", bin.name)
-	if isFile(path) {
+	if isRegularFile(path) {
 		return path, nil
 	}
 	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
@@ -107,7 +111,7 @@ func (t *Toolchain) Path(ctx context.Context, name string) (string, error) {
 		return "", fmt.Errorf("%s: cache: %w", name, err)
 	}
 	defer unlock()
-	if isFile(path) { // another process built it while this one waited
+	if isRegularFile(path) { // another process built it while this one waited
 		return path, nil
 	}
 	return path, t.build(ctx, tl, bin, version, path)
@@ -126,9 +130,9 @@ func (t *Toolchain) Paths(ctx context.Context, names ...string) (map[string]stri
 	return paths, nil
 }
 
-// entry is the cache folder of a tool and the version pinned in its go.mod.
-func (t *Toolchain) entry(ctx context.Context, tl tool) (dir, version string, err error) {
-	source := filepath.Join(t.source, tl.folder)
+// cacheEntry returns the cache directory of a tool and the version pinned in its go.mod.
+func (t *Toolchain) cacheEntry(ctx context.Context, tl tool) (dir, version string, err error) {
+	source := filepath.Join(t.toolsDir, tl.folder)
 	version, err = pinnedVersion(source, tl.module)
 	if err != nil {
 		return "", "", err
@@ -137,11 +141,11 @@ func (t *Toolchain) entry(ctx context.Context, tl tool) (dir, version string, er
 	if err != nil {
 		return "", "", err
 	}
-	key, err := key(source, version, goenv, tl)
+	key, err := cacheKey(source, version, goenv, tl)
 	if err != nil {
 		return "", "", err
 	}
-	return filepath.Join(t.cache, tl.folder+"-"+key), version, nil
+	return filepath.Join(t.cacheDir, tl.folder+"-"+key), version, nil
 }
 
 func (t *Toolchain) build(ctx context.Context, tl tool, bin binary, version, path string) (err error) {
@@ -151,10 +155,10 @@ func (t *Toolchain) build(ctx context.Context, tl tool, bin binary, version, pat
 		}
 	}
 	label := strings.TrimSpace(bin.name + " " + version)
-	t.log("building %s for %s (%s on two cores, once)", label, platform(), bin.hint)
+	t.log("building %s for %s (%s on two cores, once)", label, platform(), bin.buildTimeHint)
 	start := time.Now()
 
-	// Beside the final path, so that the rename stays on one file system.
+	// The file is next to the final path, so that the rename stays on one file system.
 	tmp, err := os.MkdirTemp(filepath.Dir(filepath.Dir(path)), "build-")
 	if err != nil {
 		return fmt.Errorf("%s: cache: %w", bin.name, err)
@@ -166,7 +170,7 @@ func (t *Toolchain) build(ctx context.Context, tl tool, bin binary, version, pat
 	}()
 	out := filepath.Join(tmp, bin.name)
 	cmd := exec.CommandContext(ctx, "go", buildArgs(tl, bin, version, out)...)
-	cmd.Dir = filepath.Join(t.source, tl.folder)
+	cmd.Dir = filepath.Join(t.toolsDir, tl.folder)
 	cmd.Env = buildEnv(os.Environ(), tl)
 	if msg, err := cmd.CombinedOutput(); err != nil {
 		return fmt.Errorf("build %s in %s: %w\n%s", label, cmd.Dir, err, strings.TrimSpace(string(msg)))
@@ -178,7 +182,7 @@ func (t *Toolchain) build(ctx context.Context, tl tool, bin binary, version, pat
 	return nil
 }
 
-func isFile(path string) bool {
+func isRegularFile(path string) bool {
 	info, err := os.Stat(path)
 	return err == nil && info.Mode().IsRegular()
 }
@@ -190,5 +194,5 @@ func cCompiler() string {
 	return "gcc"
 }
 
-// Cache is the folder that all binaries are below.
-func (t *Toolchain) Cache() string { return t.cache }
+// CacheDir returns the directory with all binaries.
+func (t *Toolchain) CacheDir() string { return t.cacheDir }

@@ -12,7 +12,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
-func TestCacheFolder(t *testing.T) {
+func TestCacheDir(t *testing.T) {
 	for name, tc := range map[string]struct {
 		env     map[string]string
 		want    string
@@ -32,12 +32,16 @@ func TestCacheFolder(t *testing.T) {
 	}
 }
 
-func TestEveryToolIsPinned(t *testing.T) {
-	e2e, err := SourceRoot()
+func TestCatalogIsPinned(t *testing.T) {
+	e2e, err := ModuleRoot()
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, tl := range catalog() {
+	var tools []tool
+	for _, k := range pinnedKubernetes() {
+		tools = append(tools, catalog(k.folder)...)
+	}
+	for _, tl := range tools {
 		dir := filepath.Join(e2e, "tools", tl.folder)
 		version, err := pinnedVersion(dir, tl.module)
 		if err != nil || (version == "") != (tl.module == "") {
@@ -49,20 +53,20 @@ func TestEveryToolIsPinned(t *testing.T) {
 			}
 		}
 	}
-	names := Names()
+	names := ToolNames()
 	if unique := slices.Compact(slices.Clone(names)); len(unique) != len(names) {
 		t.Errorf("two tools have the same name: %v", names)
 	}
 }
 
-func TestUnknownToolIsNamedWithTheKnownOnes(t *testing.T) {
+func TestPathUnknownTool(t *testing.T) {
 	_, err := (&Toolchain{}).Path(t.Context(), "kubctl")
 	if err == nil || !strings.Contains(err.Error(), `"kubctl"`) || !strings.Contains(err.Error(), "kubectl") {
 		t.Errorf("error: %v", err)
 	}
 }
 
-func TestKeyChangesWithWhatGoesIn(t *testing.T) {
+func TestCacheKey(t *testing.T) {
 	base := map[string]string{"go.mod": "module m\n", "go.sum": "", "main.go": "package main\n"}
 	keyOf := func(t *testing.T, files map[string]string, version, goenv string, tl tool) string {
 		t.Helper()
@@ -72,7 +76,7 @@ func TestKeyChangesWithWhatGoesIn(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
-		k, err := key(dir, version, goenv, tl)
+		k, err := cacheKey(dir, version, goenv, tl)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -109,7 +113,7 @@ func TestKeyChangesWithWhatGoesIn(t *testing.T) {
 		"another architecture":  {files: base, goenv: "go1 linux arm64"},
 		"a build tag":           {files: base, tool: tool{tags: []string{"t"}}},
 		"cgo":                   {files: base, tool: tool{cgo: true}},
-		"a version stamped in":  {files: base, tool: tool{stamp: []string{"p"}}},
+		"a version stamped in":  {files: base, tool: tool{versionPackages: []string{"p"}}},
 		"bytes moved to go.sum": {files: map[string]string{"go.mod": "module ", "go.sum": "m\n", "main.go": "package main\n"}},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -127,8 +131,8 @@ func TestKeyChangesWithWhatGoesIn(t *testing.T) {
 	}
 }
 
-func TestVersionIsStamped(t *testing.T) {
-	tl := tool{stamp: []string{"a/version"}}
+func TestLdflags(t *testing.T) {
+	tl := tool{versionPackages: []string{"a/version"}}
 	want := "-s -w -X a/version.gitVersion=v1.36.3 -X a/version.gitMajor=1 -X a/version.gitMinor=36 " +
 		"-X a/version.gitCommit=unknown -X a/version.gitTreeState=archive"
 	if diff := cmp.Diff(want, tl.ldflags("v1.36.3")); diff != "" {
@@ -136,15 +140,15 @@ func TestVersionIsStamped(t *testing.T) {
 	}
 }
 
-func TestTwoCallersBuildOnce(t *testing.T) {
-	e2e, err := SourceRoot()
+func TestPathConcurrentCallersBuildOnce(t *testing.T) {
+	e2e, err := ModuleRoot()
 	if err != nil {
 		t.Fatal(err)
 	}
 	var mu sync.Mutex
 	builds := 0
 	open := func() *Toolchain {
-		return &Toolchain{source: filepath.Join(e2e, "tools"), cache: filepath.Join(t.TempDir(), "cache"), log: func(format string, args ...any) {
+		return &Toolchain{toolsDir: filepath.Join(e2e, "tools"), cacheDir: filepath.Join(t.TempDir(), "cache"), log: func(format string, args ...any) {
 			mu.Lock()
 			defer mu.Unlock()
 			if strings.HasPrefix(fmt.Sprintf(format, args...), "built ") {
@@ -157,7 +161,7 @@ func TestTwoCallersBuildOnce(t *testing.T) {
 	for range 3 {
 		callers.Go(func() {
 			path, err := shared.Path(t.Context(), "pause")
-			if err != nil || !isFile(path) {
+			if err != nil || !isRegularFile(path) {
 				t.Errorf("Path = %q, %v", path, err)
 			}
 		})
@@ -166,7 +170,7 @@ func TestTwoCallersBuildOnce(t *testing.T) {
 	if builds != 1 {
 		t.Errorf("%d builds, want 1", builds)
 	}
-	left, err := filepath.Glob(filepath.Join(shared.cache, "*", "build-*"))
+	left, err := filepath.Glob(filepath.Join(shared.cacheDir, "*", "build-*"))
 	if err != nil || len(left) > 0 {
 		t.Errorf("left in the cache: %v (%v)", left, err)
 	}

@@ -14,93 +14,93 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/LogicIQ/konductor/e2e/bench"
+	"github.com/LogicIQ/konductor/e2e/bench/benchenv"
 	"github.com/LogicIQ/konductor/e2e/bench/measures"
 	"github.com/LogicIQ/konductor/e2e/bench/report"
-	"github.com/LogicIQ/konductor/e2e/bench/scene"
 	"github.com/LogicIQ/konductor/e2e/manifest"
 )
 
-// flags are what was asked for.
-type flags struct {
-	only, json, docs string
-	quick            bool
-	pprof            string
-	objects, junk    string
+// options are the command's flags.
+type options struct {
+	sectionFilter, jsonFile, docsPage string
+	quick                             bool
+	pprof                             string
+	objectCounts, junkClaims          string
 }
 
 func newCommand(out, errOut io.Writer, getenv func(string) string) *cobra.Command {
-	var f flags
+	var f options
 	cmd := &cobra.Command{
 		Use: "bench", Short: "Measure konductor against floors, budgets and rivals", Args: cobra.NoArgs,
 		Long: "Measure konductor against floors, budgets and rivals. A budget that is missed is told, and is no error.\n\nSections: " +
-			strings.Join(bench.Sections(), ", "),
+			strings.Join(bench.SectionNames(), ", "),
 		SilenceUsage: true, SilenceErrors: true,
 		RunE: func(cmd *cobra.Command, _ []string) error { return run(cmd.Context(), f, out, errOut) },
 	}
-	cmd.Flags().StringVar(&f.only, "only", getenv("BENCH"), "measure only sections whose name matches this regular expression (or BENCH)")
+	cmd.Flags().StringVar(&f.sectionFilter, "only", getenv("BENCH"), "measure only sections whose name matches this regular expression (or BENCH)")
 	cmd.Flags().BoolVar(&f.quick, "quick", getenv("BENCH_QUICK") == "1", "fewer repetitions (or BENCH_QUICK=1)")
-	cmd.Flags().StringVar(&f.json, "json", "", "where to write the rows as JSON (default bin/bench.json)")
-	cmd.Flags().StringVar(&f.docs, "docs", getenv("BENCH_DOCS"), "where to write the page of the documentation (or BENCH_DOCS)")
-	cmd.Flags().StringVar(&f.objects, "objects", getenv("BENCH_OBJECTS"), "numbers of objects for section scale, from few to many, such as 100,1000 (or BENCH_OBJECTS)")
-	cmd.Flags().StringVar(&f.junk, "junk", getenv("BENCH_JUNK"), "number of claims that section junk piles up (or BENCH_JUNK)")
+	cmd.Flags().StringVar(&f.jsonFile, "json", "", "where to write the rows as JSON (default bin/bench.json)")
+	cmd.Flags().StringVar(&f.docsPage, "docs", getenv("BENCH_DOCS"), "where to write the page of the documentation (or BENCH_DOCS)")
+	cmd.Flags().StringVar(&f.objectCounts, "objects", getenv("BENCH_OBJECTS"), "numbers of objects for section scale, from few to many, such as 100,1000 (or BENCH_OBJECTS)")
+	cmd.Flags().StringVar(&f.junkClaims, "junk", getenv("BENCH_JUNK"), "number of claims that section junk piles up (or BENCH_JUNK)")
 	cmd.Flags().StringVar(&f.pprof, "pprof", "", "where operators serve their profiles, such as 127.0.0.1:6060")
 	return cmd
 }
 
-func run(ctx context.Context, f flags, out, errOut io.Writer) error {
-	root, err := manifest.Root()
+func run(ctx context.Context, f options, out, errOut io.Writer) error {
+	root, err := manifest.RepoRoot()
 	if err != nil {
 		return err
 	}
 	o := bench.Options{
-		Options: scene.Options{
+		Options: benchenv.Options{
 			Koncli: filepath.Join(root, "bin/koncli"),
 			Log:    func(format string, args ...any) { fmt.Fprintf(errOut, format+"\n", args...) },
 		},
-		Effort: measures.Full(),
+		Preset: measures.Full(),
 	}
 	if f.quick {
-		o.Effort = measures.Quick()
+		o.Preset = measures.Quick()
 	}
-	if f.objects != "" {
-		if o.Live, err = sizes(f.objects); err != nil {
+	if f.objectCounts != "" {
+		if o.ObjectCounts, err = parseSizes(f.objectCounts); err != nil {
 			return err
 		}
 	}
-	if f.junk != "" {
-		if o.Piled, err = strconv.Atoi(f.junk); err != nil || o.Piled < 1 {
-			return fmt.Errorf("--junk must be a number of at least 1, such as 100000, not %q", f.junk)
+	if f.junkClaims != "" {
+		if o.JunkClaims, err = strconv.Atoi(f.junkClaims); err != nil || o.JunkClaims < 1 {
+			return fmt.Errorf("--junk must be a number of at least 1, such as 100000, not %q", f.junkClaims)
 		}
 	}
 	if f.pprof != "" {
 		o.OperatorArgs = []string{"--pprof-bind-address=" + f.pprof}
 	}
-	if f.only != "" {
-		if o.Only, err = regexp.Compile(f.only); err != nil {
+	if f.sectionFilter != "" {
+		if o.SectionFilter, err = regexp.Compile(f.sectionFilter); err != nil {
 			return fmt.Errorf("--only: %w", err)
 		}
 	}
-	if f.json == "" {
-		f.json = filepath.Join(root, "bin/bench.json")
+	if f.jsonFile == "" {
+		f.jsonFile = filepath.Join(root, "bin/bench.json")
 	}
 	begin := time.Now()
 	result, failed := bench.Run(ctx, o)
 	rows := result.Rows
-	if err := report.Table(out, rows); err != nil {
+	if err := report.WriteTable(out, rows); err != nil {
 		return err
 	}
-	if missed := report.Missed(rows); len(missed) > 0 {
+	if missed := report.MissedBudgets(rows); len(missed) > 0 {
 		fmt.Fprintf(out, "\n%d budgets are missed\n", len(missed))
 	}
 	fmt.Fprintf(errOut, "took %s\n", time.Since(begin).Round(time.Second))
-	if err := report.WriteJSON(f.json, rows); err != nil || f.docs == "" || failed != nil {
+	if err := report.WriteJSON(f.jsonFile, rows); err != nil || f.docsPage == "" || failed != nil {
 		return errors.Join(failed, err)
 	}
-	return report.WritePage(f.docs, rows, result.Machine)
+	return report.UpdateDocsPage(f.docsPage, rows, result.Machine)
 }
 
-// sizes reads numbers that grow.
-func sizes(list string) (all []int, err error) {
+// parseSizes parses a list of ascending numbers.
+func parseSizes(list string) (all []int, err error) {
 	for _, text := range strings.Split(list, ",") {
 		n, err := strconv.Atoi(strings.TrimSpace(text))
 		if err != nil || n < 1 || len(all) > 0 && n <= all[len(all)-1] {

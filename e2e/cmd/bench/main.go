@@ -18,7 +18,7 @@ import (
 )
 
 func main() {
-	// The watches of leader elections have nothing to say here.
+	// Log lines about the watches of leader elections would only be noise.
 	klog.SetLogger(logr.Discard())
 	log.SetLogger(logr.Discard())
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)

@@ -1,5 +1,5 @@
-// Command chaos runs a campaign: clients work while everything fails, and what
-// they were told is checked. See docs/chaos.md.
+// Command chaos runs a campaign: clients work while everything fails, and the responses that they got are checked. See
+// docs/chaos.md.
 package main
 
 import (

@@ -19,7 +19,7 @@ import (
 	"github.com/LogicIQ/konductor/e2e/manifest"
 )
 
-// run runs one campaign. It returns an error when a promise was broken.
+// run runs one campaign. It returns an error when a violation was found.
 func run(ctx context.Context, args []string, stdout, stderr io.Writer) (err error) {
 	flags := flag.NewFlagSet("chaos", flag.ContinueOnError)
 	flags.SetOutput(stderr)
@@ -27,56 +27,56 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) (err erro
 	seed := flags.Uint64("seed", 0, "where all chance comes from (default another each time)")
 	sdk := flags.Int("sdk", 12, "how many SDK clients there are in each of the two places")
 	commands := flags.Int("koncli", 5, "how many clients that run koncli there are in each of the two places")
-	again := flags.String("check", "", "check again what a campaign has left in that folder, and run none")
+	recheckDir := flags.String("check", "", "check again what a campaign has left in that folder, and run none")
 	if err := flags.Parse(args); err != nil {
 		return err
 	}
-	if *again != "" {
-		return checkAgain(*again, stdout)
+	if *recheckDir != "" {
+		return recheck(*recheckDir, stdout)
 	}
 	for *seed == 0 {
 		*seed = uint64(rand.Uint32())
 	}
-	// Connections that break are what this is about, not news.
+	// Broken connections are expected; logging them would only be noise.
 	klog.SetLogger(logr.Discard())
 	log.SetLogger(logr.Discard())
 
-	root, err := manifest.Root()
+	root, err := manifest.RepoRoot()
 	if err != nil {
 		return err
 	}
 	dir := filepath.Join(root, "bin", "chaos", fmt.Sprint(*seed))
-	if err := chaos.Prepare(dir); err != nil {
+	if err := chaos.PrepareDir(dir); err != nil {
 		return err
 	}
-	say := func(format string, args ...any) { fmt.Fprintf(stderr, format+"\n", args...) }
-	repeat := fmt.Sprintf("make chaos CHAOS_SECONDS=%d CHAOS_SEED=%d", *seconds, *seed)
-	say("seed %d; to run it again: %s", *seed, repeat)
+	logf := func(format string, args ...any) { fmt.Fprintf(stderr, format+"\n", args...) }
+	rerunCommand := fmt.Sprintf("make chaos CHAOS_SECONDS=%d CHAOS_SEED=%d", *seconds, *seed)
+	logf("seed %d; to run it again: %s", *seed, rerunCommand)
 	koncli, err := operators.Build(ctx, filepath.Dir(dir))
 	if err != nil {
 		return err
 	}
-	site, err := chaos.NewSite(ctx, false, say)
+	site, err := chaos.NewTestCluster(ctx, false, logf)
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, site.Close()) }()
 	report, err := chaos.Run(ctx, site, chaos.Options{
-		Lasts: time.Duration(*seconds) * time.Second, Seed: *seed, Koncli: koncli, Dir: dir, SDK: *sdk, Commands: *commands,
-		Patience: 2 * time.Minute, Log: say,
+		FaultDuration: time.Duration(*seconds) * time.Second, Seed: *seed, Koncli: koncli, Dir: dir, SDKClients: *sdk, CommandClients: *commands,
+		QuiesceTimeout: 2 * time.Minute, Log: logf,
 	})
 	if err != nil {
-		return fmt.Errorf("%w\nwhat there is to see is in %s; to run it again: %s", err, dir, repeat)
+		return fmt.Errorf("%w\nwhat there is to see is in %s; to run it again: %s", err, dir, rerunCommand)
 	}
 	report.Print(stdout)
 	if len(report.Violations) > 0 {
-		return fmt.Errorf("%d promises were broken: history, revisions and pictures are in %s; to run it again: %s", len(report.Violations), dir, repeat)
+		return fmt.Errorf("%d promises were broken: history, revisions and pictures are in %s; to run it again: %s", len(report.Violations), dir, rerunCommand)
 	}
 	return nil
 }
 
-func checkAgain(dir string, stdout io.Writer) error {
-	found, err := chaos.CheckAgain(dir)
+func recheck(dir string, stdout io.Writer) error {
+	found, err := chaos.Recheck(dir)
 	if err != nil {
 		return err
 	}

@@ -11,7 +11,7 @@ func main() {
 		fmt.Fprintln(os.Stderr, "error: name the folder of one chart: chartvalues FOLDER")
 		os.Exit(1)
 	}
-	if err := write(os.Args[1]); err != nil {
+	if err := updateReadme(os.Args[1]); err != nil {
 		fmt.Fprintln(os.Stderr, "error:", err)
 		os.Exit(1)
 	}

@@ -12,17 +12,17 @@ import (
 
 // The table is between these lines of the README.
 const (
-	begin = "<!-- values: written by make generate -->\n"
-	end   = "<!-- end of values -->"
+	tableBeginMarker = "<!-- values: written by make generate -->\n"
+	tableEndMarker   = "<!-- end of values -->"
 )
 
-// write replaces the table in the README of a chart.
-func write(chart string) error {
+// updateReadme replaces the table in the README of a chart.
+func updateReadme(chart string) error {
 	values, err := os.ReadFile(filepath.Join(chart, "values.yaml"))
 	if err != nil {
 		return err
 	}
-	rows, err := table(values)
+	rows, err := valuesTable(values)
 	if err != nil {
 		return err
 	}
@@ -31,17 +31,17 @@ func write(chart string) error {
 	if err != nil {
 		return err
 	}
-	before, rest, found := strings.Cut(string(readme), begin)
-	_, after, closed := strings.Cut(rest, end)
+	before, rest, found := strings.Cut(string(readme), tableBeginMarker)
+	_, after, closed := strings.Cut(rest, tableEndMarker)
 	if !found || !closed {
-		return fmt.Errorf("%s lacks the lines %q and %q", file, strings.TrimSpace(begin), end)
+		return fmt.Errorf("%s lacks the lines %q and %q", file, strings.TrimSpace(tableBeginMarker), tableEndMarker)
 	}
 	const readable = 0o644
-	return os.WriteFile(file, []byte(before+begin+rows+end+after), readable)
+	return os.WriteFile(file, []byte(before+tableBeginMarker+rows+tableEndMarker+after), readable)
 }
 
-// table returns the values with their defaults and comments. A value without a comment is an error.
-func table(values []byte) (string, error) {
+// valuesTable returns the values with their defaults and comments. A value without a comment is an error.
+func valuesTable(values []byte) (string, error) {
 	var document yaml.Node
 	if err := yaml.Unmarshal(values, &document); err != nil {
 		return "", fmt.Errorf("values.yaml: %w", err)
@@ -49,27 +49,27 @@ func table(values []byte) (string, error) {
 	if len(document.Content) != 1 || document.Content[0].Kind != yaml.MappingNode {
 		return "", errors.New("values.yaml has no map of values")
 	}
-	rows, err := describe("", document.Content[0])
+	rows, err := valueRows("", document.Content[0])
 	return "| value | default | what it is for |\n|---|---|---|\n" + rows, err
 }
 
-// describe returns the rows of the values in a map.
-func describe(prefix string, values *yaml.Node) (rows string, err error) {
+// valueRows returns the rows of the values in a map.
+func valueRows(prefix string, values *yaml.Node) (rows string, err error) {
 	for i := 0; i+1 < len(values.Content); i += 2 {
 		name, value := values.Content[i], values.Content[i+1]
-		path, comment := prefix+name.Value, words(name.HeadComment)
+		path, comment := prefix+name.Value, lastParagraph(name.HeadComment)
 		if comment == "" {
 			if value.Kind != yaml.MappingNode || len(value.Content) == 0 {
 				return "", fmt.Errorf("values.yaml line %d: %s has no comment that says what it is for", name.Line, path)
 			}
-			inner, err := describe(path+".", value)
+			inner, err := valueRows(path+".", value)
 			if err != nil {
 				return "", err
 			}
 			rows += inner
 			continue
 		}
-		flow, err := inOneLine(value)
+		flow, err := flowStyleYAML(value)
 		if err != nil {
 			return "", err
 		}
@@ -78,8 +78,8 @@ func describe(prefix string, values *yaml.Node) (rows string, err error) {
 	return rows, nil
 }
 
-// words are those of the last paragraph of a comment, in one line.
-func words(comment string) string {
+// lastParagraph returns the last paragraph of a comment, in one line.
+func lastParagraph(comment string) string {
 	paragraphs := strings.Split(strings.TrimSpace(comment), "\n\n")
 	var all []string
 	for line := range strings.Lines(paragraphs[len(paragraphs)-1]) {
@@ -88,8 +88,8 @@ func words(comment string) string {
 	return strings.Join(all, " ")
 }
 
-// inOneLine returns a value as YAML in one line, without the comments in it.
-func inOneLine(value *yaml.Node) (string, error) {
+// flowStyleYAML returns a value as YAML in one line, without the comments in it.
+func flowStyleYAML(value *yaml.Node) (string, error) {
 	plain := *value
 	plain.Style, plain.HeadComment, plain.LineComment, plain.FootComment = yaml.FlowStyle, "", "", ""
 	if value.Kind == yaml.ScalarNode {

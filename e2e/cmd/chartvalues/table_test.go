@@ -9,8 +9,8 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
-func TestTable(t *testing.T) {
-	got, err := table([]byte("# How many.\nreplicas: 2\n\nimage:\n  # Which,\n  # a|b.\n  tag: \"\"\n# All\nresources:\n  requests:\n    cpu: 1\n"))
+func TestValuesTable(t *testing.T) {
+	got, err := valuesTable([]byte("# How many.\nreplicas: 2\n\nimage:\n  # Which,\n  # a|b.\n  tag: \"\"\n# All\nresources:\n  requests:\n    cpu: 1\n"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -26,13 +26,13 @@ func TestTable(t *testing.T) {
 		"a: {}\n":      "a has no comment",
 		"- a\n":        "no map",
 	} {
-		if _, err := table([]byte(text)); err == nil || !strings.Contains(err.Error(), part) {
+		if _, err := valuesTable([]byte(text)); err == nil || !strings.Contains(err.Error(), part) {
 			t.Errorf("%q: the error is %v, want %q in it", text, err, part)
 		}
 	}
 }
 
-func TestWriteKeepsTheRestOfTheReadme(t *testing.T) {
+func TestUpdateReadme(t *testing.T) {
 	dir := t.TempDir()
 	put := func(name, text string) {
 		t.Helper()
@@ -41,20 +41,20 @@ func TestWriteKeepsTheRestOfTheReadme(t *testing.T) {
 		}
 	}
 	put("values.yaml", "# How many.\nreplicas: 2\n")
-	put("README.md", "before\n"+begin+"old\n"+end+"\nafter\n")
-	if err := write(dir); err != nil {
+	put("README.md", "before\n"+tableBeginMarker+"old\n"+tableEndMarker+"\nafter\n")
+	if err := updateReadme(dir); err != nil {
 		t.Fatal(err)
 	}
 	got, err := os.ReadFile(filepath.Join(dir, "README.md"))
 	if err != nil {
 		t.Fatal(err)
 	}
-	want := "before\n" + begin + "| value | default | what it is for |\n|---|---|---|\n| `replicas` | `2` | How many. |\n" + end + "\nafter\n"
+	want := "before\n" + tableBeginMarker + "| value | default | what it is for |\n|---|---|---|\n| `replicas` | `2` | How many. |\n" + tableEndMarker + "\nafter\n"
 	if diff := cmp.Diff(want, string(got)); diff != "" {
 		t.Errorf("-want +got:\n%s", diff)
 	}
 	put("README.md", "nothing")
-	if err := write(dir); err == nil {
+	if err := updateReadme(dir); err == nil {
 		t.Error("a README without a place for the table is accepted")
 	}
 }

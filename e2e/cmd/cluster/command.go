@@ -11,14 +11,14 @@ import (
 	"github.com/LogicIQ/konductor/e2e/cluster/toolchain"
 )
 
-// env is what all commands share: results go to out, talk goes to talk.
-type env struct {
-	out, talk io.Writer
-	dir       string
+// cli is what all commands share: results go to out, messages to errOut.
+type cli struct {
+	out, errOut io.Writer
+	dir         string
 }
 
-func newCommand(out, talk io.Writer) *cobra.Command {
-	e := &env{out: out, talk: talk}
+func newCommand(out, errOut io.Writer) *cobra.Command {
+	e := &cli{out: out, errOut: errOut}
 	root := &cobra.Command{
 		Use:   "cluster",
 		Short: "A real Kubernetes cluster without a container engine",
@@ -36,36 +36,36 @@ all Services only "kubernetes" can be reached by its address.`,
 		Args:          cobra.NoArgs,
 	}
 	root.SetOut(out)
-	root.SetErr(talk)
+	root.SetErr(errOut)
 	root.PersistentFlags().StringVar(&e.dir, "dir", "", "folder of the cluster (default: .cluster in the checkout)")
 	root.AddCommand(
-		e.up(), e.down(), e.status(),
-		e.stop(), e.start(), e.restart(),
-		e.image(), e.tool(), e.supervise(),
+		e.newUpCommand(), e.newDownCommand(), e.newStatusCommand(),
+		e.newStopCommand(), e.newStartCommand(), e.newRestartCommand(),
+		e.newImageCommand(), e.newToolCommand(), e.newSuperviseCommand(),
 	)
 	root.CompletionOptions.DisableDefaultCmd = true
 	return root
 }
 
-func (e *env) logf(format string, args ...any) { fmt.Fprintf(e.talk, format+"\n", args...) }
+func (e *cli) logf(format string, args ...any) { fmt.Fprintf(e.errOut, format+"\n", args...) }
 
-// folder is the one asked for, else the checkout's.
-func (e *env) folder() (string, error) {
+// clusterDir returns the directory in the flag, else the checkout's.
+func (e *cli) clusterDir() (string, error) {
 	if e.dir != "" {
 		return e.dir, nil
 	}
 	return cluster.DefaultDir()
 }
 
-func (e *env) open() (*cluster.Cluster, error) {
-	dir, err := e.folder()
+func (e *cli) openCluster() (*cluster.Cluster, error) {
+	dir, err := e.clusterDir()
 	if err != nil {
 		return nil, err
 	}
 	return cluster.Open(dir)
 }
 
-func (e *env) up() *cobra.Command {
+func (e *cli) newUpCommand() *cobra.Command {
 	var controlPlane bool
 	cmd := &cobra.Command{
 		Use:   "up",
@@ -83,13 +83,13 @@ control plane is started alone.`,
 	return cmd
 }
 
-func (e *env) down() *cobra.Command {
+func (e *cli) newDownCommand() *cobra.Command {
 	return &cobra.Command{
 		Use:   "down",
 		Short: "End the cluster and remove every trace of it",
 		Args:  cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			dir, err := e.folder()
+			dir, err := e.clusterDir()
 			if err != nil {
 				return err
 			}
@@ -103,13 +103,13 @@ func (e *env) down() *cobra.Command {
 	}
 }
 
-func (e *env) tool() *cobra.Command {
+func (e *cli) newToolCommand() *cobra.Command {
 	return &cobra.Command{
 		Use:       "tool NAME",
 		Short:     "Print the path of a tool, building it if need be",
 		Example:   `  $(go run ./cmd/cluster tool kubectl) get pods -A`,
 		Args:      cobra.ExactArgs(1),
-		ValidArgs: toolchain.Names(),
+		ValidArgs: toolchain.ToolNames(),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			tools, err := toolchain.Open(e.logf)
 			if err != nil {

@@ -17,14 +17,14 @@ import (
 	"github.com/LogicIQ/konductor/e2e/cluster"
 )
 
-func (e *env) status() *cobra.Command {
+func (e *cli) newStatusCommand() *cobra.Command {
 	var output string
 	cmd := &cobra.Command{
 		Use:   "status",
 		Short: "Show how each component is; fails unless all are well",
 		Args:  cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			c, err := e.open()
+			c, err := e.openCluster()
 			if err != nil {
 				return err
 			}
@@ -52,10 +52,10 @@ func (e *env) status() *cobra.Command {
 	return cmd
 }
 
-func (e *env) printStatus(c *cluster.Cluster, status cluster.Status) error {
+func (e *cli) printStatus(c *cluster.Cluster, status cluster.Status) error {
 	node := "yes"
 	if !c.HasNode() {
-		node = "no: " + c.NoNode()
+		node = "no: " + c.NoNodeReason()
 	}
 	fmt.Fprintf(e.out, "server      %s\nkubeconfig  %s\nlogs        %s\nnode        %s\n\n", c.Config().Host, c.Kubeconfig(), c.LogDir(), node)
 	w := tabwriter.NewWriter(e.out, 0, 8, 2, ' ', 0)
@@ -76,54 +76,54 @@ func (e *env) printStatus(c *cluster.Cluster, status cluster.Status) error {
 	return w.Flush()
 }
 
-func (e *env) stop() *cobra.Command {
+func (e *cli) newStopCommand() *cobra.Command {
 	var name string
 	cmd := &cobra.Command{
 		Use:     "stop COMPONENT",
 		Short:   "End a component and keep it stopped",
 		Example: "  go run ./cmd/cluster stop kube-apiserver --signal KILL",
 		Args:    cobra.ExactArgs(1),
-		RunE: e.component(&name, func(_ context.Context, c *cluster.Cluster, component string, sig os.Signal) error {
+		RunE: e.runOnComponent(&name, func(_ context.Context, c *cluster.Cluster, component string, sig os.Signal) error {
 			return c.StopComponent(component, sig)
 		}),
 	}
-	signalFlag(cmd, &name)
+	addSignalFlag(cmd, &name)
 	return cmd
 }
 
-func (e *env) start() *cobra.Command {
+func (e *cli) newStartCommand() *cobra.Command {
 	return &cobra.Command{
 		Use:   "start COMPONENT",
 		Short: "Start a stopped component and wait until it is well",
 		Args:  cobra.ExactArgs(1),
-		RunE: e.component(nil, func(ctx context.Context, c *cluster.Cluster, component string, _ os.Signal) error {
+		RunE: e.runOnComponent(nil, func(ctx context.Context, c *cluster.Cluster, component string, _ os.Signal) error {
 			return c.StartComponent(ctx, component)
 		}),
 	}
 }
 
-func (e *env) restart() *cobra.Command {
+func (e *cli) newRestartCommand() *cobra.Command {
 	var name string
 	cmd := &cobra.Command{
 		Use:   "restart COMPONENT",
 		Short: "End a component, start it again and wait until it is well",
 		Args:  cobra.ExactArgs(1),
-		RunE: e.component(&name, func(ctx context.Context, c *cluster.Cluster, component string, sig os.Signal) error {
+		RunE: e.runOnComponent(&name, func(ctx context.Context, c *cluster.Cluster, component string, sig os.Signal) error {
 			if err := c.StopComponent(component, sig); err != nil {
 				return err
 			}
 			return c.StartComponent(ctx, component)
 		}),
 	}
-	signalFlag(cmd, &name)
+	addSignalFlag(cmd, &name)
 	return cmd
 }
 
-func signalFlag(cmd *cobra.Command, name *string) {
+func addSignalFlag(cmd *cobra.Command, name *string) {
 	cmd.Flags().StringVar(name, "signal", "TERM", "signal to end it with: TERM, KILL, ...")
 }
 
-func (e *env) component(signalName *string, do func(context.Context, *cluster.Cluster, string, os.Signal) error) func(*cobra.Command, []string) error {
+func (e *cli) runOnComponent(signalName *string, do func(context.Context, *cluster.Cluster, string, os.Signal) error) func(*cobra.Command, []string) error {
 	return func(cmd *cobra.Command, args []string) error {
 		sig := syscall.SIGTERM
 		if signalName != nil {
@@ -132,7 +132,7 @@ func (e *env) component(signalName *string, do func(context.Context, *cluster.Cl
 				return fmt.Errorf("--signal %s: no such signal", *signalName)
 			}
 		}
-		c, err := e.open()
+		c, err := e.openCluster()
 		if err != nil {
 			return err
 		}
@@ -145,8 +145,8 @@ func (e *env) component(signalName *string, do func(context.Context, *cluster.Cl
 	}
 }
 
-// supervise is what "up" starts in the background.
-func (e *env) supervise() *cobra.Command {
+// newSuperviseCommand returns the command that "up" starts in the background.
+func (e *cli) newSuperviseCommand() *cobra.Command {
 	return &cobra.Command{
 		Use:    "supervise",
 		Short:  "Run the cluster of a folder; for \"up\" to use",

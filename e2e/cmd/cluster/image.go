@@ -10,17 +10,17 @@ import (
 	"github.com/LogicIQ/konductor/e2e/cluster/image"
 )
 
-func (e *env) image() *cobra.Command {
+func (e *cli) newImageCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "image",
 		Short: "Build images and put them on the node",
 		Args:  cobra.NoArgs,
 	}
-	cmd.AddCommand(e.imageBuild(), e.imageLoad())
+	cmd.AddCommand(e.newImageBuildCommand(), e.newImageLoadCommand())
 	return cmd
 }
 
-func (e *env) imageBuild() *cobra.Command {
+func (e *cli) newImageBuildCommand() *cobra.Command {
 	var binary, name, tag, file string
 	cmd := &cobra.Command{
 		Use:   "build --binary PATH --tag NAME -o FILE.tar",
@@ -32,11 +32,11 @@ user 65532, no shell. The same program gives the same image, byte for byte.`,
   go run ./cmd/cluster image load /tmp/koncli.tar`,
 		Args: cobra.NoArgs,
 		RunE: func(*cobra.Command, []string) error {
-			i, err := image.Program(tag, name, binary)
+			i, err := image.ProgramImage(tag, name, binary)
 			if err != nil {
 				return err
 			}
-			if err := image.Write(file, i); err != nil {
+			if err := image.WriteArchive(file, i); err != nil {
 				return err
 			}
 			info, err := os.Stat(file)
@@ -59,7 +59,7 @@ user 65532, no shell. The same program gives the same image, byte for byte.`,
 	return cmd
 }
 
-func (e *env) imageLoad() *cobra.Command {
+func (e *cli) newImageLoadCommand() *cobra.Command {
 	return &cobra.Command{
 		Use:   "load FILE.tar",
 		Short: "Put the images of an archive on the node",
@@ -68,7 +68,7 @@ A short name is completed: logiciq/koncli:dev becomes docker.io/logiciq/koncli:d
 as it does in a Pod. Use imagePullPolicy IfNotPresent or Never: there is no registry.`,
 		Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			c, err := e.open()
+			c, err := e.openCluster()
 			if err != nil {
 				return err
 			}

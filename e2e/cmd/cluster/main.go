@@ -1,5 +1,5 @@
-// Command cluster gives a real Kubernetes cluster without a container engine, and
-// the tools this repository is built and tested with. Run it in e2e/:
+// Command cluster provides a real Kubernetes cluster without a container engine, and the tools with which this repository is
+// built and tested. Run it in e2e/:
 //
 //	go run ./cmd/cluster up
 //	export KUBECONFIG=../.cluster/kubeconfig

@@ -1,6 +1,5 @@
-// Command demo shows konductor at work on a real cluster: it starts one, installs
-// konductor, runs the ETL example and shows it live. KEEP=1 leaves the cluster
-// running.
+// Command demo shows konductor on a real cluster: it starts one, installs konductor, runs the ETL example and shows it live.
+// KEEP=1 leaves the cluster running.
 package main
 
 import (
@@ -15,7 +14,7 @@ import (
 )
 
 func main() {
-	// The watches have nothing to say to the audience.
+	// Log lines about watches would only be noise.
 	log.SetLogger(logr.Discard())
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	err := run(ctx, os.Stdout, os.Getenv("KEEP") == "1")

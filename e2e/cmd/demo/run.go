@@ -18,66 +18,66 @@ import (
 )
 
 const (
-	namespace  = "demo"
-	extracts   = 10
-	transforms = 5
-	patience   = 5 * time.Minute
+	namespace       = "demo"
+	extractJobs     = 10
+	transformJobs   = 5
+	pipelineTimeout = 5 * time.Minute
 )
 
-// run plays the whole demo.
+// run runs the whole demo.
 func run(ctx context.Context, out io.Writer, keep bool) (err error) {
-	say := func(format string, args ...any) { fmt.Fprintf(out, format+"\n", args...) }
+	printf := func(format string, args ...any) { fmt.Fprintf(out, format+"\n", args...) }
 	dir, err := cluster.DefaultDir()
 	if err != nil {
 		return err
 	}
-	say("==> Starting a real Kubernetes (the first time its parts are built from source, which takes about ten minutes)")
-	c, err := cluster.Up(ctx, cluster.Options{Dir: dir, Log: func(format string, args ...any) { say("    "+format, args...) }})
+	printf("==> Starting a real Kubernetes (the first time its parts are built from source, which takes about ten minutes)")
+	c, err := cluster.Up(ctx, cluster.Options{Dir: dir, Log: func(format string, args ...any) { printf("    "+format, args...) }})
 	if err != nil {
 		return err
 	}
 	if !keep {
 		defer func() {
-			say("==> Removing the cluster (KEEP=1 would have kept it)")
+			printf("==> Removing the cluster (KEEP=1 would have kept it)")
 			err = errors.Join(err, c.Down())
 		}()
 	}
 	if !c.HasNode() {
-		return fmt.Errorf("the demo needs a node to run Pods on, and there is none: %s", c.NoNode())
+		return fmt.Errorf("the demo needs a node to run Pods on, and there is none: %s", c.NoNodeReason())
 	}
-	say("==> Installing konductor with its Helm chart")
-	if err := deploy(ctx, c); err != nil {
+	printf("==> Installing konductor with its Helm chart")
+	if err := installKonductor(ctx, c); err != nil {
 		return err
 	}
-	say("==> Running the ETL example: %d extract Jobs, then %d transform Jobs that wait for all of them", extracts, transforms)
+	printf("==> Running the ETL example: %d extract Jobs, then %d transform Jobs that wait for all of them", extractJobs, transformJobs)
 	begin := time.Now()
-	ctx, cancel := context.WithTimeout(ctx, patience)
+	ctx, cancel := context.WithTimeout(ctx, pipelineTimeout)
 	defer cancel()
-	if err := launch(ctx, c); err != nil {
+	if err := createPipeline(ctx, c); err != nil {
 		return err
 	}
-	summary, err := show(ctx, c.Config(), out)
+	summary, err := watchPipeline(ctx, c.Config(), out)
 	if err != nil {
 		return err
 	}
-	say("==> Done in %s", time.Since(begin).Round(100*time.Millisecond))
-	say("    last extract arrived    %s", summary.opened.Format("15:04:05"))
-	say("    first transform started %s", summary.firstTransform.Format("15:04:05"))
-	if summary.early {
+	printf("==> Done in %s", time.Since(begin).Round(100*time.Millisecond))
+	printf("    last extract arrived    %s", summary.barrierOpenedAt.Format("15:04:05"))
+	printf("    first transform started %s", summary.firstTransformStart.Format("15:04:05"))
+	if summary.startedTooEarly {
 		return errors.New("a transform container started before the last extract had arrived")
 	}
 	if keep {
-		say("    The cluster goes on running. Look around with:")
-		say("      export KUBECONFIG=%s", c.Kubeconfig())
-		say("      bin/koncli -n %s status all", namespace)
-		say("      make cluster-down   # when you are done")
+		printf("    The cluster goes on running. Look around with:")
+		printf("      export KUBECONFIG=%s", c.Kubeconfig())
+		printf("      bin/koncli -n %s status all", namespace)
+		printf("      make cluster-down   # when you are done")
 	}
 	return nil
 }
 
-// deploy loads the image into the node and installs the chart.
-func deploy(ctx context.Context, c *cluster.Cluster) error {
-	root, err := manifest.Root()
+// installKonductor loads the image into the node and installs the chart.
+func installKonductor(ctx context.Context, c *cluster.Cluster) error {
+	root, err := manifest.RepoRoot()
 	if err != nil {
 		return err
 	}
@@ -91,19 +91,19 @@ func deploy(ctx context.Context, c *cluster.Cluster) error {
 	if err := install.Chart(ctx, tools, c.Kubeconfig()); err != nil {
 		return err
 	}
-	return install.Participants(ctx, c.Config(), namespace)
+	return install.CreateParticipantNamespace(ctx, c.Config(), namespace)
 }
 
-// launch creates the example's objects, anew if an earlier demo left some.
-func launch(ctx context.Context, c *cluster.Cluster) error {
-	if err := tidy(ctx, c); err != nil {
+// createPipeline creates the example's objects, and replaces those of an earlier demo.
+func createPipeline(ctx context.Context, c *cluster.Cluster) error {
+	if err := deletePreviousPipeline(ctx, c); err != nil {
 		return err
 	}
 	files := []string{"examples/etl/barriers.yaml"}
-	for range transforms {
+	for range transformJobs {
 		files = append(files, "examples/etl/transform.yaml")
 	}
-	for range extracts {
+	for range extractJobs {
 		files = append(files, "examples/etl/extract.yaml")
 	}
 	for _, file := range files {
@@ -114,8 +114,8 @@ func launch(ctx context.Context, c *cluster.Cluster) error {
 	return nil
 }
 
-// tidy removes what an earlier demo left in a cluster that was kept.
-func tidy(ctx context.Context, c *cluster.Cluster) error {
+// deletePreviousPipeline deletes the objects of an earlier demo in a cluster that was kept.
+func deletePreviousPipeline(ctx context.Context, c *cluster.Cluster) error {
 	client, err := kubernetes.NewForConfig(c.Config())
 	if err != nil {
 		return err

@@ -9,7 +9,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
-func TestPagesDependOnNothingOfTheMachine(t *testing.T) {
+func TestPagesAreReproducible(t *testing.T) {
 	generate := func() (all pages) {
 		all = pages{}
 		for _, make := range []func() (pages, error){markdownPages, manPages} {
@@ -37,8 +37,8 @@ func TestPagesDependOnNothingOfTheMachine(t *testing.T) {
 	}
 }
 
-func TestEachCommandThatPeopleSeeHasAPageAndNoOtherHas(t *testing.T) {
-	root, err := tree()
+func TestPagePerVisibleCommand(t *testing.T) {
+	root, err := commandTree()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -50,7 +50,7 @@ func TestEachCommandThatPeopleSeeHasAPageAndNoOtherHas(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	commands := described(root)
+	commands := visibleCommands(root)
 	if len(markdown) != len(commands) || len(man) != 2*len(commands) {
 		t.Errorf("%d commands have %d Markdown pages and %d man pages", len(commands), len(markdown), len(man))
 	}
@@ -62,22 +62,22 @@ func TestEachCommandThatPeopleSeeHasAPageAndNoOtherHas(t *testing.T) {
 	if _, ok := markdown["keep.md"]; ok {
 		t.Error("a command that is hidden has a page")
 	}
-	// The page of the program's other name leads to the one of the same command.
+	// The page of the program's other name refers to that of the same command.
 	const want = ".so man1/kubectl-konductor-barrier-wait.1\n"
 	if man["koncli-barrier-wait.1"] != want || !strings.Contains(man["kubectl-konductor-barrier-wait.1"], ".SH NAME") {
 		t.Errorf("koncli-barrier-wait.1 is %q, want %q", man["koncli-barrier-wait.1"], want)
 	}
 }
 
-func TestPagesOfCommandsThatAreGoneAreRemoved(t *testing.T) {
+func TestReplaceFilesRemovesStalePages(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "cli")
-	if err := (pages{"gone.md": "x", "stays.md": "old"}).replace(dir, "*.md"); err != nil {
+	if err := (pages{"gone.md": "x", "stays.md": "old"}).replaceFiles(dir, "*.md"); err != nil {
 		t.Fatal(err)
 	}
 	if err := os.WriteFile(filepath.Join(dir, "picture.svg"), nil, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if err := (pages{"stays.md": "new", "more.md": "x"}).replace(dir, "*.md"); err != nil {
+	if err := (pages{"stays.md": "new", "more.md": "x"}).replaceFiles(dir, "*.md"); err != nil {
 		t.Fatal(err)
 	}
 	entries, err := os.ReadDir(dir)

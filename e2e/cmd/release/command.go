@@ -16,10 +16,10 @@ import (
 	"github.com/LogicIQ/konductor/e2e/release"
 )
 
-type env struct{ out, talk io.Writer }
+type cli struct{ out, errOut io.Writer }
 
-func newCommand(out, talk io.Writer) *cobra.Command {
-	e := &env{out, talk}
+func newCommand(out, errOut io.Writer) *cobra.Command {
+	e := &cli{out, errOut}
 	root := &cobra.Command{
 		Use:           "release",
 		Short:         "Make the parts of a release that goreleaser doesn't",
@@ -28,19 +28,19 @@ func newCommand(out, talk io.Writer) *cobra.Command {
 		SilenceErrors: true,
 	}
 	root.CompletionOptions.DisableDefaultCmd = true
-	root.AddCommand(e.image(), e.push(), e.sbom(), e.notes(), e.again())
+	root.AddCommand(e.newImageCommand(), e.newPushCommand(), e.newSBOMCommand(), e.newNotesCommand(), e.newReproduceCommand())
 	return root
 }
 
-// made are the flags that say what is released.
-type made struct{ version, created string }
+// releaseFlags are the flags that describe the release.
+type releaseFlags struct{ version, created string }
 
-func (m *made) flags(cmd *cobra.Command) {
+func (m *releaseFlags) register(cmd *cobra.Command) {
 	cmd.Flags().StringVar(&m.version, "version", "", "the release's version, without a v")
 	cmd.Flags().StringVar(&m.created, "created", "", "the time that it bears, such as 2006-01-02T15:04:05Z: the commit's")
 }
 
-func (m *made) time() (time.Time, error) {
+func (m *releaseFlags) creationTime() (time.Time, error) {
 	if m.version == "" {
 		return time.Time{}, errors.New("--version is missing: give the release's version, such as 1.2.3")
 	}
@@ -51,8 +51,8 @@ func (m *made) time() (time.Time, error) {
 	return t, nil
 }
 
-func (e *env) image() *cobra.Command {
-	var m made
+func (e *cli) newImageCommand() *cobra.Command {
+	var m releaseFlags
 	i := release.Image{Programs: map[string]string{}}
 	var dir, archive string
 	cmd := &cobra.Command{
@@ -60,7 +60,7 @@ func (e *env) image() *cobra.Command {
 		Short: "Write the image for all architectures as an OCI layout",
 		Args:  cobra.MinimumNArgs(1),
 		RunE: func(_ *cobra.Command, args []string) error {
-			created, err := m.time()
+			created, err := m.creationTime()
 			if err != nil {
 				return err
 			}
@@ -78,7 +78,7 @@ func (e *env) image() *cobra.Command {
 				return err
 			}
 			if archive != "" {
-				if err := image.Pack(archive, dir); err != nil {
+				if err := image.PackOCIArchive(archive, dir); err != nil {
 					return err
 				}
 			}
@@ -86,7 +86,7 @@ func (e *env) image() *cobra.Command {
 			return nil
 		},
 	}
-	m.flags(cmd)
+	m.register(cmd)
 	cmd.Flags().StringVar(&i.Tag, "tag", "", "name of the image, such as ghcr.io/logiciq/koncli:v1.2.3")
 	cmd.Flags().StringVar(&i.Revision, "revision", "", "the commit")
 	cmd.Flags().StringVar(&i.License, "license", "LICENSE", "the licence to put into it")
@@ -100,7 +100,7 @@ func (e *env) image() *cobra.Command {
 	return cmd
 }
 
-func (e *env) push() *cobra.Command {
+func (e *cli) newPushCommand() *cobra.Command {
 	return &cobra.Command{
 		Use:   "push DIR NAME...",
 		Short: "Upload an OCI layout under one or more names",
@@ -116,18 +116,18 @@ func (e *env) push() *cobra.Command {
 	}
 }
 
-func (e *env) sbom() *cobra.Command {
-	var m made
+func (e *cli) newSBOMCommand() *cobra.Command {
+	var m releaseFlags
 	cmd := &cobra.Command{
 		Use:   "sbom ARCHIVE FILE.json",
 		Short: "Write the bill of materials of the program in an archive",
 		Args:  cobra.ExactArgs(2),
 		RunE: func(_ *cobra.Command, args []string) error {
-			created, err := m.time()
+			created, err := m.creationTime()
 			if err != nil {
 				return err
 			}
-			bom, err := release.Bill(args[0], m.version, created)
+			bom, err := release.NewBOM(args[0], m.version, created)
 			if err != nil {
 				return err
 			}
@@ -135,14 +135,14 @@ func (e *env) sbom() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			return errors.Join(release.WriteBill(out, bom), out.Close())
+			return errors.Join(release.WriteBOM(out, bom), out.Close())
 		},
 	}
-	m.flags(cmd)
+	m.register(cmd)
 	return cmd
 }
 
-func (e *env) notes() *cobra.Command {
+func (e *cli) newNotesCommand() *cobra.Command {
 	return &cobra.Command{
 		Use:   "notes CHANGELOG VERSION",
 		Short: "Print what the changelog says of a version",
@@ -162,7 +162,7 @@ func (e *env) notes() *cobra.Command {
 	}
 }
 
-func (e *env) again() *cobra.Command {
+func (e *cli) newReproduceCommand() *cobra.Command {
 	var dist string
 	cmd := &cobra.Command{
 		Use:   "again CHECKOUT COMMAND...",
@@ -181,22 +181,22 @@ have in the folder of the release, byte for byte.`,
 			}
 			defer func() { err = errors.Join(err, os.RemoveAll(tmp)) }()
 			copied := filepath.Join(tmp, "konductor")
-			if err := release.Copy(cmd.Context(), checkout, copied); err != nil {
+			if err := release.CopyCheckout(cmd.Context(), checkout, copied); err != nil {
 				return err
 			}
 			build := exec.CommandContext(cmd.Context(), args[1], args[2:]...)
-			build.Dir, build.Stdout, build.Stderr = copied, e.talk, e.talk
+			build.Dir, build.Stdout, build.Stderr = copied, e.errOut, e.errOut
 			if err := build.Run(); err != nil {
 				return fmt.Errorf("%s: %w", strings.Join(args[1:], " "), err)
 			}
-			differ, err := release.Differences(filepath.Join(checkout, dist), filepath.Join(copied, dist))
+			differ, err := release.CompareBuilds(filepath.Join(checkout, dist), filepath.Join(copied, dist))
 			if err != nil {
 				return err
 			}
 			if len(differ) > 0 {
 				return fmt.Errorf("the second build differs in %s", strings.Join(differ, ", "))
 			}
-			fmt.Fprintf(e.talk, "two builds of %s in two folders: the same bytes\n", dist)
+			fmt.Fprintf(e.errOut, "two builds of %s in two folders: the same bytes\n", dist)
 			return nil
 		},
 	}

@@ -14,7 +14,7 @@ import (
 	"time"
 )
 
-// Spec says how to run a program.
+// Spec describes how to run a program.
 type Spec struct {
 	Name string   `json:"name"`
 	Path string   `json:"path"`
@@ -23,10 +23,10 @@ type Spec struct {
 	Log  string   `json:"log"`           // stdout and stderr are appended to this file
 }
 
-// Group starts processes and ends with them: should the calling process die,
-// by SIGKILL too, the kernel or a watchdog kills every member.
+// Group starts processes whose life ends with the group: if the calling process dies, by SIGKILL too, the kernel or a watchdog
+// kills every member.
 type Group struct {
-	starts chan startRequest
+	startRequests chan startRequest
 
 	mu      sync.Mutex
 	members map[int]*Process
@@ -37,9 +37,9 @@ type startRequest struct {
 	reply chan error
 }
 
-// NewGroup makes an empty group.
+// NewGroup returns an empty group.
 func NewGroup() *Group {
-	g := &Group{starts: make(chan startRequest), members: map[int]*Process{}}
+	g := &Group{startRequests: make(chan startRequest), members: map[int]*Process{}}
 	go g.serveStarts()
 	return g
 }
@@ -50,7 +50,7 @@ func NewGroup() *Group {
 func (g *Group) serveStarts() {
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
-	for req := range g.starts {
+	for req := range g.startRequests {
 		req.reply <- req.cmd.Start()
 	}
 }
@@ -69,11 +69,9 @@ func (g *Group) Start(spec Spec) (*Process, error) {
 	return g.StartCommand(spec.Name, cmd)
 }
 
-// StartCommand starts cmd as a member of the group. It must not be waited for in
-// any other way than by the Process.
+// StartCommand starts cmd as a member of the group. The caller must not call cmd.Wait.
 func (g *Group) StartCommand(name string, cmd *exec.Cmd) (*Process, error) {
-	// A process group of its own: Ctrl-C at a terminal is for the parent, which
-	// then ends its children in order.
+	// The child gets a process group of its own: Ctrl-C at a terminal is for the parent, which then ends its children in order.
 	cmd.SysProcAttr = dieWithParent(&syscall.SysProcAttr{Setpgid: true})
 	return g.start(name, cmd)
 }
@@ -92,17 +90,16 @@ func (g *Group) Run(ctx context.Context, cmd *exec.Cmd) error {
 }
 
 func (g *Group) start(name string, cmd *exec.Cmd) (*Process, error) {
-	// The lock is held until the child is a member: the reaper must not take it
-	// for an orphan in between.
+	// The lock is held until the child is a member, so that the reaper can't take it for an orphan.
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	req := startRequest{cmd: cmd, reply: make(chan error)}
-	g.starts <- req
+	g.startRequests <- req
 	if err := <-req.reply; err != nil {
 		return nil, fmt.Errorf("start %s: %w", name, err)
 	}
 	p := &Process{name: name, pid: cmd.Process.Pid, started: time.Now(), process: cmd.Process, done: make(chan struct{})}
-	unwatch, err := watchParent(p.pid)
+	unwatch, err := killOnParentDeath(p.pid)
 	if err != nil {
 		_ = cmd.Process.Kill()
 		_ = cmd.Wait()
@@ -121,7 +118,7 @@ func (g *Group) start(name string, cmd *exec.Cmd) (*Process, error) {
 	return p, nil
 }
 
-// Close kills every member and returns when the last one is gone.
+// Close kills every member and returns when the last one has ended.
 func (g *Group) Close() {
 	g.mu.Lock()
 	members := make([]*Process, 0, len(g.members))
@@ -135,7 +132,7 @@ func (g *Group) Close() {
 	for _, p := range members {
 		<-p.done
 	}
-	close(g.starts)
+	close(g.startRequests)
 }
 
 // Process is a running or ended child.
@@ -148,16 +145,16 @@ type Process struct {
 	err     error
 }
 
-// PID is the process id as the starting process sees it.
+// PID returns the process id as the starting process sees it.
 func (p *Process) PID() int { return p.pid }
 
-// Started is when the process was started.
+// Started returns when the process was started.
 func (p *Process) Started() time.Time { return p.started }
 
 // Done is closed once the process has ended and was reaped.
 func (p *Process) Done() <-chan struct{} { return p.done }
 
-// Err says how the process ended; nil before that and after exit 0.
+// Err returns how the process ended; nil before that and after exit 0.
 func (p *Process) Err() error {
 	select {
 	case <-p.done:
@@ -175,8 +172,7 @@ func (p *Process) Signal(sig os.Signal) error {
 	return nil
 }
 
-// Stop sends sig and waits until the process is gone. After grace, or when ctx
-// is done, it is killed.
+// Stop sends sig and waits until the process has ended. After grace, or when ctx is done, it is killed.
 func (p *Process) Stop(ctx context.Context, sig os.Signal, grace time.Duration) error {
 	if err := p.Signal(sig); err != nil {
 		return err

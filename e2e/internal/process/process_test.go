@@ -12,16 +12,16 @@ import (
 	"time"
 )
 
-func spec(t *testing.T, script string) Spec {
+func newShellSpec(t *testing.T, script string) Spec {
 	t.Helper()
 	return Spec{Name: "test", Path: "/bin/sh", Args: []string{"-c", script}, Env: []string{"PATH=" + os.Getenv("PATH"), "GIVEN=yes"}, Log: filepath.Join(t.TempDir(), "log")}
 }
 
-func TestOutputGoesToTheLogAndNothingIsInherited(t *testing.T) {
+func TestStartLogAndEnvironment(t *testing.T) {
 	t.Setenv("INHERITED", "yes")
 	group := NewGroup()
 	defer group.Close()
-	s := spec(t, `echo "given=$GIVEN inherited=$INHERITED"; echo oops >&2; exit 3`)
+	s := newShellSpec(t, `echo "given=$GIVEN inherited=$INHERITED"; echo oops >&2; exit 3`)
 	p, err := group.Start(s)
 	if err != nil {
 		t.Fatal(err)
@@ -36,10 +36,10 @@ func TestOutputGoesToTheLogAndNothingIsInherited(t *testing.T) {
 	}
 }
 
-func TestProcessThatIgnoresTheSignalIsKilled(t *testing.T) {
+func TestStopKillsAfterGrace(t *testing.T) {
 	group := NewGroup()
 	defer group.Close()
-	s := spec(t, `trap "" TERM; echo ready; while :; do sleep 600; done`)
+	s := newShellSpec(t, `trap "" TERM; echo ready; while :; do sleep 600; done`)
 	p, err := group.Start(s)
 	if err != nil {
 		t.Fatal(err)
@@ -60,11 +60,11 @@ func TestProcessThatIgnoresTheSignalIsKilled(t *testing.T) {
 	}
 }
 
-func TestCloseEndsAllMembers(t *testing.T) {
+func TestCloseKillsAllMembers(t *testing.T) {
 	group := NewGroup()
 	var processes []*Process
 	for range 3 {
-		p, err := group.Start(spec(t, "exec sleep 600"))
+		p, err := group.Start(newShellSpec(t, "exec sleep 600"))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -78,7 +78,7 @@ func TestCloseEndsAllMembers(t *testing.T) {
 	}
 }
 
-func TestRunEndsWithTheContext(t *testing.T) {
+func TestRunContextCancelled(t *testing.T) {
 	group := NewGroup()
 	defer group.Close()
 	if err := group.Run(t.Context(), exec.Command("/bin/sh", "-c", "exit 0")); err != nil {

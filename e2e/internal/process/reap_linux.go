@@ -9,15 +9,14 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// ReapOrphans does the other duty of a process 1: it waits for processes whose
-// parents died. Members of the group are left to Start, which wants their exit
-// status. It returns when done is closed.
+// ReapOrphans does the second task of process 1: it waits for processes whose parents died. Members of the group are left to
+// Start, which needs their exit status. It returns when done is closed.
 func (g *Group) ReapOrphans(done <-chan struct{}) {
-	signals := make(chan os.Signal, 1) // a full channel loses nothing: one pass reaps all there is
+	signals := make(chan os.Signal, 1) // a full channel loses nothing: one pass reaps all zombies
 	signal.Notify(signals, unix.SIGCHLD)
 	defer signal.Stop(signals)
 	for {
-		g.reapOnce()
+		g.reapPending()
 		select {
 		case <-signals:
 		case <-done:
@@ -26,9 +25,9 @@ func (g *Group) ReapOrphans(done <-chan struct{}) {
 	}
 }
 
-func (g *Group) reapOnce() {
+func (g *Group) reapPending() {
 	for {
-		// Look without reaping: only what is not a member may be taken.
+		// Don't reap yet: only processes that are not members may be reaped here.
 		var info unix.Siginfo
 		err := unix.Waitid(unix.P_ALL, 0, &info, unix.WEXITED|unix.WNOHANG|unix.WNOWAIT, nil)
 		if errors.Is(err, unix.EINTR) {

@@ -2,5 +2,5 @@
 
 package process
 
-// ReapOrphans has nothing to do where no process is the first of a namespace.
+// ReapOrphans waits for done: on this system no process is the first of a namespace.
 func (g *Group) ReapOrphans(done <-chan struct{}) { <-done }

@@ -1,5 +1,5 @@
-// Command pause is what a Pod's sandbox runs: it holds the Pod's namespaces,
-// reaps orphans should the Pod share its process namespace, and ends on a signal.
+// Command pause is the process of a Pod's sandbox: it holds the Pod's namespaces, reaps orphans if the Pod shares its process
+// namespace, and ends on a signal.
 package main
 
 import (

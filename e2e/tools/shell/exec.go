@@ -17,7 +17,7 @@ import (
 	"mvdan.cc/sh/v3/interp"
 )
 
-// call is one use of a utility.
+// call is one invocation of a utility.
 type call struct {
 	ctx      context.Context
 	args     []string // without the name
@@ -27,10 +27,10 @@ type call struct {
 	env      expand.Environ
 }
 
-// exit is the status of a utility that has said what there is to say.
+// exit is the status of a utility that has already printed its error.
 type exit = interp.ExitStatus
 
-// builtin runs the utilities written here.
+// builtin runs the utilities of this package.
 func builtin(next interp.ExecHandlerFunc) interp.ExecHandlerFunc {
 	return func(ctx context.Context, args []string) error {
 		utility, ok := utilities()[bareName(args[0])]
@@ -67,10 +67,10 @@ func coreutilNames() []string {
 	}
 }
 
-// bareName spares a process for /bin/cat, which is this program again.
+// bareName saves a process for /bin/cat, which is this program again.
 func bareName(name string) string { return strings.TrimPrefix(name, "/bin/") }
 
-// names lists all that this program can be called by.
+// names returns all names of this program.
 func names() []string {
 	list := append(coreutilNames(), "sh", "ash", "echo", "printf", "test", "[", "true", "false", "pwd")
 	for name := range utilities() {
@@ -80,8 +80,7 @@ func names() []string {
 	return slices.Compact(list)
 }
 
-// external runs other programs. When the script is to end they get a SIGTERM, and
-// some time to obey.
+// external runs other programs. When the script is to end they get a SIGTERM, and some time to end.
 func external(interp.ExecHandlerFunc) interp.ExecHandlerFunc {
 	return func(ctx context.Context, args []string) error {
 		h := interp.HandlerCtx(ctx)
@@ -127,8 +126,7 @@ func exported(env expand.Environ) []string {
 	return list
 }
 
-// open opens a file as the utility sees it: from its working directory, and "-"
-// as its input.
+// open opens a file relative to the working directory of the utility; "-" is its standard input.
 func (c *call) open(name string) (io.ReadCloser, error) {
 	if name == "-" {
 		return io.NopCloser(c.in), nil
@@ -143,7 +141,7 @@ func (c *call) path(name string) string {
 	return filepath.Join(c.dir, name)
 }
 
-// inputs calls each with every file named, or with the input if there is none.
+// inputs calls each with every named file, or with the standard input if there is none.
 func (c *call) inputs(files []string, each func(name string, r io.Reader) error) error {
 	if len(files) == 0 {
 		files = []string{"-"}

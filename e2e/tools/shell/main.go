@@ -1,5 +1,5 @@
-// Command shell is a POSIX shell and small utilities in one program: it is the one
-// that the name it was called by says, as busybox does. "shell --list" prints them.
+// Command shell is a POSIX shell and small utilities in one program: the name by which it is called selects one, as for busybox.
+// "shell --list" prints the names.
 package main
 
 import (
@@ -18,7 +18,7 @@ import (
 	"mvdan.cc/sh/v3/syntax"
 )
 
-// terminated is the status of a program ended by SIGTERM, as a shell gives it.
+// terminated is a shell's exit status for a program ended by SIGTERM.
 const terminated = 128 + int(syscall.SIGTERM)
 
 // killDelay is how long commands have to end after a SIGTERM.
@@ -61,8 +61,7 @@ type job struct {
 	script io.Reader
 }
 
-// parse reads the command line: a shell's if name is sh, else it makes the script
-// that calls the utility of that name.
+// parse parses the command line: a shell's if name is sh, else it returns a script that calls the utility of that name.
 func parse(name string, args []string) (*job, error) {
 	if name != "sh" && name != "ash" && name != "bash" {
 		return &job{name: name, params: append([]string{"--", name}, args...), script: strings.NewReader(`"$@"`)}, nil
@@ -84,7 +83,7 @@ func parse(name string, args []string) (*job, error) {
 			switch flag {
 			case 'c':
 				command = true
-			case 'i', 'l', 's': // nothing to do differently
+			case 'i', 'l', 's': // these change nothing here
 			default:
 				j.params = append(j.params, "-"+string(flag))
 			}
@@ -111,14 +110,14 @@ func parse(name string, args []string) (*job, error) {
 }
 
 func (j *job) run() int {
-	// The first process of a Pod gets no signal that it doesn't ask for.
+	// The first process of a Pod gets no signal that it doesn't handle.
 	signals := make(chan os.Signal, 1)
 	signal.Notify(signals, syscall.SIGTERM, syscall.SIGINT, syscall.SIGHUP)
 	ctx, cancel := context.WithCancelCause(context.Background())
 	defer cancel(nil)
 	go func() {
 		cancel(signalled{(<-signals).(syscall.Signal)})
-		// Whatever still runs then can't be interrupted.
+		// A command that still runs then can't be interrupted.
 		time.AfterFunc(2*killDelay, func() { os.Exit(terminated) })
 	}()
 
@@ -154,8 +153,7 @@ func (j *job) run() int {
 	return 0
 }
 
-// runScript runs each statement as soon as it is read, so that a script from a
-// pipe works as it comes.
+// runScript runs each statement as soon as it is read, so that a script from a pipe runs while it arrives.
 func runScript(ctx context.Context, runner *interp.Runner, script io.Reader, name string) error {
 	if f, ok := script.(*os.File); ok && f == os.Stdin {
 		var last error
@@ -182,9 +180,8 @@ type signalled struct{ syscall.Signal }
 
 func (s signalled) Error() string { return "ended by " + s.String() }
 
-// traps are the commands to run on a signal. The interpreter knows traps on EXIT
-// and ERR only. Unlike elsewhere, the running command is ended first, and the
-// script doesn't go on afterwards.
+// traps are the commands to run on a signal. The interpreter knows traps on EXIT and ERR only. Unlike in other shells, the
+// running command is ended first, and the script doesn't continue afterwards.
 type traps map[syscall.Signal]string
 
 func (t traps) intercept(_ context.Context, args []string) ([]string, error) {

@@ -10,7 +10,7 @@ import (
 	"testing"
 )
 
-// build makes the program once; links to it are what an image has in /bin.
+// build builds the program once; images have links to it in /bin.
 func build(t *testing.T) string {
 	t.Helper()
 	binary := filepath.Join(t.TempDir(), "shell")

@@ -13,7 +13,7 @@ import (
 	"time"
 )
 
-// lines calls each with every line of r, without its end, until that says stop.
+// lines calls each with every line of r, without its end, until more is false.
 func lines(r io.Reader, each func(line string) (more bool, err error)) error {
 	scanner := bufio.NewScanner(r)
 	scanner.Buffer(nil, 16<<20)
@@ -26,7 +26,7 @@ func lines(r io.Reader, each func(line string) (more bool, err error)) error {
 	return scanner.Err()
 }
 
-// countFlag reads "-n 5", "-n5" and "-5".
+// countFlag parses "-n 5", "-n5" and "-5".
 func countFlag(args []string, fallback int) (n int, rest []string, err error) {
 	n = fallback
 	for len(args) > 0 && len(args[0]) > 1 && args[0][0] == '-' && args[0] != "-f" {
@@ -203,8 +203,7 @@ func grep(c *call) error {
 	return nil
 }
 
-// extended turns a basic regular expression, where \( groups and ( is itself, into
-// an extended one.
+// extended converts a basic regular expression, where \( groups and ( is literal, to an extended one.
 func extended(pattern string) string {
 	const special = "(){}|+?"
 	var out strings.Builder
@@ -300,7 +299,7 @@ func uniq(c *call) error {
 	})
 }
 
-// cut knows -d and -f with a list of single fields.
+// cut supports -d and -f with a list of single fields.
 func cut(c *call) error {
 	delimiter, list := "\t", ""
 	args := c.args
@@ -342,7 +341,7 @@ func cut(c *call) error {
 	})
 }
 
-// translate knows "tr SET1 SET2" and "tr -d SET", with ranges such as a-z.
+// translate supports "tr SET1 SET2" and "tr -d SET", with ranges such as a-z.
 func translate(c *call) error {
 	set, args, err := options(c.args, "d")
 	if err != nil || len(args) == 0 || !set['d'] && len(args) != 2 {

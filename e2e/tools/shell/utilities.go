@@ -58,7 +58,7 @@ func sleep(c *call) error {
 	}
 }
 
-// sleepTime reads "1.5", "10s", "5m", "1h", "2d" and "infinity".
+// sleepTime parses "1.5", "10s", "5m", "1h", "2d" and "infinity".
 func sleepTime(arg string) (time.Duration, error) {
 	if arg == "infinity" || arg == "inf" {
 		return 1<<63 - 1, nil
@@ -253,7 +253,7 @@ func kill(c *call) error {
 	return nil
 }
 
-// options reads one-letter flags out of args, up to the first other word.
+// options parses one-letter flags at the beginning of args, up to the first other word.
 func options(args []string, known string) (map[byte]bool, []string, error) {
 	set := map[byte]bool{}
 	for len(args) > 0 && len(args[0]) > 1 && args[0][0] == '-' {

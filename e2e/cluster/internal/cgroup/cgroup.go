@@ -1,5 +1,5 @@
-// Package cgroup makes and removes the control group that a cluster's Pods run in,
-// with version 1 (a tree per controller) and version 2 (one tree).
+// Package cgroup creates and removes the control group that a cluster's Pods run in, with version 1 (a tree per controller) and
+// version 2 (one tree).
 package cgroup
 
 import (
@@ -16,14 +16,13 @@ import (
 
 // mount is a mounted tree of control groups.
 type mount struct {
-	dir string
-	v2  bool
+	dir  string
+	isV2 bool
 }
 
-// Create makes the group in every tree. It fails where the trees are missing or
-// read-only, as in an ordinary container.
+// Create creates the group in every tree. It fails where the trees are missing or read-only, as in an ordinary container.
 func Create(name string) error {
-	mounts, err := mounts()
+	mounts, err := cgroupMounts()
 	if err != nil {
 		return err
 	}
@@ -31,23 +30,23 @@ func Create(name string) error {
 		return errors.New("no control groups are mounted")
 	}
 	for _, m := range mounts {
-		if m.v2 {
-			delegate(m.dir)
+		if m.isV2 {
+			delegateControllers(m.dir)
 		}
 		dir := filepath.Join(m.dir, name)
 		if err := os.Mkdir(dir, 0o755); err != nil && !errors.Is(err, fs.ErrExist) {
 			return fmt.Errorf("control group: %w", err)
 		}
-		if m.v2 {
-			delegate(dir)
+		if m.isV2 {
+			delegateControllers(dir)
 		}
 	}
 	return nil
 }
 
-// delegate hands every controller there is on to the groups below dir. What
-// can't be handed on is missed by the kubelet, which names it.
-func delegate(dir string) {
+// delegateControllers enables every available controller for the groups below dir. Failures are ignored: the kubelet reports a
+// controller that it lacks.
+func delegateControllers(dir string) {
 	available, err := os.ReadFile(filepath.Join(dir, "cgroup.controllers"))
 	if err != nil {
 		return
@@ -57,15 +56,15 @@ func delegate(dir string) {
 	}
 }
 
-// Thaw lets the group's processes run. With version 1 a frozen process ignores
-// even SIGKILL, and runc freezes a container for a moment to signal all of it.
+// Thaw thaws the group's processes. With version 1 a frozen process ignores even SIGKILL, and runc freezes a container for a
+// moment to signal all of it.
 func Thaw(name string) {
-	mounts, err := mounts()
+	mounts, err := cgroupMounts()
 	if err != nil {
 		return
 	}
 	for _, m := range mounts {
-		for _, dir := range groups(filepath.Join(m.dir, name)) {
+		for _, dir := range listGroups(filepath.Join(m.dir, name)) {
 			state := filepath.Join(dir, "freezer.state")
 			if _, err := os.Stat(state); err == nil {
 				_ = os.WriteFile(state, []byte("THAWED"), 0o644)
@@ -78,7 +77,7 @@ func Thaw(name string) {
 // moment to drop ended processes from their groups; Remove waits that long, up to
 // ctx.
 func Remove(ctx context.Context, name string) error {
-	mounts, err := mounts()
+	mounts, err := cgroupMounts()
 	if err != nil {
 		return err
 	}
@@ -101,10 +100,9 @@ func Remove(ctx context.Context, name string) error {
 	}
 }
 
-// removeTree removes groups from the bottom up. The files in them can't be
-// removed and needn't be.
+// removeTree removes groups from the bottom up. The files in them can't be removed and needn't be.
 func removeTree(root string) error {
-	dirs := groups(root)
+	dirs := listGroups(root)
 	for i := len(dirs) - 1; i >= 0; i-- {
 		if err := os.Remove(dirs[i]); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return err
@@ -113,10 +111,10 @@ func removeTree(root string) error {
 	return nil
 }
 
-// groups lists root and all groups below it, each before those below it.
-func groups(root string) []string {
+// listGroups returns root and all groups below it, each before those below it.
+func listGroups(root string) []string {
 	var dirs []string
-	// A group may go away during the walk, which is what is wanted.
+	// A group that vanishes during the walk needs no removal.
 	_ = filepath.WalkDir(root, func(path string, d fs.DirEntry, err error) error {
 		if err == nil && d.IsDir() {
 			dirs = append(dirs, path)
@@ -126,7 +124,7 @@ func groups(root string) []string {
 	return dirs
 }
 
-func mounts() ([]mount, error) {
+func cgroupMounts() ([]mount, error) {
 	f, err := os.Open("/proc/self/mounts")
 	if err != nil {
 		if errors.Is(err, fs.ErrNotExist) {
@@ -144,7 +142,7 @@ func mounts() ([]mount, error) {
 		}
 		if kind := fields[2]; kind == "cgroup" || kind == "cgroup2" {
 			seen[fields[1]] = true
-			found = append(found, mount{dir: fields[1], v2: kind == "cgroup2"})
+			found = append(found, mount{dir: fields[1], isV2: kind == "cgroup2"})
 		}
 	}
 	return found, nil

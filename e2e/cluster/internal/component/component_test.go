@@ -15,24 +15,24 @@ import (
 	"k8s.io/client-go/tools/clientcmd"
 )
 
-func TestFreePortsAreFreeAndDiffer(t *testing.T) {
+func TestFreePorts(t *testing.T) {
 	ports, err := FreePorts(rand.IntN)
 	if err != nil {
 		t.Fatal(err)
 	}
-	all := []int{ports.APIServer, ports.Etcd, ports.EtcdPeer, ports.ControllerManager, ports.Scheduler}
+	all := []int{ports.APIServer, ports.SecondAPIServer, ports.Etcd, ports.EtcdPeer, ports.ControllerManager, ports.Scheduler}
 	for _, port := range all {
 		if port < firstPort || port >= lastPort {
 			t.Errorf("port %d is out of the range", port)
 		}
 	}
 	slices.Sort(all)
-	if len(slices.Compact(all)) != 5 {
+	if len(slices.Compact(all)) != 6 {
 		t.Errorf("a port was given twice: %+v", ports)
 	}
 }
 
-func TestTakenPortIsPassedOver(t *testing.T) {
+func TestFreePortsSkipsTakenPort(t *testing.T) {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
@@ -48,14 +48,14 @@ func TestTakenPortIsPassedOver(t *testing.T) {
 		return next
 	})
 	if err != nil {
-		t.Skip(err) // somebody has one of the others
+		t.Skip(err) // another process listens on one of the others
 	}
 	if ports.APIServer == taken+firstPort || ports.Etcd == ports.APIServer {
 		t.Errorf("%+v", ports)
 	}
 }
 
-func TestCredentials(t *testing.T) {
+func TestWriteCredentials(t *testing.T) {
 	dir := t.TempDir()
 	layout := Layout{Dir: dir, Logs: filepath.Join(dir, "logs")}
 	access, err := WriteCredentials(layout, "https://127.0.0.1:1234")
@@ -103,14 +103,14 @@ func TestCredentials(t *testing.T) {
 	}
 }
 
-func TestNodeConfigurationNamesOneNetworkAndOneSocket(t *testing.T) {
+func TestWriteNodeConfig(t *testing.T) {
 	dir := t.TempDir()
 	plan := Plan{
-		Layout:   Layout{Dir: dir, Logs: dir},
-		Ports:    NodePorts(),
-		Node:     true,
-		Marker:   "/checkout/.cluster",
-		Binaries: map[string]string{Containerd: "/cache/containerd/bin/containerd"},
+		Layout:    Layout{Dir: dir, Logs: dir},
+		Ports:     StandardPorts(),
+		Node:      true,
+		MarkerDir: "/checkout/.cluster",
+		Binaries:  map[string]string{Containerd: "/cache/containerd/bin/containerd"},
 	}
 	setup := NodeSetup{CgroupRoot: "/konductor-1", CNIBin: "/cache/cni", Runc: "/usr/sbin/runc", Snapshotter: "native"}
 	if err := plan.WriteNodeConfig(setup); err != nil {
@@ -154,13 +154,13 @@ func TestNodeConfigurationNamesOneNetworkAndOneSocket(t *testing.T) {
 	if strings.Contains(string(containerd), "%!") {
 		t.Errorf("containerd.toml is badly formatted:\n%s", containerd)
 	}
-	// Its shim is beside it and found on PATH.
+	// The shim is in the same directory and found on PATH.
 	if env := plan.Containerd().Env; !strings.HasPrefix(env[0], "PATH=/cache/containerd/bin:") || !slices.Contains(env, "KONDUCTOR_CLUSTER=/checkout/.cluster") {
 		t.Errorf("environment of containerd: %v", env)
 	}
 }
 
-func TestAPIServerListensOnLoopbackUnlessThereIsANode(t *testing.T) {
+func TestAPIServerBindAddress(t *testing.T) {
 	for name, tc := range map[string]struct {
 		node bool
 		want []string
@@ -169,7 +169,7 @@ func TestAPIServerListensOnLoopbackUnlessThereIsANode(t *testing.T) {
 		"with a node":         {true, []string{"--bind-address=0.0.0.0", "--advertise-address=10.96.0.1", "--secure-port=443", "--kubelet-preferred-address-types=InternalIP"}},
 	} {
 		t.Run(name, func(t *testing.T) {
-			args := Plan{Node: tc.node, Ports: NodePorts()}.APIServer().Args
+			args := Plan{Node: tc.node, Ports: StandardPorts()}.APIServer().Args
 			for _, want := range tc.want {
 				if !slices.Contains(args, want) {
 					t.Errorf("%s is missing in %v", want, args)
@@ -179,13 +179,13 @@ func TestAPIServerListensOnLoopbackUnlessThereIsANode(t *testing.T) {
 	}
 }
 
-func TestUnwellPicksTheFailedChecks(t *testing.T) {
+func TestFailedHealthChecks(t *testing.T) {
 	report := "[+]ping ok\n[-]etcd failed: reason withheld\n[+]log ok\n[-]informer-sync failed: 1 not started\nreadyz check failed\n"
 	want := "etcd failed: reason withheld, informer-sync failed: 1 not started"
-	if got := unwell(report); got != want {
+	if got := failedHealthChecks(report); got != want {
 		t.Errorf("unwell = %q, want %q", got, want)
 	}
-	if got := unwell("forbidden\n"); got != "forbidden" {
+	if got := failedHealthChecks("forbidden\n"); got != "forbidden" {
 		t.Errorf("unwell = %q", got)
 	}
 }

@@ -7,44 +7,44 @@ import (
 	"github.com/LogicIQ/konductor/e2e/internal/process"
 )
 
-// Component is a program and how to see that it works.
+// Component is a program and the probe of its health.
 type Component struct {
 	process.Spec
 	Probe Probe
 }
 
-// Plan is all that the flags of a cluster's components depend on.
+// Plan is everything that the flags of a cluster's components depend on.
 type Plan struct {
-	Layout   Layout
-	Ports    Ports
-	Access   Access
-	Binaries map[string]string // by component
-	Node     bool              // whether Pods run here
-	Marker   string            // what the processes are marked with; see state.Marks
+	Layout    Layout
+	Ports     Ports
+	Access    Access
+	Binaries  map[string]string // by component
+	Node      bool              // whether Pods run here
+	MarkerDir string            // marks the processes; see state.MarkerEnv
 }
 
-// path is the PATH of components; only the kubelet and containerd look things up in it.
-const path = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+// searchPath is the PATH of components; only the kubelet and containerd use it.
+const searchPath = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
-func (p Plan) spec(name string, args ...string) process.Spec {
+func (p Plan) processSpec(name string, args ...string) process.Spec {
 	return process.Spec{
 		Name: name,
 		Path: p.Binaries[name],
 		Args: args,
-		Env:  append([]string{"PATH=" + path, "HOME=" + p.Layout.Dir, "TMPDIR=" + p.Layout.path("tmp")}, state.Marks(p.Marker, name)...),
+		Env:  append([]string{"PATH=" + searchPath, "HOME=" + p.Layout.Dir, "TMPDIR=" + p.Layout.path("tmp")}, state.MarkerEnv(p.MarkerDir, name)...),
 		Log:  p.Layout.Log(name),
 	}
 }
 
-// EtcdClientURL is where etcd serves its clients.
-func (p Plan) EtcdClientURL() string { return "http://" + onLoopback(p.Ports.Etcd) }
+// EtcdClientURL returns the client URL of etcd.
+func (p Plan) EtcdClientURL() string { return "http://" + loopbackAddress(p.Ports.Etcd) }
 
-// Etcd keeps what the API server stores.
+// Etcd returns the API server's storage.
 func (p Plan) Etcd() Component {
 	client := p.EtcdClientURL()
-	peer := "http://" + onLoopback(p.Ports.EtcdPeer)
+	peer := "http://" + loopbackAddress(p.Ports.EtcdPeer)
 	return Component{
-		Spec: p.spec(Etcd,
+		Spec: p.processSpec(Etcd,
 			"--name=konductor",
 			"--data-dir="+p.Layout.Data(Etcd),
 			"--listen-client-urls="+client,
@@ -54,28 +54,39 @@ func (p Plan) Etcd() Component {
 			"--initial-cluster=konductor="+peer,
 			// The data need not survive a power cut, and fsync is most of a write.
 			"--unsafe-no-fsync",
-			// A member alone elects itself as soon as it may stand.
+			// A single member need not wait for others before it elects itself.
 			"--heartbeat-interval=20",
 			"--election-timeout=200",
 			"--quota-backend-bytes=4294967296",
 			"--log-level=warn",
 		),
-		Probe: httpProbe(client+"/health", "", ""),
+		Probe: newHTTPProbe(client+"/health", "", ""),
 	}
 }
 
-// APIServer serves the API.
+// APIServer returns kube-apiserver.
 func (p Plan) APIServer() Component {
+	return p.newAPIServer(APIServer, p.Ports.APIServer, p.EtcdClientURL())
+}
+
+// SecondAPIServer returns another kube-apiserver, which reaches etcd at that URL.
+func (p Plan) SecondAPIServer(etcd string) Component {
+	second := p.newAPIServer(SecondAPIServer, p.Ports.SecondAPIServer, etcd)
+	second.Path = p.Binaries[APIServer]
+	return second
+}
+
+func (p Plan) newAPIServer(name string, port int, etcd string) Component {
 	// With a node, Pods reach it by the Service's address, which is on loopback.
 	bind, advertise := loopback, loopback
 	if p.Node {
 		bind, advertise = "0.0.0.0", ServiceIP
 	}
 	args := []string{
-		"--etcd-servers=" + p.EtcdClientURL(),
+		"--etcd-servers=" + etcd,
 		"--bind-address=" + bind,
 		"--advertise-address=" + advertise,
-		fmt.Sprintf("--secure-port=%d", p.Ports.APIServer),
+		fmt.Sprintf("--secure-port=%d", port),
 		"--tls-cert-file=" + p.Layout.PKI(APIServer+".crt"),
 		"--tls-private-key-file=" + p.Layout.PKI(APIServer+".key"),
 		"--client-ca-file=" + p.Layout.PKI("ca.crt"),
@@ -87,11 +98,11 @@ func (p Plan) APIServer() Component {
 		"--service-account-issuer=https://kubernetes.default.svc",
 		"--service-account-key-file=" + p.Layout.PKI("serviceaccount.key"),
 		"--service-account-signing-key-file=" + p.Layout.PKI("serviceaccount.key"),
-		// Nothing proxies Services here, and the reconciler refuses loopback.
+		// Nothing proxies Services here, and the reconciler rejects loopback addresses.
 		"--endpoint-reconciler-type=none",
 		"--delete-collection-workers=8",
-		// Ends open watches on SIGTERM; without it every stop takes the whole
-		// request timeout, a minute, as soon as one client watches something.
+		// It ends open watches on SIGTERM; without it every stop takes the whole request timeout, a minute, as soon as one client
+		// watches something.
 		"--shutdown-watch-termination-grace-period=2s",
 	}
 	if p.Node {
@@ -102,15 +113,15 @@ func (p Plan) APIServer() Component {
 		)
 	}
 	return Component{
-		Spec:  p.spec(APIServer, args...),
-		Probe: httpProbe("https://"+onLoopback(p.Ports.APIServer)+"/readyz?verbose", p.Layout.PKI("ca.crt"), p.Access.Token),
+		Spec:  p.processSpec(name, args...),
+		Probe: newHTTPProbe("https://"+loopbackAddress(port)+"/readyz?verbose", p.Layout.PKI("ca.crt"), p.Access.Token),
 	}
 }
 
-// ControllerManager runs Jobs, collects garbage, deletes namespaces, and so on.
+// ControllerManager returns kube-controller-manager: Jobs, garbage collection, deletion of namespaces, and so on.
 func (p Plan) ControllerManager() Component {
 	return Component{
-		Spec: p.spec(ControllerManager,
+		Spec: p.processSpec(ControllerManager,
 			"--kubeconfig="+p.Layout.Kubeconfig(ControllerManager),
 			"--bind-address="+loopback,
 			fmt.Sprintf("--secure-port=%d", p.Ports.ControllerManager),
@@ -125,17 +136,17 @@ func (p Plan) ControllerManager() Component {
 			"--concurrent-cron-job-syncs=10",
 			"--concurrent-ttl-after-finished-syncs=10",
 			"--concurrent-namespace-syncs=20",
-			// It is created if missing, by default below /usr.
+			// The directory is created if missing, by default below /usr.
 			"--flex-volume-plugin-dir="+p.Layout.Data("volume-plugins"),
 		),
-		Probe: httpProbe("https://"+onLoopback(p.Ports.ControllerManager)+"/healthz", "", ""),
+		Probe: newHTTPProbe("https://"+loopbackAddress(p.Ports.ControllerManager)+"/healthz", "", ""),
 	}
 }
 
-// Scheduler assigns Pods to the node.
+// Scheduler returns kube-scheduler.
 func (p Plan) Scheduler() Component {
 	return Component{
-		Spec:  p.spec(Scheduler, "--config="+p.Layout.Config("scheduler.json"), "--bind-address="+loopback, fmt.Sprintf("--secure-port=%d", p.Ports.Scheduler)),
-		Probe: httpProbe("https://"+onLoopback(p.Ports.Scheduler)+"/healthz", "", ""),
+		Spec:  p.processSpec(Scheduler, "--config="+p.Layout.Config("scheduler.json"), "--bind-address="+loopback, fmt.Sprintf("--secure-port=%d", p.Ports.Scheduler)),
+		Probe: newHTTPProbe("https://"+loopbackAddress(p.Ports.Scheduler)+"/healthz", "", ""),
 	}
 }

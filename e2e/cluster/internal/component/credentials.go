@@ -10,21 +10,21 @@ import (
 	clientcmdapi "k8s.io/client-go/tools/clientcmd/api"
 )
 
-// Access is what an administrator needs to use the API server.
+// Access is how an administrator reaches the API server.
 type Access struct {
 	Server string `json:"server"`
 	CA     []byte `json:"ca"`
 	Token  string `json:"token"`
 }
 
-// admin is the name under which the administrator's kubeconfig is kept.
-const admin = "admin"
+// adminName is the name of the administrator's kubeconfig file.
+const adminName = "admin"
 
 // NodeName is the name of the only node.
 const NodeName = "konductor"
 
-// WriteCredentials makes all keys, certificates, tokens and kubeconfig files of
-// a new cluster below l.Dir. server is how the components reach the API server.
+// WriteCredentials writes all keys, certificates, tokens and kubeconfig files of a new cluster below l.Dir. server is the URL for
+// the components.
 func WriteCredentials(l Layout, server string) (Access, error) {
 	for _, dir := range l.dirs() {
 		if err := os.MkdirAll(dir, 0o755); err != nil {
@@ -53,7 +53,7 @@ func WriteCredentials(l Layout, server string) (Access, error) {
 	access := Access{Server: server, CA: ca.PEM()}
 	var tokens strings.Builder
 	for _, user := range []struct{ component, name, group string }{
-		{admin, "konductor-admin", "system:masters"},
+		{adminName, "konductor-admin", "system:masters"},
 		{ControllerManager, "system:kube-controller-manager", ""},
 		{Scheduler, "system:kube-scheduler", ""},
 		{Kubelet, "system:node:" + NodeName, "system:nodes"},
@@ -64,7 +64,7 @@ func WriteCredentials(l Layout, server string) (Access, error) {
 		if err := as.WriteKubeconfig(l.Kubeconfig(user.component)); err != nil {
 			return Access{}, err
 		}
-		if user.component == admin {
+		if user.component == adminName {
 			access.Token = token
 		}
 	}
@@ -85,5 +85,5 @@ func (a Access) WriteKubeconfig(path string) error {
 	return nil
 }
 
-// AdminKubeconfig is the administrator's kubeconfig.
-func (l Layout) AdminKubeconfig() string { return l.Kubeconfig(admin) }
+// AdminKubeconfig returns the path of the administrator's kubeconfig.
+func (l Layout) AdminKubeconfig() string { return l.Kubeconfig(adminName) }

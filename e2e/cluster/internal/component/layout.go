@@ -1,5 +1,5 @@
-// Package component says what a cluster consists of: the programs, their flags
-// and configuration files, and how to see that each of them works.
+// Package component describes the components of a cluster: the programs, their flags and configuration files, and their health
+// probes.
 package component
 
 import (
@@ -13,25 +13,26 @@ import (
 const (
 	Etcd              = "etcd"
 	APIServer         = "kube-apiserver"
+	SecondAPIServer   = "kube-apiserver-2"
 	ControllerManager = "kube-controller-manager"
 	Scheduler         = "kube-scheduler"
 	Containerd        = "containerd"
 	Kubelet           = "kubelet"
 )
 
-// Addresses of a cluster. Pods and Services have the same ones in every cluster:
-// a cluster with a node has a network of its own, one without has no Pods.
+// Addresses of a cluster. Pods and Services have the same ones in every cluster: a cluster with a node has a network of its own,
+// one without has no Pods.
 const (
 	ServiceCIDR = "10.96.0.0/16"
 	ServiceIP   = "10.96.0.1" // of the Service "kubernetes"
 	DNSServerIP = "10.96.0.10"
 	PodCIDR     = "10.244.0.0/16"
-	NodeIP      = "10.244.0.1" // of the bridge that Pods hang on
+	NodeIP      = "10.244.0.1" // of the bridge that Pods are attached to
 	Bridge      = "konductor0"
 	loopback    = "127.0.0.1"
 )
 
-// Layout names the files of a cluster as its components see them.
+// Layout has the paths of a cluster's files as its components see them.
 type Layout struct {
 	Dir  string // keys, configuration, data
 	Logs string
@@ -41,22 +42,22 @@ func (l Layout) path(elem ...string) string {
 	return filepath.Join(append([]string{l.Dir}, elem...)...)
 }
 
-// PKI is a file with a key, a certificate or tokens; without a name their folder.
+// PKI returns the path of a file with a key, a certificate or tokens; with an empty name their directory.
 func (l Layout) PKI(name string) string { return l.path("pki", name) }
 
-// Kubeconfig is the client configuration of a component.
+// Kubeconfig returns the path of a component's client configuration.
 func (l Layout) Kubeconfig(component string) string { return l.path("kubeconfig", component+".yaml") }
 
-// Config is a folder or file of configuration.
+// Config returns the path of a directory or file of configuration.
 func (l Layout) Config(name string) string { return l.path("config", name) }
 
-// Data is where a component keeps what it stores.
+// Data returns the path of a component's data.
 func (l Layout) Data(component string) string { return l.path("data", component) }
 
-// Socket is the unix socket of a component.
+// Socket returns the path of a component's unix socket.
 func (l Layout) Socket(component string) string { return l.path(component + ".sock") }
 
-// Log is the file a component's output goes to.
+// Log returns the path of a component's log.
 func (l Layout) Log(component string) string { return filepath.Join(l.Logs, component+".log") }
 
 func (l Layout) dirs() []string {
@@ -66,6 +67,7 @@ func (l Layout) dirs() []string {
 // Ports of the components on loopback.
 type Ports struct {
 	APIServer         int `json:"apiServer"`
+	SecondAPIServer   int `json:"secondAPIServer,omitempty"`
 	Etcd              int `json:"etcd"`
 	EtcdPeer          int `json:"etcdPeer"`
 	ControllerManager int `json:"controllerManager"`
@@ -74,9 +76,9 @@ type Ports struct {
 	KubeletHealth     int `json:"kubeletHealth,omitempty"`
 }
 
-// NodePorts are the usual ports. A cluster with a node has them all to itself;
-// the API server's is the one that Pods are told.
-func NodePorts() Ports {
+// StandardPorts returns the usual ports. A cluster with a node has a network of its own; Pods are configured with the API
+// server's port.
+func StandardPorts() Ports {
 	return Ports{
 		APIServer: 443, Etcd: 2379, EtcdPeer: 2380, ControllerManager: 10257, Scheduler: 10259,
 		Kubelet: 10250, KubeletHealth: 10248,
@@ -91,12 +93,11 @@ const (
 	lastPort  = 32000
 )
 
-// FreePorts picks ports that nothing listens on. next gives the candidates, as
-// math/rand/v2's IntN does.
+// FreePorts picks ports that nothing listens on. next returns random numbers, as math/rand/v2's IntN does.
 func FreePorts(next func(n int) int) (Ports, error) {
 	var p Ports
 	taken := map[int]bool{}
-	for _, port := range []*int{&p.APIServer, &p.Etcd, &p.EtcdPeer, &p.ControllerManager, &p.Scheduler} {
+	for _, port := range []*int{&p.APIServer, &p.SecondAPIServer, &p.Etcd, &p.EtcdPeer, &p.ControllerManager, &p.Scheduler} {
 		free, err := freePort(next, taken)
 		if err != nil {
 			return Ports{}, err
@@ -115,7 +116,7 @@ func freePort(next func(n int) int, taken map[int]bool) (int, error) {
 		if taken[port] {
 			continue
 		}
-		l, err := net.Listen("tcp", onLoopback(port))
+		l, err := net.Listen("tcp", loopbackAddress(port))
 		if err != nil {
 			last = err
 			continue
@@ -125,7 +126,7 @@ func freePort(next func(n int) int, taken map[int]bool) (int, error) {
 	return 0, fmt.Errorf("no free port between %d and %d on loopback: %w", firstPort, lastPort, last)
 }
 
-func onLoopback(port int) string { return net.JoinHostPort(loopback, strconv.Itoa(port)) }
+func loopbackAddress(port int) string { return net.JoinHostPort(loopback, strconv.Itoa(port)) }
 
-// Images is where image archives wait to be imported by a new node.
+// Images returns the directory of the image archives that a new node imports.
 func (l Layout) Images() string { return l.path("images") }

@@ -11,26 +11,26 @@ const (
 	ShellImage = "docker.io/library/busybox:1.37"
 )
 
-// NodeSetup is what a node depends on beyond the control plane.
+// NodeSetup is what a node needs beyond the control plane.
 type NodeSetup struct {
 	CgroupRoot  string `json:"cgroupRoot"`  // of all Pods, such as /konductor-1a2b3c
-	CNIBin      string `json:"cniBin"`      // folder of the network plugins
-	Runc        string `json:"runc"`        // program that containerd runs containers with
+	CNIBin      string `json:"cniBin"`      // directory of the network plugins
+	Runc        string `json:"runc"`        // the OCI runtime of containerd
 	Snapshotter string `json:"snapshotter"` // overlayfs, or native where that can't be stacked
 }
 
-// Containerd runs the containers.
+// Containerd returns the container runtime.
 func (p Plan) Containerd() Component {
-	spec := p.spec(Containerd, "--config="+p.Layout.Config("containerd.toml"), "--log-level=warn")
+	spec := p.processSpec(Containerd, "--config="+p.Layout.Config("containerd.toml"), "--log-level=warn")
 	// containerd looks for its shim and the network plugins' helpers on PATH.
-	spec.Env[0] = "PATH=" + filepath.Dir(p.Binaries[Containerd]) + ":" + path
-	return Component{Spec: spec, Probe: socketProbe(p.Layout.Socket(Containerd))}
+	spec.Env[0] = "PATH=" + filepath.Dir(p.Binaries[Containerd]) + ":" + searchPath
+	return Component{Spec: spec, Probe: newSocketProbe(p.Layout.Socket(Containerd))}
 }
 
-// Kubelet runs Pods.
+// Kubelet returns the kubelet.
 func (p Plan) Kubelet() Component {
 	return Component{
-		Spec: p.spec(Kubelet,
+		Spec: p.processSpec(Kubelet,
 			"--config="+p.Layout.Config("kubelet.json"),
 			"--kubeconfig="+p.Layout.Kubeconfig(Kubelet),
 			"--root-dir="+p.Layout.Data(Kubelet),
@@ -38,11 +38,11 @@ func (p Plan) Kubelet() Component {
 			"--hostname-override="+NodeName,
 			"--node-ip="+NodeIP,
 		),
-		Probe: httpProbe(fmt.Sprintf("http://%s/healthz", onLoopback(p.Ports.KubeletHealth)), "", ""),
+		Probe: newHTTPProbe(fmt.Sprintf("http://%s/healthz", loopbackAddress(p.Ports.KubeletHealth)), "", ""),
 	}
 }
 
-// containerdConfig is containerd's configuration, version 3.
+// containerdConfig returns containerd's configuration, version 3.
 func (p Plan) containerdConfig(n NodeSetup) string {
 	return fmt.Sprintf(`version = 3
 root = %[1]q
@@ -93,22 +93,21 @@ disabled_plugins = [
 		n.Snapshotter, PauseImage, n.CNIBin, p.Layout.Config("cni"), n.Runc)
 }
 
-type object = map[string]any
+type jsonObject = map[string]any
 
-// kubeletConfig is a KubeletConfiguration for a node that starts a hundred small
-// Pods at once on two cores.
-func (p Plan) kubeletConfig(n NodeSetup) object {
-	return object{
+// kubeletConfig returns a KubeletConfiguration for a node that starts a hundred small Pods at once on two cores.
+func (p Plan) kubeletConfig(n NodeSetup) jsonObject {
+	return jsonObject{
 		"apiVersion":      "kubelet.config.k8s.io/v1beta1",
 		"kind":            "KubeletConfiguration",
 		"address":         "0.0.0.0",
 		"port":            p.Ports.Kubelet,
 		"readOnlyPort":    0,
 		"healthzPort":     p.Ports.KubeletHealth,
-		"authentication":  object{"anonymous": object{"enabled": false}, "webhook": object{"enabled": false}, "x509": object{"clientCAFile": p.Layout.PKI("ca.crt")}},
-		"authorization":   object{"mode": "AlwaysAllow"}, // for whom the authority above signed: the API server
+		"authentication":  jsonObject{"anonymous": jsonObject{"enabled": false}, "webhook": jsonObject{"enabled": false}, "x509": jsonObject{"clientCAFile": p.Layout.PKI("ca.crt")}},
+		"authorization":   jsonObject{"mode": "AlwaysAllow"}, // only for clients of the authority above: the API server
 		"clusterDomain":   "cluster.local",
-		"clusterDNS":      []string{DNSServerIP}, // nobody answers there; without one each Pod gets a warning event
+		"clusterDNS":      []string{DNSServerIP}, // no server there; without an address each Pod gets a warning event
 		"resolvConf":      "",
 		"maxPods":         250,
 		"podLogsDir":      filepath.Join(p.Layout.Logs, "pods"),
@@ -126,7 +125,7 @@ func (p Plan) kubeletConfig(n NodeSetup) object {
 		"failSwapOn":             false,
 		"enforceNodeAllocatable": []string{},
 		// The disk of a developer's machine is fuller than a node's: no eviction.
-		"evictionHard":           object{},
+		"evictionHard":           jsonObject{},
 		"makeIPTablesUtilChains": false, // no iptables needed
 
 		"kubeAPIQPS":                1000,
@@ -138,38 +137,36 @@ func (p Plan) kubeletConfig(n NodeSetup) object {
 		"syncFrequency":             "10s",
 		"volumeStatsAggPeriod":      "-1s",
 		"runtimeRequestTimeout":     "2m",
-		"logging":                   object{"verbosity": 1},
+		"logging":                   jsonObject{"verbosity": 1},
 	}
 }
 
-// schedulerConfig lifts the client-side limits and lets a Pod that did not fit be
-// tried again soon.
-func (p Plan) schedulerConfig() object {
-	return object{
+// schedulerConfig removes the client-side limits and shortens the backoff of Pods that did not fit.
+func (p Plan) schedulerConfig() jsonObject {
+	return jsonObject{
 		"apiVersion":               "kubescheduler.config.k8s.io/v1",
 		"kind":                     "KubeSchedulerConfiguration",
-		"leaderElection":           object{"leaderElect": false},
-		"clientConnection":         object{"kubeconfig": p.Layout.Kubeconfig(Scheduler), "qps": 1000, "burst": 2000},
+		"leaderElection":           jsonObject{"leaderElect": false},
+		"clientConnection":         jsonObject{"kubeconfig": p.Layout.Kubeconfig(Scheduler), "qps": 1000, "burst": 2000},
 		"podInitialBackoffSeconds": 1,
 		"podMaxBackoffSeconds":     2,
 	}
 }
 
-// cniConfig hangs each Pod on one bridge. Pods reach each other and the API server
-// and nothing else: the cluster's network ends here.
-func (p Plan) cniConfig() object {
-	return object{
+// cniConfig attaches each Pod to one bridge. Pods reach each other and the API server and nothing else.
+func (p Plan) cniConfig() jsonObject {
+	return jsonObject{
 		"cniVersion": "1.0.0",
 		"name":       "konductor",
-		"plugins": []object{{
+		"plugins": []jsonObject{{
 			"type":      "bridge",
 			"bridge":    Bridge,
 			"isGateway": true,
 			"ipMasq":    false,
-			"ipam": object{
+			"ipam": jsonObject{
 				"type":    "host-local",
-				"ranges":  [][]object{{{"subnet": PodCIDR, "gateway": NodeIP}}},
-				"routes":  []object{{"dst": "0.0.0.0/0"}},
+				"ranges":  [][]jsonObject{{{"subnet": PodCIDR, "gateway": NodeIP}}},
+				"routes":  []jsonObject{{"dst": "0.0.0.0/0"}},
 				"dataDir": p.Layout.Data("pod-addresses"),
 			},
 		}},

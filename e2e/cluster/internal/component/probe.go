@@ -13,17 +13,15 @@ import (
 	"time"
 )
 
-// Probe tells whether a component works: nil if it does, else why not.
+// Probe returns nil if a component works, and the problem otherwise.
 type Probe func(ctx context.Context) error
 
-// probeTimeout bounds one probe: a component that takes this long to say that it
-// is well isn't.
+// probeTimeout limits one probe: a component that takes longer to respond isn't healthy.
 const probeTimeout = 5 * time.Second
 
-// httpProbe wants status 200 from url. caFile is read at each probe, since it may not
-// exist yet; empty means that the server's certificate isn't checked, which is
-// right only on loopback.
-func httpProbe(url, caFile, token string) Probe {
+// newHTTPProbe expects status 200 from url. caFile is read at each probe, since it may not exist yet; empty means that the
+// server's certificate isn't checked, which is right only on loopback.
+func newHTTPProbe(url, caFile, token string) Probe {
 	return func(ctx context.Context) error {
 		ctx, cancel := context.WithTimeout(ctx, probeTimeout)
 		defer cancel()
@@ -43,7 +41,7 @@ func httpProbe(url, caFile, token string) Probe {
 		if token != "" {
 			req.Header.Set("Authorization", "Bearer "+token)
 		}
-		// A connection of its own each time: one kept from before a restart would fail once.
+		// A new connection each time: one from before a restart would fail once.
 		transport := &http.Transport{TLSClientConfig: tlsConfig, DisableKeepAlives: true}
 		resp, err := transport.RoundTrip(req)
 		if err != nil {
@@ -55,14 +53,14 @@ func httpProbe(url, caFile, token string) Probe {
 			return err
 		}
 		if resp.StatusCode != http.StatusOK {
-			return fmt.Errorf("%s says %s: %s", url, resp.Status, unwell(string(body)))
+			return fmt.Errorf("%s says %s: %s", url, resp.Status, failedHealthChecks(string(body)))
 		}
 		return nil
 	}
 }
 
-// unwell picks the failed checks out of a verbose health report.
-func unwell(report string) string {
+// failedHealthChecks returns the failed checks of a verbose health report.
+func failedHealthChecks(report string) string {
 	var failed []string
 	for line := range strings.Lines(report) {
 		if strings.HasPrefix(line, "[-]") {
@@ -75,8 +73,8 @@ func unwell(report string) string {
 	return strings.Join(failed, ", ")
 }
 
-// socketProbe wants somebody to accept connections on a unix socket.
-func socketProbe(path string) Probe {
+// newSocketProbe expects a process to accept connections on a unix socket.
+func newSocketProbe(path string) Probe {
 	return func(ctx context.Context) error {
 		var d net.Dialer
 		conn, err := d.DialContext(ctx, "unix", path)

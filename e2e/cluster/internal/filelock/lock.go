@@ -1,7 +1,6 @@
 //go:build unix
 
-// Package filelock keeps two processes from doing the same thing at once. The
-// kernel gives a lock back when its holder ends, however it ends.
+// Package filelock is a lock between processes. The kernel releases a lock when its holder ends, however it ends.
 package filelock
 
 import (
@@ -12,9 +11,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Acquire takes the lock that path stands for and gives the function that
-// releases it. If another holds it, busy is called once, and Acquire waits
-// until the lock is free or ctx is done.
+// Acquire acquires the lock at path and returns the function that releases it. If another process holds it, busy is called once,
+// and Acquire waits until the lock is free or ctx is done.
 func Acquire(ctx context.Context, path string, busy func()) (release func(), err error) {
 	for {
 		f, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR, 0o644)
@@ -24,24 +22,23 @@ func Acquire(ctx context.Context, path string, busy func()) (release func(), err
 		if err := flock(f, unix.LOCK_EX|unix.LOCK_NB); errors.Is(err, unix.EWOULDBLOCK) {
 			busy()
 			busy = func() {}
-			if err := wait(ctx, f); err != nil {
+			if err := waitForLock(ctx, f); err != nil {
 				return nil, err
 			}
 		} else if err != nil {
 			_ = f.Close()
 			return nil, err
 		}
-		// The holder before may have removed the file: then this is a lock on
-		// nothing, and the next one to come would get another.
-		if same(f, path) {
+		// The previous holder may have removed the file: then this is a lock on a deleted file, and the next process would get another.
+		if isSameFile(f, path) {
 			return func() { _ = f.Close() }, nil
 		}
 		_ = f.Close()
 	}
 }
 
-// wait blocks until f is locked; on failure it closes f.
-func wait(ctx context.Context, f *os.File) error {
+// waitForLock blocks until f is locked; on failure it closes f.
+func waitForLock(ctx context.Context, f *os.File) error {
 	locked := make(chan error, 1)
 	done := make(chan struct{})
 	go func() {
@@ -55,7 +52,7 @@ func wait(ctx context.Context, f *os.File) error {
 		}
 		return err
 	case <-ctx.Done():
-		// flock can't be interrupted: let go of the lock should it still come.
+		// flock can't be interrupted: release the lock if it is still acquired.
 		go func() {
 			<-done
 			_ = f.Close()
@@ -72,7 +69,7 @@ func flock(f *os.File, how int) error {
 	}
 }
 
-func same(f *os.File, path string) bool {
+func isSameFile(f *os.File, path string) bool {
 	opened, err := f.Stat()
 	if err != nil {
 		return false

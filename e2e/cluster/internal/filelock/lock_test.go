@@ -10,7 +10,7 @@ import (
 	"testing"
 )
 
-func TestSecondWaitsForTheFirst(t *testing.T) {
+func TestAcquireWaitsForRelease(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "lock")
 	release, err := Acquire(t.Context(), path, func() { t.Error("busy although nobody has it") })
 	if err != nil {
@@ -25,8 +25,7 @@ func TestSecondWaitsForTheFirst(t *testing.T) {
 		acquired <- err
 	}()
 	<-busy
-	// The first removes the file, as "down" does: the second must not end up with
-	// a lock on a file that nobody else can find.
+	// The first removes the file, as "down" does: the second must not end up with a lock on a file that no other process can find.
 	if err := os.Remove(path); err != nil {
 		t.Fatal(err)
 	}
@@ -39,7 +38,7 @@ func TestSecondWaitsForTheFirst(t *testing.T) {
 	}
 }
 
-func TestWaitEndsWithTheContext(t *testing.T) {
+func TestAcquireContextCancelled(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "lock")
 	release, err := Acquire(t.Context(), path, func() {})
 	if err != nil {

@@ -1,6 +1,5 @@
-// Package isolate gives a cluster with a node its own processes, mounts, network
-// and host name. All of it goes when the first process in there does, however
-// that ends: the kernel removes what is in a namespace with the namespace.
+// Package isolate gives a cluster with a node its own processes, mounts, network and host name. When the first process in there
+// ends, however it ends, the kernel removes the namespaces with everything in them.
 package isolate
 
 import (
@@ -16,8 +15,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Attr is how to start the process that will call Enter.
-func Attr() *syscall.SysProcAttr {
+// SysProcAttr returns the attributes with which to start the process that will call Enter.
+func SysProcAttr() *syscall.SysProcAttr {
 	return &syscall.SysProcAttr{
 		Setsid:     true, // outlives the terminal
 		Cloneflags: unix.CLONE_NEWPID | unix.CLONE_NEWNS | unix.CLONE_NEWNET | unix.CLONE_NEWUTS | unix.CLONE_NEWIPC,
@@ -27,13 +26,13 @@ func Attr() *syscall.SysProcAttr {
 // Options of Enter.
 type Options struct {
 	Hostname string
-	// Binds shows folders of the host under other names: target to source.
-	Binds map[string]string
-	// Keep lists folders of the host that must stay visible where they are.
-	Keep []string
+	// BindMounts maps target paths to directories of the host.
+	BindMounts map[string]string
+	// KeepVisible lists directories of the host that must stay visible where they are.
+	KeepVisible []string
 	// Addresses are for the loopback device, such as 10.96.0.1/32.
 	Addresses []string
-	// Bridge and BridgeAddress are the device that Pods hang on.
+	// Bridge and BridgeAddress are the device that Pods are attached to.
 	Bridge, BridgeAddress string
 }
 
@@ -42,11 +41,11 @@ func Enter(o Options) error {
 	if os.Getpid() != 1 {
 		return errors.New("isolate: not the first process of a namespace")
 	}
-	// First of all: from here on, no mount reaches the host.
+	// This must come first: from here on, no mount reaches the host.
 	if err := unix.Mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, ""); err != nil {
 		return fmt.Errorf("make mounts private: %w", err)
 	}
-	if err := arrangeFolders(o); err != nil {
+	if err := setUpMounts(o); err != nil {
 		return err
 	}
 	if err := unix.Mount("proc", "/proc", "proc", unix.MS_NOSUID|unix.MS_NODEV|unix.MS_NOEXEC, ""); err != nil {
@@ -62,11 +61,10 @@ func Enter(o Options) error {
 	return setUpNetwork(o)
 }
 
-// arrangeFolders hides the folders that the node's programs write to without being
-// asked (/run/netns, /var/lib/cni, /var/log/containers and the like) behind empty
-// ones in memory.
-func arrangeFolders(o Options) error {
-	// Descriptors still lead to what is hidden afterwards.
+// setUpMounts hides the directories that the node's programs write to without being configured (/run/netns, /var/lib/cni,
+// /var/log/containers and the like) behind empty ones in memory.
+func setUpMounts(o Options) error {
+	// Descriptors still lead to directories that are hidden afterwards.
 	open := map[string]int{}
 	defer func() {
 		for _, fd := range open {
@@ -74,10 +72,10 @@ func arrangeFolders(o Options) error {
 		}
 	}()
 	sources := map[string]string{} // by target
-	for _, dir := range o.Keep {
+	for _, dir := range o.KeepVisible {
 		sources[dir] = dir
 	}
-	for target, source := range o.Binds {
+	for target, source := range o.BindMounts {
 		sources[target] = source
 	}
 	for target, source := range sources {
@@ -98,10 +96,10 @@ func arrangeFolders(o Options) error {
 			return fmt.Errorf("mount %s: %w", dir, err)
 		}
 	}
-	for _, target := range slices.Sorted(maps.Keys(open)) { // a folder before those in it
+	for _, target := range slices.Sorted(maps.Keys(open)) { // a directory before those in it
 		fd := open[target]
 		source := fmt.Sprintf("/proc/self/fd/%d", fd)
-		if sources[target] == target && !below(target, hidden) {
+		if sources[target] == target && !isBelow(target, hidden) {
 			continue
 		}
 		if err := os.MkdirAll(target, 0o755); err != nil {
@@ -112,7 +110,7 @@ func arrangeFolders(o Options) error {
 		}
 	}
 	// containerd copies it for Pods that don't have one of their own.
-	if below(resolvConf, hidden) {
+	if isBelow(resolvConf, hidden) {
 		if err := os.MkdirAll(filepath.Dir(resolvConf), 0o755); err != nil {
 			return err
 		}
@@ -121,7 +119,7 @@ func arrangeFolders(o Options) error {
 	return nil
 }
 
-func below(path string, dirs []string) bool {
+func isBelow(path string, dirs []string) bool {
 	for _, dir := range dirs {
 		if strings.HasPrefix(path, dir+"/") {
 			return true

@@ -8,17 +8,17 @@ import (
 	"syscall"
 )
 
-// Attr is how to start a process that outlives the terminal.
-func Attr() *syscall.SysProcAttr { return &syscall.SysProcAttr{Setsid: true} }
+// SysProcAttr returns the attributes with which to start a process that outlives the terminal.
+func SysProcAttr() *syscall.SysProcAttr { return &syscall.SysProcAttr{Setsid: true} }
 
 // Options of Enter.
 type Options struct {
 	Hostname              string
-	Binds                 map[string]string
-	Keep                  []string
+	BindMounts            map[string]string
+	KeepVisible           []string
 	Addresses             []string
 	Bridge, BridgeAddress string
 }
 
-// Enter fails.
+// Enter returns an error.
 func Enter(Options) error { return errors.New("namespaces need Linux") }

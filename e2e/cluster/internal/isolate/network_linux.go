@@ -15,15 +15,14 @@ func setUpNetwork(o Options) error {
 	if err := addAddresses(lo, o.Addresses...); err != nil {
 		return err
 	}
-	// The network plugin would make the bridge with the first Pod. The kubelet
-	// wants an address that isn't loopback before that.
+	// The network plugin would create the bridge with the first Pod. The kubelet needs an address that isn't loopback before that.
 	bridge := &netlink.Bridge{LinkAttrs: netlink.NewLinkAttrs()}
 	bridge.Name = o.Bridge
 	if err := netlink.LinkAdd(bridge); err != nil {
 		return fmt.Errorf("add bridge %s: %w", o.Bridge, err)
 	}
-	// Left alone, a bridge takes the lowest address of its ports and changes it as Pods come and go; every Pod then
-	// sends to one that is gone until its neighbour table is put right.
+	// By default a bridge takes the lowest address of its ports and changes it as Pods come and go; every Pod then sends to the old
+	// address until its neighbor table is updated.
 	made, err := netlink.LinkByName(o.Bridge)
 	if err != nil {
 		return fmt.Errorf("bridge %s: %w", o.Bridge, err)
@@ -34,8 +33,8 @@ func setUpNetwork(o Options) error {
 	if err := addAddresses(bridge, o.BridgeAddress); err != nil {
 		return err
 	}
-	// A Pod that calls out of the cluster, or asks the name server there isn't, is
-	// told so at once and every time; otherwise it would wait for an answer.
+	// A Pod that connects to an address outside of the cluster, or to the missing name server, gets an error at once and every time;
+	// otherwise it would wait for a timeout.
 	for name, value := range map[string]string{"ip_forward": "1", "icmp_ratelimit": "0"} {
 		if err := os.WriteFile("/proc/sys/net/ipv4/"+name, []byte(value), 0o644); err != nil {
 			return fmt.Errorf("set %s: %w", name, err)

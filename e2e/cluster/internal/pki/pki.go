@@ -1,4 +1,4 @@
-// Package pki makes the keys and certificates of one throw-away cluster.
+// Package pki creates the keys and certificates of one short-lived cluster.
 package pki
 
 import (
@@ -16,10 +16,10 @@ import (
 	"time"
 )
 
-// lifetime outlasts any cluster made for tests; clocks that differ a little are allowed for.
+// certLifetime outlasts any cluster made for tests; the start allows for clocks that differ a little.
 const (
-	lifetime = 365 * 24 * time.Hour
-	skew     = time.Hour
+	certLifetime = 365 * 24 * time.Hour
+	clockSkew    = time.Hour
 )
 
 // Authority signs certificates. Its key exists only in memory: nothing can be
@@ -30,7 +30,7 @@ type Authority struct {
 	key  *ecdsa.PrivateKey
 }
 
-// NewAuthority makes a certificate authority called name.
+// NewAuthority creates a certificate authority called name.
 func NewAuthority(name string) (*Authority, error) {
 	key, err := newKey()
 	if err != nil {
@@ -54,7 +54,7 @@ func NewAuthority(name string) (*Authority, error) {
 	return &Authority{cert: cert, der: der, key: key}, nil
 }
 
-// PEM is the certificate of the authority.
+// PEM returns the certificate of the authority.
 func (a *Authority) PEM() []byte {
 	return pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: a.der})
 }
@@ -74,7 +74,7 @@ func (a *Authority) WriteServing(dir, name string, hosts ...string) error {
 			template.DNSNames = append(template.DNSNames, host)
 		}
 	}
-	return a.write(dir, name, template)
+	return a.writeSigned(dir, name, template)
 }
 
 // WriteClient writes NAME.crt and NAME.key to dir, for a client that is user in group.
@@ -84,10 +84,10 @@ func (a *Authority) WriteClient(dir, name, user, group string) error {
 		return err
 	}
 	template.ExtKeyUsage = []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth}
-	return a.write(dir, name, template)
+	return a.writeSigned(dir, name, template)
 }
 
-func (a *Authority) write(dir, name string, template *x509.Certificate) error {
+func (a *Authority) writeSigned(dir, name string, template *x509.Certificate) error {
 	key, err := newKey()
 	if err != nil {
 		return err
@@ -113,7 +113,7 @@ func WriteKey(path string) error {
 	return writeKey(path, key)
 }
 
-// NewToken is a random bearer token.
+// NewToken returns a random bearer token.
 func NewToken() string { return rand.Text() }
 
 func newKey() (*ecdsa.PrivateKey, error) { return ecdsa.GenerateKey(elliptic.P256(), rand.Reader) }
@@ -127,8 +127,8 @@ func newTemplate(subject pkix.Name) (*x509.Certificate, error) {
 	return &x509.Certificate{
 		SerialNumber: serial,
 		Subject:      subject,
-		NotBefore:    now.Add(-skew),
-		NotAfter:     now.Add(lifetime),
+		NotBefore:    now.Add(-clockSkew),
+		NotAfter:     now.Add(certLifetime),
 		KeyUsage:     x509.KeyUsageDigitalSignature,
 	}, nil
 }

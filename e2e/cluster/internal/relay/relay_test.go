@@ -7,17 +7,18 @@ import (
 	"net"
 	"syscall"
 	"testing"
+	"time"
 )
 
-func TestRelayPassesBothWaysAndTheEnd(t *testing.T) {
-	target := listen(t)
+func TestServeCopiesBothWays(t *testing.T) {
+	target := listenLoopback(t)
 	go func() {
 		conn, err := target.AcceptTCP()
 		if err != nil {
 			return
 		}
 		defer conn.Close()
-		request, _ := io.ReadAll(conn) // to the end: only then the answer
+		request, _ := io.ReadAll(conn) // the response is sent only after the end of the request
 		_, _ = conn.Write(append([]byte("re: "), request...))
 	}()
 	conn, err := dialRelay(t, func(context.Context) (*net.TCPConn, error) {
@@ -38,7 +39,44 @@ func TestRelayPassesBothWaysAndTheEnd(t *testing.T) {
 	}
 }
 
-func TestConnectionToNobodyIsReset(t *testing.T) {
+func TestServeWithDelay(t *testing.T) {
+	target := listenLoopback(t)
+	go func() {
+		conn, err := target.AcceptTCP()
+		if err != nil {
+			return
+		}
+		defer conn.Close()
+		_, _ = io.Copy(conn, conn)
+	}()
+	const by = 200 * time.Millisecond
+	delay := &Delay{}
+	delay.Set(by)
+	conn, err := dialDelayedRelay(t, delay, func(context.Context) (*net.TCPConn, error) {
+		return net.DialTCP("tcp", nil, target.Addr().(*net.TCPAddr))
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	began := time.Now()
+	for _, word := range []string{"held back, ", "the same, ", "the end"} {
+		if _, err := conn.Write([]byte(word)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := conn.CloseWrite(); err != nil {
+		t.Fatal(err)
+	}
+	answer, err := io.ReadAll(conn)
+	if err != nil || string(answer) != "held back, the same, the end" {
+		t.Errorf("answer %q, %v", answer, err)
+	}
+	if took := time.Since(began); took < by {
+		t.Errorf("the answer came after %s, want %s at least", took, by)
+	}
+}
+
+func TestServeResetsOnDialError(t *testing.T) {
 	conn, err := dialRelay(t, func(context.Context) (*net.TCPConn, error) { return nil, errors.New("nobody there") })
 	if err == nil { // else the reset came first
 		_, err = io.ReadAll(conn)
@@ -48,17 +86,17 @@ func TestConnectionToNobodyIsReset(t *testing.T) {
 	}
 }
 
-func TestRelayEndsWithTheContext(t *testing.T) {
+func TestServeStopsWithContext(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	ended := make(chan error)
-	go func() { ended <- Serve(ctx, listen(t), nil) }()
+	go func() { ended <- Serve(ctx, listenLoopback(t), nil, nil) }()
 	cancel()
 	if err := <-ended; err != nil {
 		t.Errorf("Serve = %v", err)
 	}
 }
 
-func listen(t *testing.T) *net.TCPListener {
+func listenLoopback(t *testing.T) *net.TCPListener {
 	t.Helper()
 	l, err := net.ListenTCP("tcp", &net.TCPAddr{IP: net.IPv4(127, 0, 0, 1)})
 	if err != nil {
@@ -68,11 +106,16 @@ func listen(t *testing.T) *net.TCPListener {
 	return l
 }
 
-// dialRelay gives a connection through a relay that passes on to dial's.
+// dialRelay returns a connection through a relay that connects with dial.
 func dialRelay(t *testing.T, dial func(context.Context) (*net.TCPConn, error)) (*net.TCPConn, error) {
 	t.Helper()
-	l := listen(t)
-	go func() { _ = Serve(t.Context(), l, dial) }()
+	return dialDelayedRelay(t, nil, dial)
+}
+
+func dialDelayedRelay(t *testing.T, delay *Delay, dial func(context.Context) (*net.TCPConn, error)) (*net.TCPConn, error) {
+	t.Helper()
+	l := listenLoopback(t)
+	go func() { _ = Serve(t.Context(), l, dial, delay) }()
 	conn, err := net.DialTCP("tcp", nil, l.Addr().(*net.TCPAddr))
 	if err == nil {
 		t.Cleanup(func() { conn.Close() })

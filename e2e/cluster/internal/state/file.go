@@ -7,8 +7,8 @@ import (
 	"path/filepath"
 )
 
-// WriteJSON replaces a file as a whole: a reader, or a crash, meets the old
-// content or the new, never half of it. Only the owner may read it.
+// WriteJSON replaces a file atomically: after a crash, or concurrently, a reader gets the old content or the new, never a part.
+// Only the owner may read it.
 func WriteJSON(path string, value any) error {
 	data, err := json.MarshalIndent(value, "", "  ")
 	if err != nil {

@@ -12,20 +12,19 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// startTime is the 22nd field of /proc/PID/stat: clock ticks between boot and
-// the start of the process. It fails if there is no such process; one that has
-// ended but was not reaped counts as gone.
+// startTime returns the 22nd field of /proc/PID/stat: clock ticks between boot and the start of the process. It fails if there is
+// no such process; a zombie counts as ended.
 func startTime(pid int) (string, error) {
 	data, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
 	if err != nil {
 		return "", err
 	}
-	return parseStat(data)
+	return parseStartTime(data)
 }
 
-func parseStat(data []byte) (string, error) {
-	// The second field is the program's name in parentheses, which may itself
-	// hold spaces and parentheses: count from the last one.
+func parseStartTime(data []byte) (string, error) {
+	// The second field is the program's name in parentheses, which may itself contain spaces and parentheses: count from the last
+	// one.
 	end := bytes.LastIndexByte(data, ')')
 	if end < 0 {
 		return "", fmt.Errorf("unexpected process stat %q", data)
@@ -44,9 +43,9 @@ func parseStat(data []byte) (string, error) {
 	return fields[start], nil
 }
 
-// Marked finds the running processes of the cluster in dir, by component. The
-// processes of others, whose environment can't be read, are passed over.
-func Marked(dir string) (map[ProcessID]string, error) {
+// FindMarkedProcesses returns the running processes of the cluster in dir, with their components. Other users' processes, whose
+// environment can't be read, are skipped.
+func FindMarkedProcesses(dir string) (map[ProcessID]string, error) {
 	entries, err := os.ReadDir("/proc")
 	if err != nil {
 		return nil, err
@@ -57,8 +56,7 @@ func Marked(dir string) (map[ProcessID]string, error) {
 		if err != nil || pid == os.Getpid() {
 			continue
 		}
-		// The identity first: if the pid is given to another process between the
-		// two reads, the identity is one that nobody has any more.
+		// Read the identity first: if the pid is reused between the two reads, no process has that identity any more.
 		id, err := Identify(pid)
 		if err != nil {
 			continue
@@ -67,18 +65,17 @@ func Marked(dir string) (map[ProcessID]string, error) {
 		if err != nil {
 			continue
 		}
-		if component, ok := markedComponent(string(environ), dir); ok {
+		if component, ok := componentFromEnviron(string(environ), dir); ok {
 			marked[id] = component
 		}
 	}
 	return marked, nil
 }
 
-// Kill ends that very process and waits until it is gone, and with the first
-// process of a namespace all others in it.
+// Kill kills that very process and waits until it has ended, and with the first process of a namespace all others in it.
 func (p ProcessID) Kill(ctx context.Context) error {
-	// The descriptor is of whatever process has the pid now; if that is p, it
-	// stays p's, so what is killed below can't be another.
+	// The descriptor is of whatever process has the pid now; if that is p, it stays p's, so that no other process can be killed
+	// below.
 	fd, err := unix.PidfdOpen(p.PID, 0)
 	if errors.Is(err, unix.ESRCH) {
 		return nil
@@ -87,17 +84,17 @@ func (p ProcessID) Kill(ctx context.Context) error {
 		return fmt.Errorf("process %d: %w", p.PID, err)
 	}
 	defer func() { _ = unix.Close(fd) }()
-	if !p.Alive() {
+	if !p.IsAlive() {
 		return nil
 	}
 	if err := unix.PidfdSendSignal(fd, unix.SIGKILL, nil, 0); err != nil && !errors.Is(err, unix.ESRCH) {
 		return fmt.Errorf("kill process %d: %w", p.PID, err)
 	}
-	return waitGone(ctx, p.PID, fd)
+	return waitForExit(ctx, p.PID, fd)
 }
 
-func waitGone(ctx context.Context, pid, fd int) error {
-	// poll can't be interrupted by a context: look up now and then.
+func waitForExit(ctx context.Context, pid, fd int) error {
+	// A context can't interrupt poll: check it at intervals.
 	const interval = 100 // ms
 	for {
 		n, err := unix.Poll([]unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}}, interval)

@@ -5,7 +5,7 @@ import (
 	"testing"
 )
 
-func TestParseStat(t *testing.T) {
+func TestParseStartTime(t *testing.T) {
 	rest := func(state string) string {
 		return state + " 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 4711 20 21"
 	}
@@ -19,7 +19,7 @@ func TestParseStat(t *testing.T) {
 		"nothing":                         {wantErr: "unexpected"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			got, err := parseStat([]byte(tc.stat))
+			got, err := parseStartTime([]byte(tc.stat))
 			if got != tc.want || (err == nil) != (tc.wantErr == "") || err != nil && !strings.Contains(err.Error(), tc.wantErr) {
 				t.Errorf("parseStat = %q, %v; want %q, %q", got, err, tc.want, tc.wantErr)
 			}

@@ -14,8 +14,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// startTime asks ps, which knows seconds: enough to tell a re-used process id,
-// since ids go round only after tens of thousands of processes.
+// startTime asks ps, whose resolution is a second: enough to detect a reused process id, since an id is reused only after tens of
+// thousands of processes.
 func startTime(pid int) (string, error) {
 	out, err := exec.Command("ps", "-o", "stat=,lstart=", "-p", strconv.Itoa(pid)).Output()
 	if err != nil {
@@ -28,21 +28,21 @@ func startTime(pid int) (string, error) {
 	return strings.Join(strings.Fields(start), " "), nil
 }
 
-// Marked finds nothing: this system doesn't show the environment of a process.
-// Components end with their supervisor here, whose id is written down.
-func Marked(string) (map[ProcessID]string, error) { return nil, nil }
+// FindMarkedProcesses returns nothing: this system doesn't show the environment of a process. Components end with their
+// supervisor here, whose id is recorded.
+func FindMarkedProcesses(string) (map[ProcessID]string, error) { return nil, nil }
 
-// Kill ends that very process and waits until it is gone.
+// Kill kills that very process and waits until it has ended.
 func (p ProcessID) Kill(ctx context.Context) error {
-	if !p.Alive() {
+	if !p.IsAlive() {
 		return nil
 	}
 	if err := unix.Kill(p.PID, unix.SIGKILL); err != nil && !errors.Is(err, unix.ESRCH) {
 		return fmt.Errorf("kill process %d: %w", p.PID, err)
 	}
-	tick := time.NewTicker(20 * time.Millisecond) // nothing tells of the end of another's child
+	tick := time.NewTicker(20 * time.Millisecond) // the end of another's child isn't announced
 	defer tick.Stop()
-	for p.Alive() {
+	for p.IsAlive() {
 		select {
 		case <-tick.C:
 		case <-ctx.Done():

@@ -9,7 +9,7 @@ import (
 	"testing"
 )
 
-func TestProcessIdentity(t *testing.T) {
+func TestProcessID(t *testing.T) {
 	cmd := exec.Command("sleep", "600")
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
@@ -23,38 +23,38 @@ func TestProcessIdentity(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if !p.Alive() {
+	if !p.IsAlive() {
 		t.Error("not alive although it runs")
 	}
-	// As if the pid had gone to another process since.
-	other := ProcessID{PID: p.PID, Start: "1"}
-	if other.Alive() {
+	// As if the pid had been reused.
+	other := ProcessID{PID: p.PID, StartTime: "1"}
+	if other.IsAlive() {
 		t.Error("another process passes for the one that had its pid before")
 	}
-	if err := other.Kill(t.Context()); err != nil || !p.Alive() {
-		t.Errorf("Kill of an earlier process with the same pid: %v, alive %v", err, p.Alive())
+	if err := other.Kill(t.Context()); err != nil || !p.IsAlive() {
+		t.Errorf("Kill of an earlier process with the same pid: %v, alive %v", err, p.IsAlive())
 	}
 	if err := p.Kill(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	if p.Alive() {
+	if p.IsAlive() {
 		t.Error("alive after Kill")
 	}
 	<-waited
 	if err := p.Kill(t.Context()); err != nil {
 		t.Errorf("Kill of a process that is gone: %v", err)
 	}
-	if (ProcessID{}).Alive() {
+	if (ProcessID{}).IsAlive() {
 		t.Error("no process at all is alive")
 	}
 }
 
-func TestMarkedFindsComponentsOfOneCluster(t *testing.T) {
+func TestFindMarkedProcesses(t *testing.T) {
 	if runtime.GOOS != "linux" {
 		t.Skip("only Linux shows the environment of a process")
 	}
 	dir := t.TempDir()
-	for _, env := range [][]string{Marks(dir, "etcd"), Marks(dir+"/other", "etcd"), Marks(dir, "etcd")[:1]} {
+	for _, env := range [][]string{MarkerEnv(dir, "etcd"), MarkerEnv(dir+"/other", "etcd"), MarkerEnv(dir, "etcd")[:1]} {
 		cmd := exec.Command("sleep", "600")
 		cmd.Env = env
 		if err := cmd.Start(); err != nil {
@@ -65,7 +65,7 @@ func TestMarkedFindsComponentsOfOneCluster(t *testing.T) {
 			_ = cmd.Wait()
 		})
 	}
-	marked, err := Marked(dir)
+	marked, err := FindMarkedProcesses(dir)
 	if err != nil || len(marked) != 1 {
 		t.Fatalf("Marked = %v, %v; want one process", marked, err)
 	}
@@ -76,8 +76,8 @@ func TestMarkedFindsComponentsOfOneCluster(t *testing.T) {
 	}
 }
 
-func TestMarks(t *testing.T) {
-	if marks := Marks("", "etcd"); len(marks) != 0 {
+func TestMarkerEnv(t *testing.T) {
+	if marks := MarkerEnv("", "etcd"); len(marks) != 0 {
 		t.Errorf("marks without a folder: %v", marks)
 	}
 	environ := func(vars ...string) string { return strings.Join(vars, "\x00") + "\x00" }
@@ -93,7 +93,7 @@ func TestMarks(t *testing.T) {
 		"a folder that is only in part": {environ("KONDUCTOR_CLUSTER=/c/d", "KONDUCTOR_CLUSTER_COMPONENT=etcd"), "etcd", false},
 	} {
 		t.Run(name, func(t *testing.T) {
-			component, ok := markedComponent(tc.environ, "/c")
+			component, ok := componentFromEnviron(tc.environ, "/c")
 			if component != tc.component || ok != tc.ok {
 				t.Errorf("markedComponent = %q, %v; want %q, %v", component, ok, tc.component, tc.ok)
 			}
@@ -101,9 +101,9 @@ func TestMarks(t *testing.T) {
 	}
 }
 
-func TestFileIsReplacedAsAWhole(t *testing.T) {
+func TestWriteJSON(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "state.json")
-	for _, want := range []ProcessID{{PID: 1, Start: "a"}, {PID: 2, Start: "b"}} {
+	for _, want := range []ProcessID{{PID: 1, StartTime: "a"}, {PID: 2, StartTime: "b"}} {
 		if err := WriteJSON(path, want); err != nil {
 			t.Fatal(err)
 		}

@@ -1,6 +1,5 @@
-// Package supervisor is the process that a detached cluster consists of: it starts
-// the components and keeps them running. With a node it is also the first process
-// of the cluster's namespaces, and its end is the end of everything.
+// Package supervisor is the process in the background of a detached cluster: it starts the components and keeps them running.
+// With a node it is also the first process of the cluster's namespaces, whose end ends everything.
 package supervisor
 
 import (
@@ -14,65 +13,63 @@ import (
 	"github.com/LogicIQ/konductor/e2e/cluster/internal/state"
 )
 
-// Record is what is written down about a detached cluster, before its processes
-// are started.
+// Record is the record of a detached cluster. It is written before its processes are started.
 type Record struct {
 	ID      string    `json:"id"`
 	Dir     string    `json:"dir"`
 	Created time.Time `json:"created"`
-	// Supervisor is the process; its zero value means that it was about to be started.
+	// Supervisor is the process; its zero value means that it had not been started yet.
 	Supervisor state.ProcessID `json:"supervisor,omitzero"`
-	// Control is the unix socket that the supervisor answers on.
-	Control string `json:"control"`
-	// Node is what the node needs; nil without one, and NoNode says why.
-	Node   *component.NodeSetup `json:"node,omitempty"`
-	NoNode string               `json:"noNode,omitempty"`
+	// ControlSocket is the path of the supervisor's unix socket.
+	ControlSocket string `json:"control"`
+	// Node is what the node needs; nil without one, and NoNodeReason says why.
+	Node         *component.NodeSetup `json:"node,omitempty"`
+	NoNodeReason string               `json:"noNode,omitempty"`
 
-	Ports    component.Ports   `json:"ports"`
-	Access   component.Access  `json:"access"`
-	Inside   component.Access  `json:"inside"` // as the components reach the API server
-	Binaries map[string]string `json:"binaries"`
-	// Tools is the folder that the binaries are below.
-	Tools string `json:"tools"`
+	Ports        component.Ports   `json:"ports"`
+	Access       component.Access  `json:"access"`
+	InsideAccess component.Access  `json:"inside"` // for the components
+	Binaries     map[string]string `json:"binaries"`
+	// ToolsDir is the directory with the binaries.
+	ToolsDir string `json:"tools"`
 }
 
-// ID names the cluster in dir. It depends on nothing else, so that what a cluster
-// left behind is found even without its record.
-func ID(dir string) string {
+// ClusterID returns the id of the cluster in dir. It depends on nothing else, so that what a cluster left behind is found even
+// without its record.
+func ClusterID(dir string) string {
 	hash := sha256.Sum256([]byte(dir))
 	return hex.EncodeToString(hash[:])[:8]
 }
 
-// CgroupRoot is the control group of the Pods of the cluster in dir.
-func CgroupRoot(dir string) string { return "/konductor-" + ID(dir) }
+// CgroupRoot returns the control group of the Pods of the cluster in dir.
+func CgroupRoot(dir string) string { return "/konductor-" + ClusterID(dir) }
 
-// Component is how the supervisor is marked and its log is called.
-const Component = "supervisor"
+// ComponentName is the supervisor's component name, also in its marker and log.
+const ComponentName = "supervisor"
 
 // The files of the cluster in dir.
 func recordFile(dir string) string { return filepath.Join(dir, "state.json") }
 
-// DataDir is where the components keep their files.
+// DataDir returns the directory of the components' files.
 func DataDir(dir string) string { return filepath.Join(dir, "data") }
 
-// LogDir is where the components' logs are.
+// LogDir returns the directory of the components' logs.
 func LogDir(dir string) string { return filepath.Join(dir, "logs") }
 
-// Kubeconfig is the administrator's.
+// Kubeconfig returns the path of the administrator's kubeconfig.
 func Kubeconfig(dir string) string { return filepath.Join(dir, "kubeconfig") }
 
-// LockFile keeps two commands from changing the cluster at once.
+// LockFile returns the path of the lock that keeps two commands from changing the cluster at once.
 func LockFile(dir string) string { return filepath.Join(dir, "lock") }
 
-// Binary is the program that the supervisor runs as.
+// Binary returns the path of the supervisor's program.
 func Binary(dir string) string { return filepath.Join(dir, "bin", "cluster") }
 
-// SocketDir is a folder for the control socket, where the cluster's own has too
-// long a name: a unix socket's is at most 104 bytes on macOS, 108 on Linux, the
-// final zero included.
-func SocketDir(dir string) string { return filepath.Join("/tmp", "konductor-"+ID(dir)) }
+// SocketDir returns a directory for the control socket, where the path of the cluster's own is too long: a unix socket's is at
+// most 104 bytes on macOS, 108 on Linux, the final zero included.
+func SocketDir(dir string) string { return filepath.Join("/tmp", "konductor-"+ClusterID(dir)) }
 
-// ControlSocket is the path of the control socket.
+// ControlSocket returns the path of the control socket.
 func ControlSocket(dir string) string {
 	const name, longest = "control.sock", 103
 	if path := filepath.Join(dir, name); len(path) <= longest {
@@ -81,16 +78,16 @@ func ControlSocket(dir string) string {
 	return filepath.Join(SocketDir(dir), name)
 }
 
-// owned lists all that a cluster puts down, but for the lock. The record goes last:
-// while it is there, a second attempt at removal knows what to do.
-func owned(dir string) []string {
+// ownedPaths returns everything that a cluster writes, except the lock. The record is last: while it exists, a second attempt at
+// removal knows what to do.
+func ownedPaths(dir string) []string {
 	return []string{
 		filepath.Join(dir, "bin"), DataDir(dir), LogDir(dir), Kubeconfig(dir),
 		ControlSocket(dir), SocketDir(dir), recordFile(dir),
 	}
 }
 
-// Save writes the record down.
+// Save writes the record.
 func (r Record) Save() error { return state.WriteJSON(recordFile(r.Dir), r) }
 
 // Load reads the record of the cluster in dir; os.ErrNotExist if there is none.
@@ -100,8 +97,8 @@ func Load(dir string) (Record, error) {
 	return r, err
 }
 
-// Layout is where the files are as the caller sees them: inside the namespaces of
-// a node they have names of their own, short ones, however long the folder's is.
+// Layout returns the paths as the caller sees them: inside the namespaces of a node they have other names, which are short,
+// however long the directory's is.
 func (r Record) Layout(inside bool) component.Layout {
 	if inside && r.Node != nil {
 		return component.Layout{Dir: insideDir, Logs: insideLogs}
@@ -114,21 +111,20 @@ const (
 	insideLogs = "/run/konductor-logs"
 )
 
-func (r Record) plan() component.Plan {
+func (r Record) componentPlan() component.Plan {
 	return component.Plan{
-		Layout:   r.Layout(true),
-		Ports:    r.Ports,
-		Access:   r.Inside,
-		Binaries: r.Binaries,
-		Node:     r.Node != nil,
-		Marker:   r.Dir,
+		Layout:    r.Layout(true),
+		Ports:     r.Ports,
+		Access:    r.InsideAccess,
+		Binaries:  r.Binaries,
+		Node:      r.Node != nil,
+		MarkerDir: r.Dir,
 	}
 }
 
-// RemoveFiles removes all files of the cluster in dir but its lock, which the caller
-// holds.
+// RemoveFiles removes all files of the cluster in dir except its lock, which the caller holds.
 func RemoveFiles(dir string) error {
-	for _, path := range owned(dir) {
+	for _, path := range ownedPaths(dir) {
 		if err := os.RemoveAll(path); err != nil {
 			return err
 		}
@@ -136,9 +132,8 @@ func RemoveFiles(dir string) error {
 	return nil
 }
 
-// Remove is RemoveFiles, and removes the lock as well, and dir unless something else
-// is in it.
-func Remove(dir string) error {
+// RemoveAll is RemoveFiles, and removes the lock as well, and dir unless something else is in it.
+func RemoveAll(dir string) error {
 	if err := RemoveFiles(dir); err != nil {
 		return err
 	}

@@ -14,7 +14,7 @@ import (
 	"github.com/LogicIQ/konductor/e2e/cluster/internal/state"
 )
 
-func TestControlSocketFitsIntoASocketAddress(t *testing.T) {
+func TestControlSocketLength(t *testing.T) {
 	short, long := "/checkout/.cluster", "/"+strings.Repeat("a/", 60)+".cluster"
 	if got, want := ControlSocket(short), short+"/control.sock"; got != want {
 		t.Errorf("socket %s, want %s", got, want)
@@ -27,16 +27,16 @@ func TestControlSocketFitsIntoASocketAddress(t *testing.T) {
 	}
 }
 
-func TestRecordIsReadAsItWasWritten(t *testing.T) {
+func TestRecordSaveAndLoad(t *testing.T) {
 	dir := t.TempDir()
 	if _, err := Load(dir); !errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("Load without a record: %v", err)
 	}
 	want := Record{
-		ID: ID(dir), Dir: dir, Control: ControlSocket(dir),
-		Supervisor: state.ProcessID{PID: 7, Start: "8"},
+		ID: ClusterID(dir), Dir: dir, ControlSocket: ControlSocket(dir),
+		Supervisor: state.ProcessID{PID: 7, StartTime: "8"},
 		Node:       &component.NodeSetup{CgroupRoot: CgroupRoot(dir), Runc: "/usr/sbin/runc"},
-		Ports:      component.NodePorts(),
+		Ports:      component.StandardPorts(),
 		Access:     component.Access{Server: "https://127.0.0.1:1", Token: "t", CA: []byte("ca")},
 		Binaries:   map[string]string{"etcd": "/etcd"},
 	}
@@ -52,11 +52,11 @@ func TestRecordIsReadAsItWasWritten(t *testing.T) {
 	}
 }
 
-func TestRemoveLeavesWhatIsNotTheClusters(t *testing.T) {
+func TestRemoveAllKeepsForeignFiles(t *testing.T) {
 	for name, theirs := range map[string]string{"a folder of its own": "", "a folder with somebody's notes": "notes.txt"} {
 		t.Run(name, func(t *testing.T) {
 			dir := filepath.Join(t.TempDir(), "cluster")
-			for _, path := range append(owned(dir), LockFile(dir)) {
+			for _, path := range append(ownedPaths(dir), LockFile(dir)) {
 				if err := os.MkdirAll(path, 0o755); err != nil {
 					t.Fatal(err)
 				}
@@ -66,7 +66,7 @@ func TestRemoveLeavesWhatIsNotTheClusters(t *testing.T) {
 					t.Fatal(err)
 				}
 			}
-			if err := Remove(dir); err != nil {
+			if err := RemoveAll(dir); err != nil {
 				t.Fatal(err)
 			}
 			var left []string

@@ -1,4 +1,4 @@
-// Command inpod says who it is to the API server, by the means every Pod has.
+// Command inpod prints the user that the API server sees, with the credentials that every Pod has.
 package main
 
 import (

@@ -1,4 +1,4 @@
-// Package toolchaintest gives tests the pinned programs.
+// Package toolchaintest provides the pinned programs to tests.
 package toolchaintest
 
 import (
@@ -7,8 +7,8 @@ import (
 	"github.com/LogicIQ/konductor/e2e/cluster/toolchain"
 )
 
-// Path returns the path of a pinned program. It ends the test when there is no program of that name, or it can't be built.
-// The first time it is built, which may take minutes.
+// Path returns the path of a pinned program. It fails the test when there is no program of that name, or it can't be built. The
+// first call builds it, which may take minutes.
 func Path(t testing.TB, name string) string {
 	t.Helper()
 	tools, err := toolchain.Open(t.Logf)

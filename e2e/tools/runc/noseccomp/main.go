@@ -1,9 +1,8 @@
-// Command runc-noseccomp stands in front of a runc that was built without
-// libseccomp. Such a runc refuses any container that asks for a seccomp profile,
-// which every Pod sandbox does; so the profile is taken out of the bundle's
-// config.json before runc sees it. For test nodes only.
+// Command runc-noseccomp is a wrapper of a runc that was built without libseccomp. Such a runc rejects any container with a
+// seccomp profile, which every Pod sandbox has; so the wrapper removes the profile from the bundle's config.json before it calls
+// runc. For test nodes only.
 //
-// runc itself is found beside this program, under the name "runc".
+// It expects runc in its own directory, under the name "runc".
 package main
 
 import (
@@ -28,7 +27,7 @@ func run(args []string) error {
 	if err != nil {
 		return err
 	}
-	// Only these two read config.json; every other command is passed on as it is.
+	// Only these two read config.json; all other commands are passed on unchanged.
 	if slices.Contains(args, "create") || slices.Contains(args, "run") {
 		if err := dropSeccomp(filepath.Join(bundle(args), "config.json")); err != nil {
 			return err
@@ -41,8 +40,7 @@ func run(args []string) error {
 	return nil
 }
 
-// bundle is the value of --bundle or -b; like runc's, it defaults to the
-// working directory.
+// bundle returns the value of --bundle or -b; like runc's, it defaults to the working directory.
 func bundle(args []string) string {
 	for i, arg := range args {
 		name, value, ok := strings.Cut(arg, "=")
@@ -59,8 +57,8 @@ func bundle(args []string) string {
 	return "."
 }
 
-// dropSeccomp rewrites the file only if there is a profile in it, and keeps the
-// value of every other field, also of those it has never heard of.
+// dropSeccomp rewrites the file only if there is a profile in it, and keeps the values of all other fields, including unknown
+// ones.
 func dropSeccomp(path string) error {
 	data, err := os.ReadFile(path)
 	if err != nil {

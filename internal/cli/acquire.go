@@ -1,0 +1,144 @@
+package cli
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+	"sigs.k8s.io/yaml"
+
+	konductorv1 "github.com/LogicIQ/konductor/apis/v1"
+	konductor "github.com/LogicIQ/konductor/sdk/go"
+)
+
+// acquireOutput is what acquire prints with -o json or yaml.
+type acquireOutput struct {
+	Kind         string `json:"kind"`
+	Name         string `json:"name"`
+	Namespace    string `json:"namespace"`
+	Holder       string `json:"holder"`
+	FencingToken int64  `json:"fencingToken"`
+	TTL          string `json:"ttl,omitempty"`
+	// AlreadyHeld says that this command found an existing claim.
+	AlreadyHeld bool `json:"alreadyHeld,omitempty"`
+}
+
+func (a *app) acquireCommand(kind string, acquire func(*konductor.Client, context.Context, string, ...konductor.Option) (*konductor.Hold, error)) *cobra.Command {
+	var w waitFlags
+	var ttl time.Duration
+	var priority int32
+	permits := int32(1)
+	var holder, format string
+	lower := strings.ToLower(kind)
+	what, pronoun, available := "a lease", "it", "it is available"
+	if kind == konductorv1.KindSemaphore {
+		what, pronoun, available = "permits of a semaphore", "them", "they are available"
+	}
+	cmd := &cobra.Command{
+		Use: "acquire NAME", Short: fmt.Sprintf("Acquire %s, waiting until %s", what, available), Args: exactlyOneName(lower),
+		Long: fmt.Sprintf(`Acquire %s: wait until %s, hold %s, and print
+the fencing token, a number that is larger than those of all earlier grants.
+
+In a Pod, the hold is bound to the Pod: it ends when it is released, or when the Pod
+has finished or is gone. Elsewhere, it expires after its TTL (10m unless one is set).
+
+If the same name acquires again in the same Pod, it finds its hold, and the command
+prints "already held" instead of "acquired". Outside of Pods, the name is the host's,
+with a suffix for the machine and the user. Two machines with the same --holder are
+one holder: the second finds the hold of the first.`, what, available, pronoun),
+		Example: a.formatExamples(fmt.Sprintf(`  # hold until the Pod ends
+  koncli %s acquire nightly
+
+  # don't wait: exit with code 5 if it is not available
+  if koncli %s acquire nightly --timeout 0; then report; koncli %s release nightly; else echo skipped; fi
+`, lower, lower, lower)),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			defer a.tolerateClosedOutput()()
+			if err := validateTTL(cmd); err != nil {
+				return err
+			}
+			if permits < 1 {
+				return fmt.Errorf("--permits must be at least 1, not %d", permits)
+			}
+			switch format {
+			case "", "json", "yaml", "name":
+			default:
+				return fmt.Errorf("-o must be json, yaml or name, not %q", format)
+			}
+			opts, err := holderOption(cmd, holder)
+			if err != nil {
+				return err
+			}
+			client, err := a.newClient()
+			if err != nil {
+				return err
+			}
+			opts = append(opts, w.options()...)
+			opts = append(opts, konductor.WithTTL(ttl), konductor.WithPriority(priority), konductor.WithPermits(permits), konductor.Detached())
+			hold, err := acquire(client, cmd.Context(), args[0], opts...)
+			if err != nil {
+				return err
+			}
+			result := acquireOutput{Kind: kind, Name: args[0], Namespace: client.Namespace(), Holder: hold.Holder(), FencingToken: hold.Token(), AlreadyHeld: hold.Found()}
+			if hold.TTL() > 0 {
+				result.TTL = hold.TTL().String()
+			}
+			if err := a.printAcquired(result, format); err != nil {
+				return releaseUnprinted(cmd.Context(), hold, err)
+			}
+			return nil
+		},
+	}
+	w.addFlags(cmd)
+	addHiddenWaitFlag(cmd)
+	addDurationFlag(cmd, &ttl, "ttl", 0, fmt.Sprintf("time after which the hold expires unless renewed (default the %s's ttl; else when the Pod ends, or 10m without a Pod)", lower))
+	cmd.Flags().Int32Var(&priority, "priority", 0, "queue priority; higher is served first (default 0)")
+	if kind == konductorv1.KindSemaphore {
+		cmd.Flags().Int32Var(&permits, "permits", 1, "number of permits to acquire")
+	}
+	cmd.Flags().StringVarP(&format, "output", "o", "", "output format: json, yaml or name (default the fencing token alone)")
+	addHolderFlag(cmd, &holder, "holder")
+	return cmd
+}
+
+// releaseUnprinted releases a hold whose token could not be printed: the caller would never release it. A hold that existed
+// before stays: its owner knows of it.
+func releaseUnprinted(ctx context.Context, hold *konductor.Hold, why error) error {
+	if hold.Found() {
+		return fmt.Errorf("%s is held, as it was before, and its fencing token could not be written: %s", hold.Object(), why.Error())
+	}
+	// A broken pipe is an error here, as a full disk is.
+	failed := fmt.Errorf("%s is given back, since its fencing token could not be written: %s", hold.Object(), why.Error())
+	return errors.Join(failed, hold.Release(ctx))
+}
+
+// printAcquired prints the token to stdout, for scripts, and the rest to stderr, for users.
+func (a *app) printAcquired(r acquireOutput, format string) error {
+	var text string
+	switch format {
+	case "json":
+		b, err := json.MarshalIndent(r, "", "    ")
+		if err != nil {
+			return err
+		}
+		text = string(b) + "\n"
+	case "yaml":
+		b, err := yaml.Marshal(r)
+		if err != nil {
+			return err
+		}
+		text = string(b)
+	case "name":
+		text = fmt.Sprintf("%s.%s/%s\n", strings.ToLower(r.Kind), konductorv1.GroupName, r.Name)
+	default:
+		a.notify(fmt.Sprintf("%s/%s %s by %s", strings.ToLower(r.Kind), r.Name, acquiredText(r.AlreadyHeld), r.Holder))
+		text = strconv.FormatInt(r.FencingToken, 10) + "\n"
+	}
+	_, err := fmt.Fprint(a.streams.Out, text)
+	return err
+}

@@ -1,0 +1,178 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	konductorv1 "github.com/LogicIQ/konductor/apis/v1"
+	konductor "github.com/LogicIQ/konductor/sdk/go"
+)
+
+func (a *app) barrierCommand() *cobra.Command {
+	return kindCommand("barrier", []string{"barriers", "kbar"}, "Block until enough participants have arrived",
+		a.barrierCreateCommand(), a.barrierArriveCommand(), a.waitCommand(konductorv1.KindBarrier, (*konductor.Client).WaitBarrier),
+		a.kindStatusCommand(konductorv1.KindBarrier), a.listCommand(konductorv1.KindBarrier, "barriers"),
+		a.deleteCommand(konductorv1.KindBarrier, (*konductor.Client).DeleteBarrier))
+}
+
+func (a *app) barrierCreateCommand() *cobra.Command {
+	var expected, quorum int32
+	var timeout, ttl time.Duration
+	out := newOutputFlags("created")
+	cmd := &cobra.Command{
+		Use: "create NAME --expected N", Short: "Create a barrier", Args: exactlyOneName("barrier"),
+		Example: a.formatExamples(`  # open when all 10 participants have arrived
+  koncli barrier create extracts-done --expected 10
+
+  # open when 7 of 10 have arrived, time out after 1 hour, delete the barrier a day later
+  koncli barrier create extracts-done --expected 10 --quorum 7 --timeout 1h --ttl 24h
+`),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if !cmd.Flags().Changed("expected") {
+				return errors.New("--expected is missing: say how many participants there are, for example --expected 10")
+			}
+			if err := validatePositive(cmd, "timeout", "ttl"); err != nil {
+				return err
+			}
+			return runCreate(cmd.Context(), a, out,
+				[]konductor.Option{konductor.WithQuorum(quorum), konductor.TimeOutAfter(timeout), konductor.ExpireAfter(ttl)},
+				func(opts ...konductor.Option) *konductorv1.Barrier {
+					return konductor.NewBarrier(args[0], expected, opts...)
+				},
+				func(ctx context.Context, client *konductor.Client, opts ...konductor.Option) (*konductorv1.Barrier, error) {
+					return client.CreateBarrier(ctx, args[0], expected, opts...)
+				})
+		},
+	}
+	cmd.Flags().Int32Var(&expected, "expected", 0, "number of participants, at least 1")
+	cmd.Flags().Int32Var(&quorum, "quorum", 0, "number of arrivals that open the barrier, from 1 to --expected (default all)")
+	addDurationFlag(cmd, &timeout, "timeout", 0, "time out the barrier this long after its creation (default never)")
+	addDurationFlag(cmd, &ttl, "ttl", 0, "delete the barrier this long after it opened, failed or timed out (default never)")
+	out.addFlags(cmd)
+	return cmd
+}
+
+func (a *app) barrierArriveCommand() *cobra.Command {
+	var w waitFlags
+	var wait, failed bool
+	var holder, reason, uid string
+	out := newNameOutputFlags()
+	cmd := &cobra.Command{
+		Use: "arrive NAME", Short: "Arrive at a barrier", Args: exactlyOneName("barrier"),
+		Long: `Arrive at a barrier. Each participant counts once, so it is safe to arrive again. A
+barrier that is already open accepts arrivals too.
+
+The participant is the Job that the Pod belongs to (with its index in an Indexed
+Job), else the Pod, else this host. --holder sets another name.`,
+		Example: a.formatExamples(`  # at the end of a Job's script
+  koncli barrier arrive extracts-done
+
+  # arrive, and wait until the barrier is open, for at most 10 minutes
+  koncli barrier arrive round-1 --wait --timeout 10m
+
+  # report this participant as failed, so that nobody waits for it in vain
+  koncli barrier arrive extracts-done --failed --reason "source is empty"
+`),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			defer a.tolerateClosedOutput()()
+			if reason != "" && !failed {
+				return errors.New("--reason goes with --failed: add --failed or leave --reason out")
+			}
+			opts, err := holderOption(cmd, holder)
+			if err != nil {
+				return err
+			}
+			client, err := a.newWriteClient(out)
+			if err != nil {
+				return err
+			}
+			what := "arrived"
+			opts = append(append(append(opts, w.options()...), out.clientOptions()...), uidOption(uid)...)
+			if failed {
+				what, opts = "arrived failed", append(opts, konductor.AsFailed(reason))
+			}
+			begin := time.Now()
+			if !out.isClientDryRun() {
+				if err := client.ArriveBarrier(cmd.Context(), args[0], opts...); err != nil {
+					return err
+				}
+			}
+			// An unreadable output doesn't change whether the others have arrived.
+			unread := out.printOperation(konductorv1.KindBarrier, args[0], what, a.streams.Out)
+			if !wait || out.isDryRun() {
+				return unread
+			}
+			if err := client.WaitBarrier(cmd.Context(), args[0], w.optionsAfter(time.Since(begin))...); err != nil {
+				return err
+			}
+			return errors.Join(unread, out.printOperation(konductorv1.KindBarrier, args[0], "open", a.streams.Out))
+		},
+	}
+	w.addFlags(cmd)
+	cmd.Flags().BoolVar(&wait, "wait", false, "after the arrival, wait until the barrier is open")
+	cmd.Flags().BoolVar(&failed, "failed", false, "report this participant as failed")
+	cmd.Flags().StringVar(&reason, "reason", "", "reason for the failure, for people to read; requires --failed")
+	addHolderFlag(cmd, &holder, "participant")
+	addUIDFlag(cmd, &uid, "barrier")
+	out.addFlags(cmd)
+	return cmd
+}
+
+// waitFlags are the flags of all commands that wait.
+type waitFlags struct {
+	timeout       time.Duration
+	failIfMissing bool
+}
+
+func (w *waitFlags) addFlags(cmd *cobra.Command) {
+	addDurationFlag(cmd, &w.timeout, "timeout", -time.Second, "maximum time to wait, including for the object to be created; 0 checks once, negative waits forever")
+	cmd.Flags().BoolVar(&w.failIfMissing, "fail-if-missing", false, "exit with code 2 if the object does not exist, instead of waiting for it to be created")
+}
+
+func (w *waitFlags) options() []konductor.Option { return w.optionsAfter(0) }
+
+// optionsAfter returns the options of a step of a command that has already taken that long: the timeout covers the whole
+// command.
+func (w *waitFlags) optionsAfter(taken time.Duration) []konductor.Option {
+	opts := []konductor.Option{konductor.WithTimeout(w.remainingTimeout(taken))}
+	if w.failIfMissing {
+		opts = append(opts, konductor.FailIfMissing())
+	}
+	return opts
+}
+
+// remainingTimeout returns what is left of the timeout. If nothing is left it returns a short time, since zero and less
+// mean something else.
+func (w *waitFlags) remainingTimeout(taken time.Duration) time.Duration {
+	if w.timeout <= 0 {
+		return w.timeout
+	}
+	return max(w.timeout-taken, time.Millisecond)
+}
+
+func addHolderFlag(cmd *cobra.Command, holder *string, what string) {
+	usage := "name of the " + what + " (default the Pod's name, else the host's name with a suffix for machine and user)"
+	if what == "participant" {
+		usage = "name of the participant (default the Pod's Job, else the Pod, else the host and user)"
+	}
+	cmd.Flags().StringVar(holder, "holder", "", usage)
+}
+
+// holderOption returns the option for --holder. An empty name is an error: it is most likely an unset variable, and the
+// default would make one holder out of several.
+func holderOption(cmd *cobra.Command, holder string) ([]konductor.Option, error) {
+	if !cmd.Flags().Changed("holder") {
+		return nil, nil
+	}
+	if holder == "" {
+		return nil, errors.New("--holder is empty: is the variable set? Give a name, or leave --holder out for the default")
+	}
+	if len(holder) > 320 {
+		return nil, fmt.Errorf("--holder has %d characters: use at most 320", len(holder))
+	}
+	return []konductor.Option{konductor.WithHolder(holder)}, nil
+}

@@ -1,0 +1,405 @@
+package cli
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/spf13/cobra"
+	"k8s.io/cli-runtime/pkg/genericiooptions"
+
+	konductor "github.com/LogicIQ/konductor/sdk/go"
+)
+
+// cliResult is the result of a command line.
+type cliResult struct {
+	Out, Err string
+	Code     int
+}
+
+// runCLI runs a command line without a cluster.
+func runCLI(t *testing.T, args ...string) cliResult {
+	t.Helper()
+	t.Setenv("KUBECONFIG", filepath.Join(t.TempDir(), "none"))
+	t.Setenv("HOME", t.TempDir())
+	var out, errOut bytes.Buffer
+	code := Run(t.Context(), args, genericiooptions.IOStreams{In: &bytes.Buffer{}, Out: &out, ErrOut: &errOut})
+	return cliResult{out.String(), errOut.String(), code}
+}
+
+func TestArgumentErrors(t *testing.T) {
+	for mistake, c := range map[string]struct {
+		args string
+		want string
+	}{
+		"a misspelt command": {"koncli barier wait x", `koncli has no command "barier": did you mean barrier?`},
+		"a misspelt verb":    {"koncli barrier wiat x", `koncli barrier has no command "wiat": did you mean list or wait?`},
+		"a command that has nothing in common with any": {"koncli frobnicate", `koncli has no command "frobnicate" (see 'koncli --help')`},
+		"a barrier without a name":                      {"koncli barrier wait", "the name of the barrier is missing: koncli barrier wait NAME"},
+		"two barriers at once":                          {"koncli barrier wait a b", `one barrier at a time, not ["a" "b"]: koncli barrier wait NAME`},
+		"a barrier without participants":                {"koncli barrier create x", "--expected is missing: say how many participants there are, for example --expected 10"},
+		"a number that is none":                         {"koncli barrier create x --expected ten", `--expected must be a whole number, not "ten" (see 'koncli barrier create --help')`},
+		"a timeout without a unit":                      {"koncli barrier wait x --timeout 30", `--timeout: "30" is not a duration: write a number with a unit, for example 30s, 5m or 1h30m`},
+		"a timeout in days":                             {"koncli gate wait x --timeout 1d", `--timeout: "1d" is not a duration: write a number with a unit, for example 30s, 5m or 1h30m`},
+		"a ttl of zero":                                 {"koncli lease create x --ttl 0s", "--ttl must be longer than zero, for example 30s, 5m or 1h30m"},
+		"a negative ttl of a hold":                      {"koncli lease acquire x --ttl -5s", "--ttl must be longer than zero, for example 30s, 5m or 1h30m"},
+		"a semaphore without permits":                   {"koncli semaphore create x", "--permits is missing: say how many may hold at the same time, for example --permits 10"},
+		"no permits at all":                             {"koncli semaphore acquire x --permits 0", "--permits must be at least 1, not 0"},
+		"permits of a lease":                            {"koncli lease acquire x --permits 2", "koncli lease acquire has no flag --permits (see 'koncli lease acquire --help')"},
+		"a resize to nothing in particular":             {"koncli semaphore resize x", "--permits is missing: say how many permits there are to be, for example --permits 10"},
+		"a gate without conditions":                     {"koncli gate create x", "the gate has no condition: add one, for example --job NAME or --barrier NAME"},
+		"a condition without a name":                    {"koncli gate create x --job =Failed", `--job "=Failed": write NAME or NAME=STATE`},
+		"a condition without a state":                   {"koncli gate create x --job a=", `--job "a=": write NAME or NAME=STATE`},
+		"a holder from a variable that is not set":      {"koncli lease acquire x --holder=", "--holder is empty: is the variable set? Give a name, or leave --holder out for the default"},
+		"a reason for what went well":                   {"koncli barrier arrive x --reason why", "--reason goes with --failed: add --failed or leave --reason out"},
+		"an output that does not exist":                 {"koncli lease acquire x -o table", `-o must be json, yaml or name, not "table"`},
+		"a list in a format that does not exist":        {"koncli barrier list -o csv", `-o must be json, yaml, name, wide, jsonpath=…, go-template=… or custom-columns=…, not "csv"`},
+		"a dry run of another kind":                     {"koncli lease create x --dry-run=maybe", `--dry-run must be none, client or server, not "maybe"`},
+		"the status of a kind that does not exist":      {"koncli status mutex x", `there is no kind "mutex": use barrier, gate, lease or semaphore`},
+		"the status of a kind without a name":           {"koncli status lease", "the name is missing: koncli status lease/NAME"},
+		"deleting another kind":                         {"koncli barrier delete lease/x --yes", "lease/x is no barrier: give names, or barrier/NAME"},
+		"deleting a type without a name":                {"koncli gate delete kgate/ --yes", `the name of the gate is missing in "kgate/"`},
+		"deleting a kind that does not exist":           {"koncli gate delete mutex/x --yes", "mutex/x is no gate: give names, or gate/NAME"},
+		"no directory to copy to":                       {"koncli copy-to", "name one directory: koncli copy-to DIR"},
+		"a directory that is not there":                 {"koncli copy-to /does/not/exist", "directory /does/not/exist does not exist: mount a volume there or create it first"},
+		"a log level that does not exist":               {"koncli operator --log-level loud", `--log-level must be debug, info, warn or error, not "loud"`},
+		"a collector of traces without a port":          {"koncli operator --tracing-endpoint collector", `--tracing-endpoint must be HOST:PORT, or https://HOST:PORT for TLS, such as otel-collector.monitoring:4317, not "collector"`},
+		"a collector of traces by another protocol":     {"koncli operator --tracing-endpoint http://collector:4318", `--tracing-endpoint must be HOST:PORT, or https://HOST:PORT for TLS, such as otel-collector.monitoring:4317, not "http://collector:4318"`},
+		"a collector of traces with a path":             {"koncli operator --tracing-endpoint https://collector/x:4318", `--tracing-endpoint must be HOST:PORT, or https://HOST:PORT for TLS, such as otel-collector.monitoring:4317, not "https://collector/x:4318"`},
+		"a collector of traces at no port":              {"koncli operator --tracing-endpoint collector:0", `--tracing-endpoint must be HOST:PORT, or https://HOST:PORT for TLS, such as otel-collector.monitoring:4317, not "collector:0"`},
+		"more traces than all":                          {"koncli operator --tracing-sampling-rate 1000001", "--tracing-sampling-rate must be from 0 to 1000000, not 1000001"},
+		"a share of traces":                             {"koncli operator --tracing-sampling-rate 0.5", `--tracing-sampling-rate must be a whole number, not "0.5" (see 'koncli operator --help')`},
+		"a version in a format that does not exist":     {"koncli version --client -o xml", `-o must be json or yaml, not "xml"`},
+		"nothing to do with a barrier":                  {"kubectl-konductor barrier", "say what to do: kubectl konductor barrier VERB NAME"},
+	} {
+		t.Run(mistake, func(t *testing.T) {
+			got := runCLI(t, strings.Fields(c.args)...)
+			if diff := cmp.Diff("error: "+c.want+"\n", got.Err); diff != "" {
+				t.Errorf("stderr (-want +got):\n%s", diff)
+			}
+			if got.Code != exitError {
+				t.Errorf("exit code %d, want %d", got.Code, exitError)
+			}
+		})
+	}
+}
+
+func TestRunArgumentErrors(t *testing.T) {
+	for mistake, c := range map[string]struct {
+		args string
+		code int
+		want string
+	}{
+		"no command":                    {"run --lease a", 65, "the command to run is missing: koncli run [--lease NAME]… [--semaphore NAME[:N]]… [--arrive BARRIER] -- COMMAND [ARGS]…"},
+		"nothing to hold":               {"run -- true", 65, "say what to hold while the command runs: --lease NAME or --semaphore NAME[:N]"},
+		"a flag that does not exist":    {"run --leese a -- true", 65, "koncli run has no flag --leese: did you mean --lease?"},
+		"no permits":                    {"run --semaphore a:0 -- true", 65, "--semaphore a:0: write NAME or NAME:N with N permits, at least 1, for example db:3"},
+		"permits that are no number":    {"run --semaphore a:b -- true", 65, "--semaphore a:b: write NAME or NAME:N with N permits, at least 1, for example db:3"},
+		"permits of nothing":            {"run --semaphore :2 -- true", 65, `--semaphore ":2" has no name: write NAME or NAME:N, for example db:3`},
+		"a lease without a name":        {"run --lease= -- true", 65, "--lease is empty: is the variable set? Give the name of a lease"},
+		"a ttl of zero":                 {"run --lease a --ttl 0s -- true", 65, "--ttl must be longer than zero, for example 30s, 5m or 1h30m"},
+		"an exit code that is none":     {"run --lease a --conflict-exit-code 256 -- true", 65, "--conflict-exit-code must be from 0 to 255, not 256"},
+		"another time to arrive":        {"run --arrive a --arrive-on failure -- true", 65, `--arrive-on must be end or success, not "failure"`},
+		"tokens that look the same":     {"run --lease a-b --lease a.b -- true", 65, "lease/a-b and lease/a.b would both put their token into KONDUCTOR_TOKEN_LEASE_A_B: run with one inside the other, or rename one"},
+		"a command that does not exist": {"run --lease a -- no-such-command", 127, "command no-such-command not found: check its name and PATH"},
+		"a command without the right":   {"run --lease a -- /dev/null", 126, "/dev/null can't be executed: check its permissions"},
+		"nothing to hold at all":        {"hold", 1, "say what to hold: --lease NAME or --semaphore NAME[:N]"},
+		"the internal command":          {"keep", 1, "this command is only for koncli itself: use 'koncli run'"},
+	} {
+		t.Run(mistake, func(t *testing.T) {
+			got := runCLI(t, append([]string{"koncli"}, strings.Fields(c.args)...)...)
+			if diff := cmp.Diff(cliResult{Err: "error: " + c.want + "\n", Code: c.code}, got); diff != "" {
+				t.Errorf("(-want +got):\n%s", diff)
+			}
+		})
+	}
+}
+
+func TestRunPassesFlagsToCommand(t *testing.T) {
+	// If -n were taken for --namespace, the command would be missing.
+	got := runCLI(t, "koncli", "run", "--lease", "a", "no-such-command", "-n", "x", "--lease", "b")
+	if got.Code != 127 {
+		t.Errorf("%+v", got)
+	}
+}
+
+// brokenPipeError returns the error of a write to a pipe without reader.
+func brokenPipeError(t *testing.T) error {
+	t.Helper()
+	readEnd, writeEnd, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := readEnd.Close(); err != nil {
+		t.Fatal(err)
+	}
+	_, unread := writeEnd.Write([]byte("x"))
+	if err := writeEnd.Close(); err != nil {
+		t.Fatal(err)
+	}
+	return unread
+}
+
+func TestExitCode(t *testing.T) {
+	wrap := func(err error) error { return fmt.Errorf("doing it: %w", err) }
+	for what, c := range map[string]struct {
+		err  error
+		want int
+	}{
+		"done":                    {nil, 0},
+		"nobody reads":            {wrap(brokenPipeError(t)), 0},
+		"a broken connection":     {wrap(&net.OpError{Op: "write", Net: "tcp", Err: os.NewSyscallError("write", syscall.EPIPE)}), 1},
+		"anything else":           {errors.New("bad luck"), 1},
+		"a claim that is refused": {wrap(&konductor.RefusedError{}), 1},
+		"other terms":             {wrap(&konductor.TermsError{}), 1},
+		"not installed":           {wrap(&konductor.UninstalledError{}), 1},
+		"not found":               {wrap(&konductor.NotFoundError{}), 2},
+		"timed out":               {wrap(&konductor.TimeoutError{}), 3},
+		"forbidden":               {wrap(&konductor.ForbiddenError{}), 4},
+		"busy":                    {wrap(&konductor.BusyError{}), 5},
+		"failed":                  {wrap(&konductor.FailedError{}), 6},
+		"lost":                    {wrap(&konductor.LostError{}), 7},
+	} {
+		t.Run(what, func(t *testing.T) {
+			if got := exitCode(c.err); got != c.want {
+				t.Errorf("exit code %d, want %d", got, c.want)
+			}
+		})
+	}
+}
+
+func TestInterruptedExitCode(t *testing.T) {
+	told, cancel := context.WithCancelCause(t.Context())
+	cancel(&interruptedError{syscall.SIGTERM})
+	for what, c := range map[string]struct {
+		ctx  context.Context
+		err  error
+		want int
+	}{
+		"a wait":                    {told, fmt.Errorf("waiting: %w", told.Err()), 143},
+		"a request":                 {told, fmt.Errorf("asking: %w", context.Cause(told)), 143},
+		"a wait of run":             {told, withOwnExitCode(told.Err()), 143},
+		"a command that was run":    {told, &exitCodeError{code: 3}, 3},
+		"something else":            {told, &konductor.LostError{}, exitLost},
+		"nothing":                   {told, nil, exitOK},
+		"a wait that wasn't told":   {t.Context(), context.Canceled, exitError},
+		"run, just before it began": {t.Context(), newSignalExitError(syscall.SIGINT), 130},
+	} {
+		t.Run(what, func(t *testing.T) {
+			err := c.err
+			if interrupted := interruptedExitError(c.ctx, err); interrupted != nil {
+				err = interrupted
+			}
+			if got := exitCode(err); got != c.want {
+				t.Errorf("exit code %d, want %d", got, c.want)
+			}
+		})
+	}
+}
+
+func TestReplaceEnv(t *testing.T) {
+	given := []string{"A=1", "KONDUCTOR_TOKEN=7", "KONDUCTOR_TOKEN_LEASE_A=7", "A=2"}
+	got := replaceEnv(given, []string{"KONDUCTOR_TOKEN=9"})
+	if diff := cmp.Diff([]string{"A=1", "KONDUCTOR_TOKEN_LEASE_A=7", "A=2", "KONDUCTOR_TOKEN=9"}, got); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
+	}
+}
+
+func TestMessagesDoNotBlock(t *testing.T) {
+	read, write := io.Pipe()
+	a := &app{messages: &messageWriter{out: write}}
+	stop := a.tolerateClosedOutput()
+	for range 2 * maxQueuedLines {
+		// If each write waited until it is read, this would never end.
+		go a.notify("something")
+	}
+	a.notify("something")
+	if err := read.Close(); err != nil {
+		t.Fatal(err)
+	}
+	stop()
+}
+
+func TestHelpShowsProgramName(t *testing.T) {
+	for called, want := range map[string]string{
+		"/usr/local/bin/kubectl-konductor": "kubectl konductor barrier arrive round-1 --wait",
+		"/konductor/koncli":                "koncli barrier arrive round-1 --wait",
+	} {
+		got := runCLI(t, called, "barrier", "arrive", "--help")
+		if got.Code != exitOK || !strings.Contains(got.Out, "  "+want) {
+			t.Errorf("help of %s lacks %q:\n%s", called, want, got.Out)
+		}
+	}
+}
+
+func TestCompletionExecutable(t *testing.T) {
+	got := runCLI(t, "kubectl_complete-konductor", "bar")
+	if !strings.HasPrefix(got.Out, "barrier\t") {
+		t.Errorf("completion of bar:\n%s", got.Out)
+	}
+}
+
+func TestCompletionOfFiles(t *testing.T) {
+	const file, noFile = ":0", ":4"
+	for line, want := range map[string]string{
+		"lease acquire db --ttl": noFile, "barrier wait all --timeout": noFile, "run --grace": noFile,
+		"rbac --filename": file, "lease list --kubeconfig": file, "install --values": file,
+	} {
+		got := runCLI(t, slices.Concat([]string{"koncli", "__complete"}, strings.Fields(line), []string{""})...)
+		if !strings.HasSuffix(strings.TrimSpace(got.Out), want) {
+			t.Errorf("after %q the shell is told %q, want %s", line, got.Out, want)
+		}
+	}
+}
+
+func TestEveryCommandHasTwoExamples(t *testing.T) {
+	a := &app{configFlags: newConfigFlags(io.Discard), displayName: "koncli", color: "auto"}
+	seen := 0
+	var check func(cmd *cobra.Command)
+	check = func(cmd *cobra.Command) {
+		for _, sub := range cmd.Commands() {
+			check(sub)
+		}
+		if cmd.Hidden || (cmd.HasSubCommands() && cmd.Name() != "completion") {
+			return
+		}
+		seen++
+		examples := 0
+		for _, line := range strings.Split(cmd.Example, "\n") {
+			if !strings.HasPrefix(strings.TrimSpace(line), "#") && strings.Contains(line, "koncli ") {
+				examples++
+			}
+		}
+		if examples < 2 {
+			t.Errorf("%s has %d examples", cmd.CommandPath(), examples)
+		}
+	}
+	check(a.rootCommand())
+	const some = 30
+	if seen < some {
+		t.Errorf("there are only %d commands", seen)
+	}
+}
+
+func TestCreateClientDryRun(t *testing.T) {
+	got := runCLI(t, strings.Fields("koncli barrier create done --expected 10 --quorum 7 --timeout 30m --dry-run=client -o yaml")...)
+	want := `apiVersion: konductor.io/v1
+kind: Barrier
+metadata:
+  name: done
+spec:
+  expected: 10
+  quorum: 7
+  timeout: 30m0s
+`
+	if diff := cmp.Diff(cliResult{Out: want}, got); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
+	}
+	got = runCLI(t, strings.Fields("koncli gate create ready --job a --job b=Failed --semaphore s=3 --barrier other/b --dry-run=client -o yaml")...)
+	want = `apiVersion: konductor.io/v1
+kind: Gate
+metadata:
+  name: ready
+spec:
+  conditions:
+  - name: a
+    type: Job
+  - name: b
+    state: Failed
+    type: Job
+  - name: b
+    namespace: other
+    type: Barrier
+  - name: s
+    type: Semaphore
+    value: 3
+`
+	if diff := cmp.Diff(cliResult{Out: want}, got); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
+	}
+	got = runCLI(t, strings.Fields("koncli lease create l --dry-run=client -o name")...)
+	if diff := cmp.Diff(cliResult{Out: "lease.konductor.io/l\n"}, got); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
+	}
+}
+
+func TestDeleteRequiresConfirmation(t *testing.T) {
+	t.Setenv("KUBERNETES_MASTER", "http://127.0.0.1:1")
+	got := runCLI(t, "koncli", "barrier", "delete", "a", "--server=http://127.0.0.1:1")
+	if want := "error: delete barrier a in namespace default: not confirmed; pass --yes\n"; got.Err != want || got.Code != exitError {
+		t.Errorf("got %+v, want %q", got, want)
+	}
+}
+
+func TestVersionClientOnly(t *testing.T) {
+	got := runCLI(t, "koncli", "version", "--client")
+	if got.Code != exitOK || !strings.HasPrefix(got.Out, "Client Version: v") {
+		t.Errorf("version --client: %+v", got)
+	}
+}
+
+func TestCopyTo(t *testing.T) {
+	dir := t.TempDir()
+	if got := runCLI(t, "koncli", "copy-to", dir); got.Code != exitOK {
+		t.Fatalf("copy-to: %+v", got)
+	}
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(entries) != 1 || entries[0].Name() != "koncli" {
+		t.Fatalf("the directory has %v", entries)
+	}
+	info, err := entries[0].Info()
+	if err != nil {
+		t.Fatal(err)
+	}
+	self, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	original, err := os.Stat(self)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if info.Mode().Perm() != 0o755 || info.Size() != original.Size() {
+		t.Errorf("mode %v and %d bytes, want 0755 and %d", info.Mode(), info.Size(), original.Size())
+	}
+}
+
+func TestRemainingTimeout(t *testing.T) {
+	for what, c := range map[string]struct {
+		timeout, taken, want time.Duration
+	}{
+		"part of it is spent":  {10 * time.Second, 4 * time.Second, 6 * time.Second},
+		"all of it is spent":   {10 * time.Second, 11 * time.Second, time.Millisecond},
+		"it was not to wait":   {0, time.Second, 0},
+		"it may wait for ever": {-1, time.Second, -1},
+	} {
+		t.Run(what, func(t *testing.T) {
+			w := waitFlags{timeout: c.timeout}
+			if got := w.remainingTimeout(c.taken); got != c.want {
+				t.Errorf("left %s, want %s", got, c.want)
+			}
+		})
+	}
+}
+
+func TestErrorMessageInterrupted(t *testing.T) {
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if got := (&app{}).errorMessage(ctx, &cobra.Command{}, fmt.Errorf("waiting: %w", context.Canceled)); got != "interrupted" {
+		t.Errorf("got %q", got)
+	}
+}

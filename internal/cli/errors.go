@@ -1,0 +1,248 @@
+package cli
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/url"
+	"os"
+	"slices"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/client-go/metadata"
+	"k8s.io/client-go/tools/clientcmd"
+
+	konductorv1 "github.com/LogicIQ/konductor/apis/v1"
+	"github.com/LogicIQ/konductor/internal/cli/readretry"
+	konductor "github.com/LogicIQ/konductor/sdk/go"
+)
+
+// errorMessage returns err as one sentence that says what to do. cmd is the command that failed.
+func (a *app) errorMessage(ctx context.Context, cmd *cobra.Command, err error) string {
+	var unreachable *url.Error
+	var uninstalled *konductor.UninstalledError
+	var missing *konductor.NotFoundError
+	var forbidden *konductor.ForbiddenError
+	if errors.As(err, &forbidden) {
+		forbidden.Flags = a.clusterFlags()
+	}
+	switch {
+	case ctx.Err() != nil && errors.Is(err, context.Canceled):
+		return "interrupted"
+	case errors.As(err, &uninstalled):
+		uninstalled.Context = a.contextName()
+		return err.Error()
+	case errors.As(err, &missing):
+		return err.Error() + a.notFoundHint(ctx, cmd, missing)
+	case errors.As(err, &unreachable):
+		return a.unreachableMessage(unreachable)
+	case errors.Is(err, context.DeadlineExceeded):
+		server := "the API server"
+		if config, err := a.restConfig(); err == nil {
+			server = config.Host
+		}
+		return a.unreachableMessage(&url.Error{URL: server, Err: err})
+	case apierrors.IsAlreadyExists(err):
+		return a.alreadyExistsMessage(err)
+	case apierrors.IsTooManyRequests(err), apierrors.IsServerTimeout(err), apierrors.IsInternalError(err), apierrors.IsServiceUnavailable(err):
+		return fmt.Sprintf("the API server has trouble (%v): try again in a while", err)
+	default:
+		return err.Error()
+	}
+}
+
+// unreachableMessage says why the API server didn't answer, and what to check.
+func (a *app) unreachableMessage(err *url.Error) string {
+	server := err.URL
+	if u, parseErr := url.Parse(err.URL); parseErr == nil && u.Host != "" {
+		server = u.Scheme + "://" + u.Host
+	}
+	where := "--server"
+	if context := a.contextName(); context != "" {
+		where = "the server of context " + context
+	}
+	var (
+		authority x509.UnknownAuthorityError
+		hostname  x509.HostnameError
+		invalid   x509.CertificateInvalidError
+		plain     tls.RecordHeaderError
+		alert     tls.AlertError
+		noHost    *net.DNSError
+		lasting   *readretry.UnreachableError
+		tried     string
+	)
+	if errors.As(err, &lasting) {
+		tried = fmt.Sprintf(" (tried for %s)", lasting.TriedFor)
+	}
+	switch {
+	case errors.As(err, &authority):
+		return fmt.Sprintf("the certificate of %s is signed by nobody known: check certificate-authority-data of the kubeconfig, or give --certificate-authority", server)
+	case errors.As(err, &hostname):
+		return fmt.Sprintf("the certificate of %s is for another name (%v): check %s, or give --tls-server-name", server, hostname, where)
+	case errors.As(err, &invalid):
+		return fmt.Sprintf("the certificate of %s isn't valid (%v): check this machine's clock and the server", server, invalid)
+	case errors.As(err, &plain), strings.Contains(err.Error(), "server gave HTTP response to HTTPS client"):
+		return fmt.Sprintf("%s doesn't speak HTTPS: check %s", server, where)
+	case errors.As(err, &alert):
+		return fmt.Sprintf("%s refuses the client certificate (%v): log in again, or check the kubeconfig's user", server, alert)
+	case errors.As(err, &noHost):
+		return fmt.Sprintf("there is no host %s%s: check %s and the network", noHost.Name, tried, where)
+	case errors.Is(err, syscall.ECONNREFUSED):
+		return fmt.Sprintf("can't reach the API server, nobody listens at %s%s: see whether the cluster runs, and check %s", server, tried, where)
+	case err.Timeout():
+		return fmt.Sprintf("can't reach the API server, %s doesn't answer in time%s: check the network, %s and --request-timeout", server, tried, where)
+	case errors.Is(err, io.EOF), errors.Is(err, syscall.ECONNRESET), strings.Contains(err.Error(), "server closed idle connection"):
+		return fmt.Sprintf("%s has hung up without an answer%s: check that %s is an API server", server, tried, where)
+	case lasting != nil:
+		return fmt.Sprintf("%v: check %s, or --server and --context", lasting, where)
+	default:
+		return fmt.Sprintf("can't reach the API server (%v): check %s, or --server and --context", err.Err, where)
+	}
+}
+
+// alreadyExistsMessage says that an object of that name exists already.
+func (a *app) alreadyExistsMessage(err error) string {
+	var status apierrors.APIStatus
+	if !errors.As(err, &status) || status.Status().Details == nil {
+		return err.Error()
+	}
+	details := status.Status().Details
+	kind := strings.TrimSuffix(details.Kind, "s")
+	return fmt.Sprintf("%[1]s/%[2]s exists already: use another name, or delete it first with '%[3]s %[1]s delete %[2]s'", kind, details.Name, a.displayName)
+}
+
+// kubeconfigError says why the kubeconfig defines no cluster.
+func (a *app) kubeconfigError(err error) error {
+	file := ""
+	if a.configFlags.KubeConfig != nil {
+		file = *a.configFlags.KubeConfig
+	}
+	wanted := ""
+	if a.configFlags.Context != nil {
+		wanted = *a.configFlags.Context
+	}
+	switch {
+	case clientcmd.IsEmptyConfig(err):
+		return errors.New("there is no kubeconfig that names a cluster: set KUBECONFIG, or give --kubeconfig or --server")
+	case errors.Is(err, os.ErrNotExist) && file != "":
+		return fmt.Errorf("there is no kubeconfig %s: check --kubeconfig", file)
+	case wanted != "" && strings.Contains(err.Error(), fmt.Sprintf("context %q does not exist", wanted)):
+		return fmt.Errorf("the kubeconfig has no context %s: see 'kubectl config get-contexts'", wanted)
+	default:
+		return fmt.Errorf("finding the cluster: %w", err)
+	}
+}
+
+// notFoundHint suggests what may have been meant instead of a missing object: one of a similar name, or one in another
+// namespace. It gives up quickly.
+func (a *app) notFoundHint(ctx context.Context, cmd *cobra.Command, missing *konductor.NotFoundError) string {
+	switch {
+	case missing.Message != "", missing.Deleted, !slices.ContainsFunc(primitiveKinds(), func(k [2]string) bool { return k[0] == missing.Kind }):
+		return ""
+	case !slices.Contains([]string{"status", "why", "delete", "resize", "break", "release", "renew"}, cmd.Name()):
+		// It may be a script that waits for the object or polls for it.
+		return ""
+	}
+	const moment = time.Second
+	ctx, cancel := context.WithTimeout(ctx, moment)
+	defer cancel()
+	config, err := a.restConfig()
+	if err != nil {
+		return ""
+	}
+	client, err := metadata.NewForConfig(config)
+	if err != nil {
+		return ""
+	}
+	objects := client.Resource(konductorv1.GroupVersion().WithResource(strings.ToLower(missing.Kind) + "s"))
+	all, err := objects.List(ctx, metav1.ListOptions{})
+	if apierrors.IsForbidden(err) {
+		all, err = objects.Namespace(missing.Namespace).List(ctx, metav1.ListOptions{})
+	}
+	if err != nil {
+		return ""
+	}
+	var here, elsewhere []string
+	for i := range all.Items {
+		switch o := &all.Items[i]; {
+		case o.Namespace == missing.Namespace:
+			here = append(here, o.Name)
+		case o.Name == missing.Name:
+			elsewhere = append(elsewhere, o.Namespace)
+		}
+	}
+	const named = 3
+	switch {
+	case len(elsewhere) == 1:
+		return fmt.Sprintf(": there is one in namespace %[1]s, so add -n %[1]s", elsewhere[0])
+	case len(elsewhere) > 1:
+		return fmt.Sprintf(": there is one in each of the namespaces %s, so add -n", strings.Join(elsewhere[:min(len(elsewhere), named)], ", "))
+	}
+	if meant := suggestWord(missing.Name, here); meant != "" {
+		return fmt.Sprintf(": did you mean %s?", meant)
+	}
+	return fmt.Sprintf(": see '%s %s list'", a.displayName, strings.ToLower(missing.Kind))
+}
+
+// flagError says what is wrong with a flag, and what to write instead.
+func flagError(cmd *cobra.Command, err error) error {
+	var (
+		unknown  *pflag.NotExistError
+		required *pflag.ValueRequiredError
+		invalid  *pflag.InvalidValueError
+		syntax   *pflag.InvalidSyntaxError
+	)
+	see := fmt.Sprintf("(see '%s --help')", cmd.CommandPath())
+	switch {
+	case errors.As(err, &unknown):
+		name := unknown.GetSpecifiedName()
+		var known []string
+		cmd.Flags().VisitAll(func(f *pflag.Flag) {
+			if !f.Hidden {
+				known = append(known, f.Name)
+			}
+		})
+		if meant := suggestWord(name, known); meant != "" && unknown.GetSpecifiedShortnames() == "" {
+			return fmt.Errorf("%s has no flag --%s: did you mean --%s?", cmd.CommandPath(), name, meant)
+		}
+		if unknown.GetSpecifiedShortnames() != "" {
+			name = "-" + name
+		} else {
+			name = "--" + name
+		}
+		return fmt.Errorf("%s has no flag %s %s", cmd.CommandPath(), name, see)
+	case errors.As(err, &required):
+		return fmt.Errorf("--%s needs a value %s", required.GetFlag().Name, see)
+	case errors.As(err, &invalid):
+		return flagValueError(invalid, see)
+	case errors.As(err, &syntax):
+		return fmt.Errorf("%s is no flag: write --NAME or --NAME=VALUE %s", syntax.GetSpecifiedFlag(), see)
+	default:
+		return fmt.Errorf("%w %s", err, see)
+	}
+}
+
+// flagValueError says what a flag's value has to look like.
+func flagValueError(err *pflag.InvalidValueError, see string) error {
+	flag := err.GetFlag()
+	switch flag.Value.Type() {
+	case "int32", "int64", "int":
+		return fmt.Errorf("--%s must be a whole number, not %q %s", flag.Name, err.GetValue(), see)
+	case "bool":
+		return fmt.Errorf("--%s must be true or false, not %q %s", flag.Name, err.GetValue(), see)
+	case "duration":
+		return fmt.Errorf("--%s: %w", flag.Name, err.Unwrap())
+	default:
+		return fmt.Errorf("--%s: %w %s", flag.Name, err.Unwrap(), see)
+	}
+}

@@ -1,0 +1,194 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+
+	"github.com/spf13/cobra"
+	"k8s.io/apimachinery/pkg/api/meta"
+	"k8s.io/apimachinery/pkg/labels"
+	"k8s.io/apimachinery/pkg/runtime"
+	utilerrors "k8s.io/apimachinery/pkg/util/errors"
+	"k8s.io/cli-runtime/pkg/genericclioptions"
+	"k8s.io/cli-runtime/pkg/printers"
+	"k8s.io/client-go/rest"
+	"k8s.io/client-go/transport"
+	"k8s.io/kubectl/pkg/cmd/get"
+	cmdutil "k8s.io/kubectl/pkg/cmd/util"
+
+	konductorv1 "github.com/LogicIQ/konductor/apis/v1"
+	"github.com/LogicIQ/konductor/internal/view"
+	"github.com/LogicIQ/konductor/internal/watchretry"
+	konductor "github.com/LogicIQ/konductor/sdk/go"
+)
+
+// kubectlGet shows objects as kubectl get does, with its flags and its code: the server's columns, and every -o.
+type kubectlGet struct {
+	*get.GetOptions
+	app *app
+}
+
+func (a *app) newKubectlGet() *kubectlGet {
+	return &kubectlGet{GetOptions: get.NewGetOptions(a.displayName, a.streams), app: a}
+}
+
+// outputFormat returns the value of -o.
+func (g *kubectlGet) outputFormat() string { return *g.PrintFlags.OutputFormat }
+
+func (g *kubectlGet) addFlags(cmd *cobra.Command) {
+	g.PrintFlags.AddFlags(cmd)
+	f := cmd.Flags()
+	f.Lookup("output").Usage = "output format: " + strings.Join(g.outputFormats(), ", ") + ", as in kubectl get"
+	f.Lookup("sort-by").Usage = "JSONPath of the field to sort by, as in kubectl get; for example {.metadata.creationTimestamp}"
+	f.BoolVarP(&g.AllNamespaces, "all-namespaces", "A", false, "show objects in all namespaces")
+	f.StringVarP(&g.LabelSelector, "selector", "l", "", "label selector, for example app=etl")
+	f.StringVar(&g.FieldSelector, "field-selector", "", "field selector, for example status.phase=Waiting")
+	f.BoolVarP(&g.Watch, "watch", "w", false, "after the list, watch for changes")
+	f.BoolVar(&g.IgnoreNotFound, "ignore-not-found", false, "don't fail if nothing is found")
+	cmdutil.AddChunkSizeFlag(cmd, &g.ChunkSize)
+}
+
+// outputFormats returns the usual values of -o. kubectl accepts a few more.
+func (g *kubectlGet) outputFormats() []string {
+	return []string{"json", "yaml", "name", "wide", "jsonpath=…", "go-template=…", "custom-columns=…"}
+}
+
+// validate checks the flags before the first request.
+func (g *kubectlGet) validate() error {
+	if _, err := labels.Parse(g.LabelSelector); err != nil {
+		return fmt.Errorf("-l can't be %q (%w): write for example app=etl, app!=etl or 'app in (etl,ops)'", g.LabelSelector, err)
+	}
+	_, err := g.PrintFlags.ToPrinter()
+	if genericclioptions.IsNoCompatiblePrinterError(err) {
+		return fmt.Errorf("-o must be %s, not %q", joinAlternatives(g.outputFormats()), g.outputFormat())
+	}
+	return err
+}
+
+// runGet shows all objects of a kind, or those of the given names.
+func (g *kubectlGet) runGet(cmd *cobra.Command, kind string, names ...string) error {
+	ctx := cmd.Context()
+	if err := g.validate(); err != nil {
+		return err
+	}
+	var wrap transport.WrapperFunc
+	if g.Watch {
+		wrap = watchretry.NewTransport
+	}
+	if err := g.app.enableReadRetry(ctx, wrap); err != nil {
+		return err
+	}
+	factory := cmdutil.NewFactory(g.app.configFlags)
+	args := append([]string{view.GroupResourceName(kind)}, names...)
+	if err := g.Complete(factory, cmd, args); err != nil {
+		return err
+	}
+	if err := g.Validate(); err != nil {
+		return err
+	}
+	// After a cancellation the goroutine is left behind: it ends with the process.
+	done := make(chan error, 1)
+	go func() { done <- g.getOrWatch(ctx, factory, args) }()
+	select {
+	case err := <-done:
+		return g.wrapError(err, kind, names)
+	case <-ctx.Done():
+		if g.Watch {
+			// A watch goes on until it is interrupted: that is no failure.
+			return nil
+		}
+		return context.Cause(ctx)
+	}
+}
+
+func (g *kubectlGet) getOrWatch(ctx context.Context, factory cmdutil.Factory, args []string) error {
+	mapper, err := factory.ToRESTMapper()
+	if err != nil {
+		return err
+	}
+	// For a missing type the builder's error would say no more than that.
+	resource, _, _ := strings.Cut(args[0], ".")
+	if _, err := mapper.ResourceFor(konductorv1.GroupVersion().WithResource(resource)); err != nil {
+		return err
+	}
+	if g.Watch {
+		return g.watchList(ctx, factory, args)
+	}
+	return g.Run(factory, args)
+}
+
+// wrapError converts an error to the type that its message and exit code come from.
+func (g *kubectlGet) wrapError(err error, kind string, names []string) error {
+	if meta.IsNoMatchError(err) {
+		return &konductor.UninstalledError{}
+	}
+	if all, ok := errors.AsType[utilerrors.Aggregate](err); ok {
+		err = utilerrors.Reduce(utilerrors.Flatten(all))
+	}
+	if err != nil {
+		if _, field, found := strings.Cut(err.Error(), "field label not supported: "); found {
+			return fmt.Errorf("--field-selector can't have %s: use metadata.name, metadata.namespace or status.phase", field)
+		}
+	}
+	verb, namespace := "list", g.Namespace
+	if g.Watch {
+		verb = "list,watch"
+	}
+	if g.AllNamespaces {
+		namespace = ""
+	}
+	if len(names) > 0 {
+		verb = "get"
+	}
+	err = konductor.Explain(err, verb, kind, namespace)
+	var missing *konductor.NotFoundError
+	if errors.As(err, &missing) && len(names) > 0 {
+		missing.Name = names[0]
+	}
+	return err
+}
+
+// printObject prints an object, or each object of a list.
+func (g *kubectlGet) printObject(printer printers.ResourcePrinterFunc, obj runtime.Object) error {
+	objects := []runtime.Object{obj}
+	if meta.IsListType(obj) {
+		var err error
+		if objects, err = meta.ExtractList(obj); err != nil {
+			return err
+		}
+	}
+	tabbed := printers.GetNewTabWriter(g.app.streams.Out)
+	for _, one := range objects {
+		if err := printer(one, tabbed); err != nil {
+			return err
+		}
+	}
+	return tabbed.Flush()
+}
+
+// requestTable requests the server's columns if those are printed.
+func (g *kubectlGet) requestTable(request *rest.Request) {
+	if g.ServerPrint && g.IsHumanReadablePrinter {
+		request.SetHeader("Accept", "application/json;as=Table;v=v1;g=meta.k8s.io,application/json")
+	}
+}
+
+// listCommand returns the verb list of a kind.
+func (a *app) listCommand(kind, resource string) *cobra.Command {
+	g := a.newKubectlGet()
+	lower := strings.ToLower(kind)
+	cmd := &cobra.Command{
+		Use: "list", Aliases: []string{"ls"}, Short: "List " + resource,
+		Long: fmt.Sprintf("List %s, in the same format as 'kubectl get %s'.", resource, view.GroupResourceName(kind)),
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error { return g.runGet(cmd, kind) },
+		Example: a.formatExamples(fmt.Sprintf(`  koncli %[1]s list
+  koncli %[1]s list -A --sort-by '{.metadata.creationTimestamp}'
+  koncli %[1]s list -o custom-columns=NAME:.metadata.name,PHASE:.status.phase
+`, lower)),
+	}
+	g.addFlags(cmd)
+	return cmd
+}

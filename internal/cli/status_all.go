@@ -1,0 +1,143 @@
+package cli
+
+import (
+	"cmp"
+	"context"
+	"encoding/json"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+
+	"github.com/LogicIQ/konductor/internal/cli/render"
+	"github.com/LogicIQ/konductor/internal/cli/terminal"
+	"github.com/LogicIQ/konductor/internal/live"
+	"github.com/LogicIQ/konductor/internal/view"
+)
+
+// statusFlags are the flags of status without an object: those of kubectl get, and those for display.
+type statusFlags struct {
+	displayFlags
+	*kubectlGet
+}
+
+func (a *app) newStatusFlags() *statusFlags { return &statusFlags{kubectlGet: a.newKubectlGet()} }
+
+func (s *statusFlags) addFlags(cmd *cobra.Command) {
+	s.kubectlGet.addFlags(cmd)
+	cmd.Flags().Lookup("sort-by").Usage = "order of all objects: by " + joinAlternatives(sortOrders()) + " (default kind)"
+	s.displayFlags.addFlags(cmd)
+}
+
+func sortOrders() []string {
+	var all []string
+	for _, order := range view.SortOrders() {
+		all = append(all, string(order))
+	}
+	return all
+}
+
+// sortOrder returns the value of --sort-by.
+func (s *statusFlags) sortOrder() view.SortOrder {
+	return cmp.Or(view.SortOrder(*s.PrintFlags.HumanReadableFlags.SortBy), view.ByKind)
+}
+
+// runStatusAll prints a line for each object.
+func (a *app) runStatusAll(ctx context.Context, s *statusFlags) error {
+	switch {
+	case !slices.Contains(view.SortOrders(), s.sortOrder()):
+		return fmt.Errorf("--sort-by must be %s, not %q", joinAlternatives(sortOrders()), s.sortOrder())
+	case s.Watch && s.FieldSelector != "":
+		return fmt.Errorf("--watch doesn't go with --field-selector: leave one of them out")
+	case s.Watch && s.outputFormat() != "" && s.outputFormat() != "json":
+		return fmt.Errorf("-o must be json with --watch, not %q", s.outputFormat())
+	}
+	if err := s.validate(); err != nil {
+		return err
+	}
+	s.allNamespaces, s.selector = s.AllNamespaces, s.LabelSelector
+	if s.Watch {
+		return a.printWatchEvents(ctx, s.outputFormat(), &s.displayFlags)
+	}
+	o, err := a.watchOptions(&s.displayFlags, append(view.PrimitiveKinds(), claimKind)...)
+	if err != nil {
+		return err
+	}
+	o.FieldSelector = s.FieldSelector
+	config, err := a.readRetryConfig(ctx)
+	if err != nil {
+		return err
+	}
+	news, err := live.List(ctx, config, o)
+	if err != nil {
+		return err
+	}
+	world := view.NewStore()
+	world.Apply(news)
+	for _, kind := range view.PrimitiveKinds() {
+		if denied := world.DeniedMessage(kind); denied != "" {
+			a.notify(denied)
+		}
+	}
+	rows := world.Rows()
+	view.Sort(rows, s.sortOrder())
+	return a.printRows(s, rows, o.Namespace, time.Now().Add(world.ClockSkew()))
+}
+
+// printRows prints rows in the format of -o.
+func (a *app) printRows(s *statusFlags, rows []*view.Row, namespace string, now time.Time) error {
+	switch s.outputFormat() {
+	case "", "wide":
+	case "name":
+		for _, r := range rows {
+			fmt.Fprintf(a.streams.Out, "%s/%s\n", qualifiedKind(r.Kind), r.Name)
+		}
+		return nil
+	default:
+		return s.printDocument(view.NewSummary(rows))
+	}
+	if len(rows) == 0 {
+		if s.IgnoreNotFound {
+			return nil
+		}
+		a.notify(noneFoundText("barriers, gates, leases or semaphores", namespace))
+		return nil
+	}
+	theme, err := a.newTheme(&s.displayFlags, true)
+	if err != nil {
+		return err
+	}
+	width, _ := terminal.Size(a.streams.Out)
+	if s.outputFormat() == "wide" {
+		width = 0
+	}
+	table := render.NewTable(theme, rows, width, namespace == "")
+	var lines []string
+	if !*s.PrintFlags.NoHeaders {
+		lines = append(lines, table.HeaderLine())
+	}
+	for _, r := range rows {
+		lines = append(lines, strings.TrimRight(table.RowLine(r, now, false), " "))
+	}
+	return a.printLines(lines)
+}
+
+// printDocument prints a document in the format of -o.
+func (g *kubectlGet) printDocument(document any) error {
+	content, err := json.Marshal(document)
+	if err != nil {
+		return err
+	}
+	obj := &unstructured.Unstructured{}
+	if err := obj.UnmarshalJSON(content); err != nil {
+		return err
+	}
+	p, err := g.PrintFlags.ToPrinter()
+	if err != nil {
+		return err
+	}
+	return p.PrintObj(obj, g.app.streams.Out)
+}

@@ -1,0 +1,159 @@
+package cli
+
+import (
+	"context"
+	"fmt"
+	"strings"
+
+	"github.com/spf13/cobra"
+	"k8s.io/apimachinery/pkg/runtime"
+
+	"github.com/LogicIQ/konductor/internal/waitgraph"
+	konductor "github.com/LogicIQ/konductor/sdk/go"
+)
+
+// waitCommand returns the verb wait of a kind that opens.
+func (a *app) waitCommand(kind string, wait func(*konductor.Client, context.Context, string, ...konductor.Option) error) *cobra.Command {
+	var w waitFlags
+	lower := strings.ToLower(kind)
+	cmd := &cobra.Command{
+		Use: "wait NAME", Short: fmt.Sprintf("Wait until a %s is open", lower), Args: exactlyOneName(lower),
+		Long: fmt.Sprintf(`Wait until a %s is open. If the %s fails or times out, the exit code is 6, at
+once. If the %s does not exist yet, wait for it to be created.`, lower, lower, lower),
+		Example: a.formatExamples(fmt.Sprintf(`  # in an initContainer: the containers start when it is open
+  koncli %s wait stage-1-complete
+
+  # after 30 minutes, exit with code 3
+  koncli %s wait stage-1-complete --timeout 30m
+`, lower, lower)),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			defer a.tolerateClosedOutput()()
+			client, err := a.newClient()
+			if err != nil {
+				return err
+			}
+			if err := wait(client, cmd.Context(), args[0], w.options()...); err != nil {
+				return err
+			}
+			a.printOperation(kind, args[0], "open")
+			return nil
+		},
+	}
+	w.addFlags(cmd)
+	addHiddenWaitFlag(cmd)
+	return cmd
+}
+
+// addHiddenWaitFlag accepts --wait for commands that wait anyway.
+func addHiddenWaitFlag(cmd *cobra.Command) {
+	cmd.Flags().Bool("wait", true, "wait (the default)")
+	cmd.Flags().Lookup("wait").Hidden = true
+}
+
+// deleteCommand returns the verb delete of a kind.
+func (a *app) deleteCommand(kind string, remove func(*konductor.Client, context.Context, string, ...konductor.Option) error) *cobra.Command {
+	var yes, ignoreNotFound, unlessHeld bool
+	var uid string
+	out := newNameOutputFlags()
+	lower := strings.ToLower(kind)
+	lost := ""
+	if isHoldable(kind) {
+		lost = ", and holds on it are lost"
+	}
+	cmd := &cobra.Command{
+		Use: "delete NAME…", Short: fmt.Sprintf("Delete a %s", lower),
+		Long: fmt.Sprintf(`Delete a %s. Commands that wait for it exit with code 2%s.
+
+On a terminal, this command asks for confirmation; elsewhere it requires --yes. Only the
+object that it asked about is deleted: if that was deleted and created again by the time
+of the answer, nothing is done, and the exit code is 2.`, lower, lost),
+		Example: a.formatExamples(fmt.Sprintf("  koncli %s delete old-one\n  koncli %s delete one two --yes\n\n  # delete all that have a label\n  koncli %s list -l run=old -o name | xargs -r koncli %s delete --yes\n", lower, lower, lower, lower)),
+		Args: func(cmd *cobra.Command, args []string) error {
+			if len(args) == 0 {
+				return fmt.Errorf("the name of the %s is missing: %s NAME", lower, cmd.CommandPath())
+			}
+			if uid != "" && len(args) > 1 {
+				return fmt.Errorf("--uid is that of one %s: give one NAME with it", lower)
+			}
+			return nil
+		},
+		RunE: func(cmd *cobra.Command, args []string) error {
+			args, err := parseNames(kind, args)
+			if err != nil {
+				return err
+			}
+			client, err := a.newWriteClient(out)
+			if err != nil {
+				return err
+			}
+			opts := append(out.clientOptions(), uidOption(uid)...)
+			if unlessHeld {
+				opts = append(opts, konductor.UnlessHeld())
+			}
+			d := deleteOptions{app: a, out: out, kind: kind, deleteFunc: remove, ignoreNotFound: ignoreNotFound}
+			if yes || out.isDryRun() {
+				for _, name := range args {
+					d.deleteObject(cmd.Context(), client, name, opts...)
+				}
+				return d.err
+			}
+			return d.confirmAndDelete(cmd.Context(), client, args, opts)
+		},
+	}
+	addYesFlag(cmd, &yes)
+	addUIDFlag(cmd, &uid, lower)
+	if isHoldable(kind) {
+		cmd.Flags().BoolVar(&unlessHeld, "unless-held", false, "don't delete it while it is held; exit with code 5 instead")
+	}
+	cmd.Flags().BoolVar(&ignoreNotFound, "ignore-not-found", false, "don't fail if the object does not exist")
+	out.addFlags(cmd)
+	return cmd
+}
+
+// parseNames returns object names given as NAME or, as -o name prints them, as TYPE/NAME.
+func parseNames(kind string, args []string) ([]string, error) {
+	names := make([]string, len(args))
+	for i, arg := range args {
+		names[i] = arg
+		if !strings.Contains(arg, "/") {
+			continue
+		}
+		ref, ok := waitgraph.ParseRef(arg)
+		switch lower := strings.ToLower(kind); {
+		case !ok || ref.Kind != kind:
+			return nil, fmt.Errorf("%s is no %s: give names, or %s/NAME", arg, lower, lower)
+		case ref.Name == "":
+			return nil, fmt.Errorf("the name of the %s is missing in %q", lower, arg)
+		}
+		names[i] = ref.Name
+	}
+	return names, nil
+}
+
+// addYesFlag adds the flag that skips the confirmation.
+func addYesFlag(cmd *cobra.Command, yes *bool) {
+	cmd.Flags().BoolVarP(yes, "yes", "y", false, "skip the confirmation prompt")
+}
+
+// runCreate is the common part of all create verbs: it prints the object that would be created, or creates it and prints
+// the result.
+func runCreate[T runtime.Object](ctx context.Context, a *app, out *outputFlags, opts []konductor.Option,
+	newObject func(...konductor.Option) T, createObject func(context.Context, *konductor.Client, ...konductor.Option) (T, error),
+) error {
+	if err := out.complete(); err != nil {
+		return err
+	}
+	opts = append(opts, out.clientOptions()...)
+	if out.isClientDryRun() {
+		return out.printObject(newObject(opts...), a.streams.Out)
+	}
+	client, err := a.newClient()
+	if err != nil {
+		return err
+	}
+	obj, err := createObject(ctx, client, opts...)
+	if err != nil {
+		return err
+	}
+	return out.printObject(obj, a.streams.Out)
+}

@@ -1,0 +1,486 @@
+package rules
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+	"time"
+
+	"k8s.io/apimachinery/pkg/api/equality"
+	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+
+	konductorv1 "github.com/LogicIQ/konductor/apis/v1"
+)
+
+// overtakingScanLimit is how many claims behind one that asks for more permits than are free are scanned for smaller
+// ones, so that a grant costs the same however long the queue is. The status has room for all claims that may be
+// overtaken.
+const overtakingScanLimit = konductorv1.MaxOvertakenClaims
+
+// maxRefusalsPerDecision is how many claims one decision refuses at most. The next decision refuses more, so that each
+// costs the same however many there are.
+const maxRefusalsPerDecision = 128
+
+// HoldActions is what to do for a Lease or a Semaphore besides writing its status. The order matters for safety: claims
+// in Expire are notified before anything else and leave the holders only at the next decision, so that a renewal which
+// arrives in between wins; claims in Granted are notified after the status has been written.
+type HoldActions struct {
+	// Changed says that the status differs from the present one.
+	Changed bool
+	// Urgent says that a client waits for the change; otherwise it may be written a little later.
+	Urgent bool
+	// Granted are the claims that this status grants.
+	Granted []*Claim
+	// Ended are the holds that end with this status, in the order of the previous holders.
+	Ended []EndedHold
+	// Adopted are holders with a grant that was not known here: another operator made it, or this one before a restart.
+	// Their TTL counts from now.
+	Adopted []*Claim
+	// Notify are the holders whose claim doesn't record the grant, or has other times. It includes Granted.
+	Notify []konductorv1.SemaphoreHolder
+	// Expire are claims whose hold has run out.
+	Expire []Termination
+	// Refuse are pending claims that won't be granted.
+	Refuse []Termination
+	// Verify are claims that the status names and that have not been observed: those of holders, which keep their hold
+	// until the claim is known to be deleted, and those that have been overtaken.
+	Verify []ClaimRef
+	// RevokeUnrecorded are claims whose status says Granted although the object's status doesn't have them, or has them
+	// with another fencing token. They are ended after the object has been read again, so that their clients learn of it.
+	RevokeUnrecorded []*Claim
+	// StaleTarget are claims that were made for another object of this name, probably a deleted one, or for one that is
+	// being deleted. They are ended after the object has been read again, so that their clients learn of it.
+	StaleTarget []*Claim
+	// Events to record once the status is written.
+	Events []Event
+	// RequeueAfter is after what time the object must be reconciled again if nothing else happens; zero: never.
+	RequeueAfter time.Duration
+}
+
+// ClaimRef is a Claim that a status names.
+type ClaimRef struct {
+	Name string
+	UID  types.UID
+}
+
+// EndedHold is a hold that is over.
+type EndedHold struct {
+	// Holder is the hold's last entry in the status.
+	Holder konductorv1.SemaphoreHolder
+	// Reason is that of the hold's Event.
+	Reason string
+}
+
+// Termination ends a claim.
+type Termination struct {
+	Claim   *Claim
+	Message string
+}
+
+// DecideLease returns l's next status and what else to do. revision is the resourceVersion that the status write is
+// conditional on.
+func DecideLease(l *konductorv1.Lease, claims *ClaimSet, revision uint64, now Instant) (konductorv1.LeaseStatus, HoldActions) {
+	before := holdState{
+		permits: 1, maxHolders: 1, defaultTTL: l.Spec.TTL.Or(0), revision: revision,
+		holders: LeaseHolders(&l.Status), lastToken: l.Status.FencingToken,
+	}
+	if l.DeletionTimestamp != nil {
+		before.deletedMessage = DeletedMessage(konductorv1.KindLease, l.Name)
+	}
+	after, act := before.decide(claims, now)
+
+	next := l.Status.DeepCopy()
+	next.ObservedGeneration = l.Generation
+	next.FencingToken = after.lastToken
+	next.Waiting = after.waiting
+	next.Phase, next.Holder, next.Claim, next.ClaimUID = konductorv1.LeaseAvailable, "", "", ""
+	next.AcquiredAt, next.ExpiresAt, next.Renewals = nil, nil, 0
+	reason, message := konductorv1.ReasonAvailable, "nobody holds the lease"
+	if len(after.holders) > 0 {
+		h := after.holders[0]
+		next.Phase, next.Holder, next.Claim, next.ClaimUID = konductorv1.LeaseHeld, h.Holder, h.Claim, h.ClaimUID
+		next.AcquiredAt, next.ExpiresAt, next.Renewals = &h.AcquiredAt, h.ExpiresAt, h.Renewals
+		reason, message = konductorv1.ReasonHeld, "held by "+h.Holder
+	}
+	meta.SetStatusCondition(&next.Conditions, newCondition(konductorv1.ConditionReady, true, konductorv1.ReasonAccepted, "the lease is in operation", l.Generation, now))
+	meta.SetStatusCondition(&next.Conditions, newCondition(konductorv1.ConditionHeld, len(after.holders) > 0, reason, message, l.Generation, now))
+	if before.deletedMessage != "" {
+		setTerminatingConditions(&next.Conditions, konductorv1.KindLease, l.Generation, now)
+	}
+	act.Changed = !equality.Semantic.DeepEqual(l.Status, *next)
+	act.Urgent = act.Urgent || next.ObservedGeneration != l.Status.ObservedGeneration
+	return *next, act
+}
+
+// LeaseHolders returns the holder of a lease in the form that Semaphores have: a list of at most one.
+func LeaseHolders(s *konductorv1.LeaseStatus) []konductorv1.SemaphoreHolder {
+	if s.ClaimUID == "" {
+		return nil
+	}
+	h := konductorv1.SemaphoreHolder{
+		Holder: s.Holder, Claim: s.Claim, ClaimUID: s.ClaimUID, Permits: 1,
+		FencingToken: s.FencingToken, ExpiresAt: s.ExpiresAt, Renewals: s.Renewals,
+	}
+	if s.AcquiredAt != nil {
+		h.AcquiredAt = *s.AcquiredAt
+	}
+	return []konductorv1.SemaphoreHolder{h}
+}
+
+// DecideSemaphore returns s's next status and what else to do. revision is the resourceVersion that the status write is
+// conditional on.
+func DecideSemaphore(s *konductorv1.Semaphore, claims *ClaimSet, revision uint64, now Instant) (konductorv1.SemaphoreStatus, HoldActions) {
+	before := holdState{
+		permits: s.Spec.Permits + failpointExtraPermits, maxHolders: konductorv1.MaxHolders, defaultTTL: s.Spec.TTL.Or(0), revision: revision,
+		holders: s.Status.Holders, lastToken: s.Status.FencingToken, overtaken: s.Status.Overtaken,
+	}
+	if s.DeletionTimestamp != nil {
+		before.deletedMessage = DeletedMessage(konductorv1.KindSemaphore, s.Name)
+	}
+	after, act := before.decide(claims, now)
+
+	next := s.Status.DeepCopy()
+	next.ObservedGeneration = s.Generation
+	next.Holders, next.FencingToken, next.Overtaken, next.Waiting = after.holders, after.lastToken, after.overtaken, after.waiting
+	next.InUse = sumPermits(after.holders)
+	next.Available = max(s.Spec.Permits-next.InUse, 0)
+	next.Phase = konductorv1.SemaphoreReady
+	reason := konductorv1.ReasonAvailable
+	message := "permits are free"
+	switch {
+	case s.Spec.Permits == 0:
+		next.Phase, reason, message = konductorv1.SemaphoreFull, konductorv1.ReasonPaused, "paused: spec.permits is 0"
+	case next.Available == 0 || len(after.holders) >= konductorv1.MaxHolders:
+		next.Phase, reason, message = konductorv1.SemaphoreFull, konductorv1.ReasonFull, "all permits are in use"
+	}
+	meta.SetStatusCondition(&next.Conditions, newCondition(konductorv1.ConditionReady, true, konductorv1.ReasonAccepted, "the semaphore is in operation", s.Generation, now))
+	meta.SetStatusCondition(&next.Conditions, newCondition(konductorv1.ConditionAvailable, next.Phase == konductorv1.SemaphoreReady, reason, message, s.Generation, now))
+	if before.deletedMessage != "" {
+		setTerminatingConditions(&next.Conditions, konductorv1.KindSemaphore, s.Generation, now)
+	}
+	act.Changed = !equality.Semantic.DeepEqual(s.Status, *next)
+	act.Urgent = act.Urgent || next.ObservedGeneration != s.Status.ObservedGeneration || next.Phase != s.Status.Phase
+	return *next, act
+}
+
+// holdState is the state of a Lease or a Semaphore, in the form that both share.
+type holdState struct {
+	permits        int32
+	maxHolders     int // maximum number of holders
+	defaultTTL     time.Duration
+	revision       uint64
+	holders        []konductorv1.SemaphoreHolder
+	lastToken      int64
+	overtaken      []konductorv1.OvertakenClaim
+	waiting        int32
+	deletedMessage string // the message for claims if the object is being deleted; else empty
+}
+
+// decide ends the holds that are over and grants the free permits to the next claims in the queue.
+func (in holdState) decide(claims *ClaimSet, now Instant) (holdState, HoldActions) {
+	out := in
+	var act HoldActions
+	out.holders = in.retainHolders(claims, now, &act)
+	if in.deletedMessage != "" {
+		out.terminateClaims(claims, &act)
+		act.StaleTarget = slices.AppendSeq(act.StaleTarget, maps.Values(claims.staleTarget))
+		return out, act
+	}
+
+	// decided are the queued claims that don't wait any more: granted, perhaps not notified yet, or refused.
+	decided := map[types.UID]bool{}
+	for i := range out.holders {
+		if claims.isQueued(out.holders[i].ClaimUID) {
+			decided[out.holders[i].ClaimUID] = true
+		}
+	}
+	overtaking, unknown := newOvertakeCounter(in.overtaken, claims, decided)
+	act.Verify = append(act.Verify, unknown...)
+	unrefusedOversized := 0 // oversized claims that are not refused yet
+	if in.permits > 0 {
+		for c := range claims.LargestFirst() {
+			if c.Permits <= in.permits {
+				break
+			}
+			switch {
+			case decided[c.UID]:
+			case len(act.Refuse) == maxRefusalsPerDecision:
+				unrefusedOversized++
+			default:
+				decided[c.UID] = true
+				act.Refuse = append(act.Refuse, Termination{c, fmt.Sprintf("asks for %d permits of %d: ask for fewer or raise spec.permits", c.Permits, in.permits)})
+			}
+		}
+	}
+	out.grantQueued(claims, decided, &overtaking, now, &act)
+	out.overtaken = overtaking.countsExcluding(act.Granted)
+	for c := range claims.NoWait() {
+		if len(act.Refuse) == 2*maxRefusalsPerDecision {
+			break
+		}
+		if !decided[c.UID] {
+			decided[c.UID] = true
+			act.Refuse = append(act.Refuse, Termination{c, konductorv1.MessageBusy})
+		}
+	}
+	out.waiting = int32(claims.QueueLen() - len(decided) - unrefusedOversized)
+	act.Notify = unnotifiedHolders(out.holders, claims)
+	act.RevokeUnrecorded = unrecordedClaims(out.holders, claims)
+	act.StaleTarget = slices.Collect(maps.Values(claims.staleTarget))
+	return out, act
+}
+
+// retainHolders returns the holders that keep their hold. It adds to act the holds that have ended or run out of time.
+func (in holdState) retainHolders(claims *ClaimSet, now Instant, act *HoldActions) []konductorv1.SemaphoreHolder {
+	remaining := make([]konductorv1.SemaphoreHolder, 0, len(in.holders)+1)
+	for _, h := range in.holders {
+		c, existence := claims.Find(h.ClaimUID)
+		switch {
+		case existence == ExistenceUnknown:
+			// Unknown is not free: a stale cache must not make two holders.
+			act.Verify = append(act.Verify, ClaimRef{h.Claim, h.ClaimUID})
+		case existence == ExistenceDeleted && claims.tombstones[h.ClaimUID] != "":
+			act.recordEnd(h, konductorv1.EventBroken, fmt.Sprintf("%s took %s away from %s", claims.tombstones[h.ClaimUID], permitsText(h.Permits), h.Holder))
+			continue
+		case existence == ExistenceDeleted:
+			act.recordEnd(h, konductorv1.EventReleased, fmt.Sprintf("%s released %s", h.Holder, permitsText(h.Permits)))
+			continue
+		case phaseRank(c.Phase) == 2 && in.deletedMessage != "":
+			act.recordEnd(h, konductorv1.EventExpired, fmt.Sprintf("the hold of %s has ended: %s", h.Holder, in.deletedMessage))
+			continue
+		case phaseRank(c.Phase) == 2:
+			act.recordEnd(h, konductorv1.EventExpired, fmt.Sprintf("the hold of %s has expired", h.Holder))
+			continue
+		case c.PodEnded:
+			act.recordEnd(h, konductorv1.EventPodEnded, fmt.Sprintf("the pod of %s has ended, and its hold with it", h.Holder))
+			continue
+		case in.deletedMessage != "":
+			// The hold ends with the object: see terminateClaims.
+		default:
+			if !c.GrantObserved {
+				act.Adopted = append(act.Adopted, c)
+			}
+			if phaseRank(c.Phase) == 0 {
+				// A client can't renew or acknowledge a grant that it was not notified of: the time of the hold begins
+				// with the notification.
+				c = c.withGrantAt(now)
+			}
+			ttl := in.defaultTTL
+			if c.BoundToPod && h.ExpiresAt == nil {
+				// Granted for the life of the Pod. A TTL that the object was given since applies only to later holds:
+				// this client doesn't know that it would have to renew.
+				ttl = 0
+			}
+			if left, reason := c.timeLeft(ttl, now); reason != "" {
+				act.Expire = append(act.Expire, Termination{c, reason})
+			} else {
+				act.RequeueAfter = MinNonZero(act.RequeueAfter, left)
+				h = c.refreshHolderTimes(h, ttl, now)
+			}
+		}
+		remaining = append(remaining, h)
+	}
+	return remaining
+}
+
+// recordEnd adds a hold that has ended, and its Event.
+func (act *HoldActions) recordEnd(h konductorv1.SemaphoreHolder, reason, message string) {
+	act.Urgent = true
+	act.Ended = append(act.Ended, EndedHold{h, reason})
+	act.Events = append(act.Events, Event{Warning: reason != konductorv1.EventReleased, Reason: reason, Message: message})
+}
+
+// grantQueued grants the free permits in queue order. A claim that asks for more than is free may be overtaken by smaller
+// ones behind it, as far as overtaking allows.
+func (in *holdState) grantQueued(claims *ClaimSet, decided map[types.UID]bool, overtaking *overtakeCounter, now Instant, act *HoldActions) {
+	free := in.permits - sumPermits(in.holders)
+	freeSlots := in.maxHolders - len(in.holders)
+	token := in.nextFencingToken()
+	blocked, scanned := false, 0
+	for c := range claims.Queue() {
+		if free <= 0 || freeSlots <= 0 || !overtaking.mayOvertake() {
+			break
+		}
+		if scanned >= overtakingScanLimit {
+			if len(act.Refuse) > 0 || len(claims.noWait) > 0 {
+				// The claims refused now make room for scanning others.
+				act.RequeueAfter = MinNonZero(act.RequeueAfter, time.Millisecond)
+			}
+			break
+		}
+		if decided[c.UID] {
+			continue
+		}
+		if blocked {
+			scanned++
+		}
+		if c.Permits > free {
+			if !c.NoWait && (c.Permits <= in.permits || in.permits <= 0) {
+				blocked = true
+				overtaking.addAhead(c)
+			}
+			continue
+		}
+		overtaking.recordOvertake()
+		decided[c.UID] = true
+		free -= c.Permits
+		freeSlots--
+		in.holders = append(in.holders, c.newHolderEntry(token, in.defaultTTL, now))
+		in.lastToken = token
+		token++
+		act.Urgent = true
+		act.Granted = append(act.Granted, c)
+		act.Events = append(act.Events, Event{Reason: konductorv1.EventGranted, Message: fmt.Sprintf("granted %s to %s, fencing token %d", permitsText(c.Permits), c.Holder, in.lastToken)})
+		if left, _ := c.withGrantAt(now).timeLeft(in.defaultTTL, now); left > 0 {
+			act.RequeueAfter = MinNonZero(act.RequeueAfter, left)
+		}
+	}
+}
+
+// nextFencingToken returns the fencing token of the first grant that a write at this revision makes. Further grants of
+// the same write count on from it, which is why a revision is worth as many tokens as there can be holders. The revision
+// of etcd grows with every write in the cluster, so that tokens also grow when the object is deleted and created again.
+// Only an etcd restored from a backup goes back in revisions; tokens of an object that outlived that go on from the last.
+func (in *holdState) nextFencingToken() int64 {
+	return max(int64(in.revision)*int64(in.maxHolders), in.lastToken+1)
+}
+
+// unnotifiedHolders returns the holders whose claim doesn't record the grant with its times. Claims that record another
+// grant are left out: that can't be changed.
+func unnotifiedHolders(holders []konductorv1.SemaphoreHolder, claims *ClaimSet) (unnotified []konductorv1.SemaphoreHolder) {
+	for _, h := range holders {
+		c, existence := claims.Find(h.ClaimUID)
+		if existence != ExistenceConfirmed || phaseRank(c.Phase) == 2 || (phaseRank(c.Phase) == 1 && c.Token != h.FencingToken) {
+			continue
+		}
+		if c.Phase != konductorv1.ClaimGranted || !c.ExpiresAt.Equal(timeOrZero(h.ExpiresAt)) {
+			unnotified = append(unnotified, h)
+		}
+	}
+	return unnotified
+}
+
+// unrecordedClaims returns the claims whose status says Granted although holders doesn't have them, or has them with
+// another fencing token: a claim granted by the previous object of this name, for example.
+func unrecordedClaims(holders []konductorv1.SemaphoreHolder, claims *ClaimSet) (unrecorded []*Claim) {
+	if len(claims.granted) <= len(holders) {
+		recorded := 0
+		for i := range holders {
+			if c, ok := claims.granted[holders[i].ClaimUID]; ok && c.Token == holders[i].FencingToken {
+				recorded++
+			}
+		}
+		if recorded == len(claims.granted) {
+			return nil
+		}
+	}
+	tokens := make(map[types.UID]int64, len(holders))
+	for i := range holders {
+		tokens[holders[i].ClaimUID] = holders[i].FencingToken
+	}
+	for uid, c := range claims.granted {
+		if token, ok := tokens[uid]; (!ok || token != c.Token) && !c.PodEnded {
+			unrecorded = append(unrecorded, c)
+		}
+	}
+	return unrecorded
+}
+
+// newHolderEntry returns the status entry of a grant to the claim.
+func (c *Claim) newHolderEntry(token int64, defaultTTL time.Duration, now Instant) konductorv1.SemaphoreHolder {
+	h := konductorv1.SemaphoreHolder{
+		Holder: c.Holder, Claim: c.Name, ClaimUID: c.UID, Permits: c.Permits,
+		FencingToken: token, AcquiredAt: *newMicroTime(now.ServerTime),
+	}
+	if ttl := c.effectiveTTL(defaultTTL); ttl > 0 {
+		h.ExpiresAt = newMicroTime(now.ServerTime.Add(ttl))
+	}
+	return h
+}
+
+// refreshHolderTimes updates ExpiresAt and Renewals of h, which people read, when they are off by more than a little:
+// writing each small change would cost more than it is worth.
+func (c *Claim) refreshHolderTimes(h konductorv1.SemaphoreHolder, defaultTTL time.Duration, now Instant) konductorv1.SemaphoreHolder {
+	ttl := c.effectiveTTL(defaultTTL)
+	if ttl == 0 {
+		h.ExpiresAt, h.Renewals = nil, c.Renewals
+		return h
+	}
+	expires := now.ServerTime.Add(c.LastObservedRenewal + ttl - now.Monotonic)
+	off := expires.Sub(timeOrZero(h.ExpiresAt)).Abs()
+	const clockNoise = 5 * time.Second
+	if (c.Renewals != h.Renewals && off > ttl/10) || off > max(ttl/2, clockNoise) {
+		h.ExpiresAt, h.Renewals = newMicroTime(expires), c.Renewals
+	}
+	return h
+}
+
+// effectiveTTL returns how long the hold lasts without renewal; zero: as long as the Pod that it is bound to.
+func (c *Claim) effectiveTTL(defaultTTL time.Duration) time.Duration {
+	switch {
+	case c.TTL > 0:
+		return max(c.TTL, konductorv1.MinTTL)
+	case defaultTTL > 0:
+		return max(defaultTTL, konductorv1.MinTTL)
+	case c.BoundToPod:
+		return 0
+	default:
+		return konductorv1.DefaultTTL
+	}
+}
+
+// timeLeft returns how long the hold still lasts (zero: no limit) or, when it has run out, the reason.
+func (c *Claim) timeLeft(defaultTTL time.Duration, now Instant) (left time.Duration, expiredReason string) {
+	ttl := c.effectiveTTL(defaultTTL)
+	unacknowledged := !c.BoundToPod && c.Renewals == 0 && ttl > konductorv1.AcknowledgeWithin
+	if unacknowledged {
+		ttl = konductorv1.AcknowledgeWithin
+	}
+	if ttl == 0 {
+		return 0, ""
+	}
+	if left = c.LastObservedRenewal + ttl - now.Monotonic; left > 0 {
+		return left, ""
+	}
+	if unacknowledged {
+		return 0, fmt.Sprintf("the grant was not acknowledged within %s", ttl)
+	}
+	return 0, fmt.Sprintf("not renewed within its ttl of %s", ttl)
+}
+
+// withGrantAt returns the claim as it is right after a grant at now.
+func (c *Claim) withGrantAt(now Instant) *Claim {
+	granted := *c
+	granted.LastObservedRenewal = now.Monotonic
+	return &granted
+}
+
+// sumPermits returns the sum of the permits of all holders.
+func sumPermits(holders []konductorv1.SemaphoreHolder) (sum int32) {
+	for i := range holders {
+		sum += holders[i].Permits
+	}
+	return sum
+}
+
+func permitsText(n int32) string {
+	if n == 1 {
+		return "1 permit"
+	}
+	return fmt.Sprintf("%d permits", n)
+}
+
+// newMicroTime returns t as an API field, truncated to the precision that survives being written and read.
+func newMicroTime(t time.Time) *metav1.MicroTime {
+	m := metav1.NewMicroTime(t.Truncate(time.Microsecond))
+	return &m
+}
+
+func timeOrZero(t *metav1.MicroTime) time.Time {
+	if t == nil {
+		return time.Time{}
+	}
+	return t.Time
+}

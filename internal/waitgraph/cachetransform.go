@@ -1,0 +1,157 @@
+package waitgraph
+
+import (
+	"fmt"
+	"strings"
+
+	batchv1 "k8s.io/api/batch/v1"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	konductorv1 "github.com/LogicIQ/konductor/apis/v1"
+)
+
+// StripPod returns the parts of a Pod that this package reads: few for a Pod that doesn't call koncli (its identity, its Job,
+// whether it has ended). An operator that caches all Pods stores them like this. It is idempotent.
+func StripPod(pod *corev1.Pod) *corev1.Pod {
+	stripped := &corev1.Pod{ObjectMeta: stripObjectMeta(&pod.ObjectMeta), Status: corev1.PodStatus{Phase: pod.Status.Phase}}
+	stripped.Spec, stripped.Annotations = stripPodSpec(&pod.Spec, pod.Annotations)
+	if owner := konductorv1.ControllingJob(pod); owner != nil && len(owner.Name) <= maxNameLength && len(owner.UID) <= maxUIDLength {
+		stripped.OwnerReferences = []metav1.OwnerReference{{
+			APIVersion: owner.APIVersion, Kind: owner.Kind, Name: owner.Name, UID: owner.UID, Controller: owner.Controller,
+		}}
+		if index, ok := completionIndex(pod); ok {
+			if stripped.Annotations == nil {
+				stripped.Annotations = map[string]string{}
+			}
+			stripped.Annotations[batchv1.JobCompletionIndexAnnotation] = index
+		}
+	}
+	if len(stripped.Spec.InitContainers)+len(stripped.Spec.Containers) > 0 {
+		stripped.Status.InitContainerStatuses = stripContainerStatuses(pod.Status.InitContainerStatuses)
+		stripped.Status.ContainerStatuses = stripContainerStatuses(pod.Status.ContainerStatuses)
+	}
+	return stripped
+}
+
+const (
+	// maxNameLength and maxUIDLength are what the API server allows for an object's own name and UID; in an owner reference it
+	// allows more.
+	maxNameLength, maxUIDLength = 253, 64
+	// maxReasonLength is how much of the reason of a Job's failure is kept, for the messages of gates.
+	maxReasonLength = 128
+)
+
+// StripJob returns the parts of a Job that this package and the rules for gates read.
+func StripJob(job *batchv1.Job) *batchv1.Job {
+	stripped := &batchv1.Job{ObjectMeta: stripObjectMeta(&job.ObjectMeta)}
+	for _, c := range job.Status.Conditions {
+		switch c.Type {
+		case batchv1.JobComplete, batchv1.JobFailed, batchv1.JobSuspended:
+			reason := c.Reason[:min(len(c.Reason), maxReasonLength)]
+			stripped.Status.Conditions = append(stripped.Status.Conditions, batchv1.JobCondition{Type: c.Type, Status: c.Status, Reason: reason})
+		default:
+		}
+	}
+	stripped.Spec.Template.Spec, stripped.Spec.Template.Annotations = stripPodSpec(&job.Spec.Template.Spec, job.Spec.Template.Annotations)
+	stripped.Spec.Suspend = job.Spec.Suspend
+	if job.Spec.CompletionMode != nil && *job.Spec.CompletionMode == batchv1.IndexedCompletion {
+		stripped.Spec.CompletionMode, stripped.Spec.Completions, stripped.Spec.Parallelism = job.Spec.CompletionMode, job.Spec.Completions, job.Spec.Parallelism
+	}
+	return stripped
+}
+
+func stripObjectMeta(m *metav1.ObjectMeta) metav1.ObjectMeta {
+	return metav1.ObjectMeta{
+		Name: m.Name, Namespace: m.Namespace, UID: m.UID, ResourceVersion: m.ResourceVersion, DeletionTimestamp: m.DeletionTimestamp,
+	}
+}
+
+// stripPodSpec keeps the containers that call koncli, each with nothing but those calls.
+func stripPodSpec(spec *corev1.PodSpec, annotations map[string]string) (corev1.PodSpec, map[string]string) {
+	r := newCallReader()
+	stripped := corev1.PodSpec{InitContainers: r.stripContainers(spec.InitContainers), Containers: r.stripContainers(spec.Containers)}
+	return stripped, r.stripAnnotations(annotations)
+}
+
+func (r *callReader) stripContainers(containers []corev1.Container) (stripped []corev1.Container) {
+	for i := range containers {
+		c := &containers[i]
+		calls, unparsable := r.readContainer(c)
+		if len(calls) == 0 && !unparsable {
+			continue
+		}
+		kept := corev1.Container{Name: c.Name, RestartPolicy: c.RestartPolicy}
+		switch {
+		case unparsable:
+			kept.Command = []string{"sh", "-c", unparsableScript}
+		case calls[0].OnlyCommand:
+			kept.Command = calls[0].commandLine()
+		default:
+			var script strings.Builder
+			for j := range calls {
+				script.WriteString(strings.Join(calls[j].commandLine(), " ") + "\n")
+			}
+			// Another command is added, so that a single call isn't taken for all that the container does.
+			kept.Command = []string{"sh", "-c", script.String() + ":"}
+		}
+		stripped = append(stripped, kept)
+	}
+	return stripped
+}
+
+// stripAnnotations keeps the calls that the annotations declare.
+func (r *callReader) stripAnnotations(annotations map[string]string) map[string]string {
+	calls, unparsable := r.readAnnotations(annotations)
+	if unparsable {
+		return map[string]string{konductorv1.WaitsForAnnotation: unparsableScript}
+	}
+	var kept map[string]string
+	for i := range calls {
+		name := konductorv1.WaitsForAnnotation
+		if calls[i].Verb == VerbArrive {
+			name = konductorv1.ArrivesAtAnnotation
+		}
+		if kept == nil {
+			kept = map[string]string{}
+		}
+		if kept[name] != "" {
+			kept[name] += ","
+		}
+		kept[name] += calls[i].Kind + "/" + calls[i].Name
+	}
+	return kept
+}
+
+// commandLine returns a command line that parses as the call.
+func (c *Call) commandLine() []string {
+	argv := []string{"koncli", c.Kind, string(c.Verb), c.Name}
+	if c.Permits != 1 {
+		argv = append(argv, fmt.Sprintf("--permits=%d", c.Permits))
+	}
+	if c.WaitAfterArrive {
+		argv = append(argv, "--wait")
+	}
+	if c.NoWait {
+		argv = append(argv, "--timeout=0")
+	}
+	if c.CustomHolder {
+		argv = append(argv, "--holder=other")
+	}
+	return argv
+}
+
+// stripContainerStatuses keeps which containers are running and which have terminated, with their exit codes.
+func stripContainerStatuses(statuses []corev1.ContainerStatus) (stripped []corev1.ContainerStatus) {
+	for i := range statuses {
+		s := corev1.ContainerStatus{Name: statuses[i].Name}
+		switch state := &statuses[i].State; {
+		case state.Running != nil:
+			s.State.Running = &corev1.ContainerStateRunning{}
+		case state.Terminated != nil:
+			s.State.Terminated = &corev1.ContainerStateTerminated{ExitCode: state.Terminated.ExitCode}
+		}
+		stripped = append(stripped, s)
+	}
+	return stripped
+}

@@ -1,0 +1,328 @@
+package controller
+
+import (
+	"context"
+	"maps"
+	"slices"
+	"sync"
+	"time"
+
+	"k8s.io/apimachinery/pkg/types"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	konductorv1 "github.com/LogicIQ/konductor/apis/v1"
+	"github.com/LogicIQ/konductor/internal/rules"
+)
+
+// claimCache has the claims on all objects of one kind (Lease or Semaphore), kept up to date by watch events, so that a
+// decision lists nothing.
+type claimCache[T client.Object] struct {
+	kind string
+
+	mu                   sync.Mutex
+	targets              map[types.NamespacedName]*targetState[T]
+	targetsByPodAndClaim map[types.UID]map[types.UID]types.NamespacedName // Pod UID → claim UID → Lease or Semaphore
+}
+
+// targetState is the state of one Lease or Semaphore and its claims. mu guards its fields and is never held across a request
+// to the API server: events of all objects come through one goroutine that must not wait.
+type targetState[T client.Object] struct {
+	writeCache[T]
+
+	mu             sync.Mutex
+	removed        bool
+	exists         bool // the object itself was observed, and its deletion was not
+	claims         *rules.ClaimSet
+	uncheckedPods  map[types.UID]boundPod      // by claim UID: Pods not checked yet
+	podEndedClaims map[types.UID]string        // claim UID → name: claims to delete, since their Pod has ended
+	finishedClaims map[types.UID]finishedClaim // by claim UID: claims to delete after finishedClaimTTL
+	contradicted   map[types.UID]string        // claim UID → name: claims to verify with the API server
+}
+
+type boundPod struct {
+	name string
+	uid  types.UID
+}
+
+type finishedClaim struct {
+	name       string
+	finishedAt time.Duration
+}
+
+func newClaimCache[T client.Object](kind string) *claimCache[T] {
+	return &claimCache[T]{
+		kind:                 kind,
+		targets:              map[types.NamespacedName]*targetState[T]{},
+		targetsByPodAndClaim: map[types.UID]map[types.UID]types.NamespacedName{},
+	}
+}
+
+// targetState returns the state of the object with that key, a new one if there is none.
+func (l *claimCache[T]) targetState(key types.NamespacedName) *targetState[T] {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	a, ok := l.targets[key]
+	if !ok {
+		a = &targetState[T]{
+			claims:         rules.NewClaimSet(),
+			uncheckedPods:  map[types.UID]boundPod{},
+			podEndedClaims: map[types.UID]string{},
+			finishedClaims: map[types.UID]finishedClaim{},
+			contradicted:   map[types.UID]string{},
+		}
+		l.targets[key] = a
+	}
+	return a
+}
+
+// allKeys returns the keys of all objects that exist or have claims.
+func (l *claimCache[T]) allKeys(context.Context) []types.NamespacedName {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return slices.Collect(maps.Keys(l.targets))
+}
+
+// recordTarget records that the object exists, and who holds it. Tombstones of other claims are dropped: nothing asks for
+// them any more, and without this a standby replica would remember every claim there ever was.
+func (l *claimCache[T]) recordTarget(key types.NamespacedName, holders []konductorv1.SemaphoreHolder) {
+	l.withTargetLocked(key, func(a *targetState[T]) {
+		a.exists = true
+		a.claims.PruneTombstones(holders)
+	})
+}
+
+// recordTargetDeleted records that the object was deleted.
+func (l *claimCache[T]) recordTargetDeleted(key types.NamespacedName) {
+	l.withTargetLocked(key, func(a *targetState[T]) { a.exists = false })
+	l.removeIfUnused(key)
+}
+
+// removeIfUnused drops the state of a deleted object, unless it has claims that wait for one of that name.
+func (l *claimCache[T]) removeIfUnused(key types.NamespacedName) {
+	l.mu.Lock()
+	a, ok := l.targets[key]
+	l.mu.Unlock()
+	if !ok {
+		return
+	}
+	// A decision may hold the state's lock for a while, and the states of other objects must not wait for it.
+	a.mu.Lock()
+	a.removed = a.removed || a.claims.Len() == 0 && !a.exists
+	dropped := a.removed
+	a.mu.Unlock()
+	if !dropped {
+		return
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.targets[key] == a {
+		delete(l.targets, key)
+	}
+}
+
+// withTargetLocked calls f with the state of that key, holding its lock.
+func (l *claimCache[T]) withTargetLocked(key types.NamespacedName, f func(*targetState[T])) {
+	for {
+		a := l.targetState(key)
+		a.mu.Lock()
+		if !a.removed {
+			f(a)
+			a.mu.Unlock()
+			return
+		}
+		// It was removed between the look-up and the lock. What f records belongs in a new one.
+		a.mu.Unlock()
+	}
+}
+
+// targetKey returns the key of the object that the claim is on, and whether that object is of the cache's kind.
+func (l *claimCache[T]) targetKey(c *konductorv1.Claim) (types.NamespacedName, bool) {
+	return types.NamespacedName{Namespace: c.Namespace, Name: c.Spec.Target.Name}, c.Spec.Target.Kind == l.kind
+}
+
+// observeClaim records a claim that the watch delivered, and reports whether that changed anything.
+func (l *claimCache[T]) observeClaim(c *konductorv1.Claim, now rules.Instant) bool {
+	key, ok := l.targetKey(c)
+	if !ok {
+		return false
+	}
+	if c.Spec.BoundTo != nil {
+		l.bindToPod(c.Spec.BoundTo.UID, c.UID, key)
+	}
+	changed := false
+	l.withTargetLocked(key, func(a *targetState[T]) {
+		if facts := claimFacts(c, l.kind); c.DeletionTimestamp.IsZero() && a.claims.Contradicts(&facts) {
+			a.contradicted[c.UID] = c.Name
+			changed = true
+			return
+		}
+		changed = a.observeClaim(c, l.kind, now)
+	})
+	return changed
+}
+
+// recordVerified records a claim that was just read from the API server for verification, and reports whether the cache has
+// it. The state read replaces a cached state that it contradicts.
+func (l *claimCache[T]) recordVerified(c *konductorv1.Claim, now rules.Instant) (known bool) {
+	key, ok := l.targetKey(c)
+	if !ok {
+		return false
+	}
+	contradicts := false
+	l.withTargetLocked(key, func(a *targetState[T]) {
+		facts := claimFacts(c, l.kind)
+		_, shown := a.contradicted[c.UID] // by the watch, which has not delivered its deletion since
+		_, presence := a.claims.Find(c.UID)
+		delete(a.contradicted, c.UID)
+		contradicts = c.DeletionTimestamp.IsZero() && a.claims.Contradicts(&facts) && (shown || presence == rules.ExistenceConfirmed)
+		if !contradicts {
+			return
+		}
+		delete(a.finishedClaims, c.UID)
+		delete(a.podEndedClaims, c.UID)
+		if c.Spec.BoundTo != nil {
+			a.uncheckedPods[c.UID] = boundPod{c.Spec.BoundTo.Name, c.Spec.BoundTo.UID}
+		}
+		a.claims.Overwrite(facts, now.Monotonic)
+	})
+	if !contradicts {
+		return l.recordResponse(c, now)
+	}
+	if c.Spec.BoundTo != nil {
+		l.bindToPod(c.Spec.BoundTo.UID, c.UID, key)
+	}
+	return true
+}
+
+// recordResponse records a claim from the API server's response to a request, and reports whether the cache has it. A claim
+// that the cache doesn't have is not added: the response may come after the claim's deletion, and once that tombstone is
+// dropped nothing would ever remove the claim. Only the watch, which delivers the deletion too, adds claims.
+func (l *claimCache[T]) recordResponse(c *konductorv1.Claim, now rules.Instant) (known bool) {
+	key, ok := l.targetKey(c)
+	if !ok {
+		return false
+	}
+	l.withTargetLocked(key, func(a *targetState[T]) {
+		if !c.DeletionTimestamp.IsZero() {
+			known = a.observeClaim(c, l.kind, now)
+			return
+		}
+		if _, presence := a.claims.Find(c.UID); presence == rules.ExistenceConfirmed {
+			known = true
+			a.observeClaim(c, l.kind, now)
+		}
+	})
+	return known
+}
+
+// observeClaim records a claim, and reports whether that changed anything. The caller holds a.mu.
+func (a *targetState[T]) observeClaim(c *konductorv1.Claim, kind string, now rules.Instant) bool {
+	if !c.DeletionTimestamp.IsZero() {
+		// Deleting the claim releases its hold, however long a finalizer keeps the claim.
+		_, presence := a.claims.Find(c.UID)
+		a.removeClaim(c)
+		return presence != rules.ExistenceDeleted
+	}
+	if _, presence := a.claims.Find(c.UID); presence != rules.ExistenceConfirmed && c.Spec.BoundTo != nil {
+		a.uncheckedPods[c.UID] = boundPod{c.Spec.BoundTo.Name, c.Spec.BoundTo.UID}
+	}
+	if c.Status.Phase == konductorv1.ClaimExpired || c.Status.Phase == konductorv1.ClaimRefused {
+		if _, known := a.finishedClaims[c.UID]; !known {
+			a.finishedClaims[c.UID] = finishedClaim{c.Name, now.Monotonic}
+		}
+	}
+	return a.claims.Observe(claimFacts(c, kind), now.Monotonic)
+}
+
+// removeClaim records that a claim is gone, and returns the key of its object.
+func (l *claimCache[T]) removeClaim(c *konductorv1.Claim) (types.NamespacedName, bool) {
+	key, ok := l.targetKey(c)
+	if !ok {
+		return key, false
+	}
+	if c.Spec.BoundTo != nil {
+		l.unbindFromPod(c.Spec.BoundTo.UID, c.UID)
+	}
+	l.withTargetLocked(key, func(a *targetState[T]) { a.removeClaim(c) })
+	l.removeIfUnused(key)
+	return key, true
+}
+
+// removeClaim records that the claim is gone. The caller holds a.mu.
+func (a *targetState[T]) removeClaim(c *konductorv1.Claim) {
+	if by := c.Annotations[konductorv1.BrokenByAnnotation]; by != "" {
+		a.claims.ObserveBreak(c.UID, by)
+	}
+	a.removeClaimUID(c.UID)
+}
+
+// removeClaimUID records that the claim with that UID is gone. The caller holds a.mu.
+func (a *targetState[T]) removeClaimUID(uid types.UID) {
+	a.claims.ObserveDeletion(uid)
+	delete(a.uncheckedPods, uid)
+	delete(a.podEndedClaims, uid)
+	delete(a.finishedClaims, uid)
+	delete(a.contradicted, uid)
+}
+
+// recordPodEnded records that a Pod has finished or is gone, and returns the keys of the objects that its claims are on.
+func (l *claimCache[T]) recordPodEnded(pod types.UID) []types.NamespacedName {
+	l.mu.Lock()
+	bound := make(map[types.UID]types.NamespacedName, len(l.targetsByPodAndClaim[pod]))
+	for claim, key := range l.targetsByPodAndClaim[pod] {
+		bound[claim] = key
+	}
+	l.mu.Unlock()
+	var keys []types.NamespacedName
+	for claim, key := range bound {
+		l.withTargetLocked(key, func(a *targetState[T]) { a.recordPodEnded(claim) })
+		keys = append(keys, key)
+	}
+	return keys
+}
+
+// recordPodEnded records that the Pod of that claim has ended. The caller holds a.mu.
+func (a *targetState[T]) recordPodEnded(claim types.UID) {
+	if c, presence := a.claims.Find(claim); presence == rules.ExistenceConfirmed {
+		a.claims.ObservePodEnd(claim)
+		a.podEndedClaims[claim] = c.Name
+	}
+	delete(a.uncheckedPods, claim)
+}
+
+func (l *claimCache[T]) bindToPod(pod, claim types.UID, key types.NamespacedName) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.targetsByPodAndClaim[pod] == nil {
+		l.targetsByPodAndClaim[pod] = map[types.UID]types.NamespacedName{}
+	}
+	l.targetsByPodAndClaim[pod][claim] = key
+}
+
+func (l *claimCache[T]) unbindFromPod(pod, claim types.UID) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	delete(l.targetsByPodAndClaim[pod], claim)
+	if len(l.targetsByPodAndClaim[pod]) == 0 {
+		delete(l.targetsByPodAndClaim, pod)
+	}
+}
+
+// claimFacts returns the fields of a claim that the rules need.
+func claimFacts(c *konductorv1.Claim, kind string) rules.Claim {
+	facts := rules.Claim{
+		Name: c.Name, UID: c.UID, Holder: c.Spec.Holder, ResourceVersion: c.ResourceVersion,
+		Permits: max(c.Spec.Permits, 1), Priority: c.Spec.Priority, Created: c.CreationTimestamp.Time,
+		TTL: c.Spec.TTL.Or(0), BoundToPod: c.Spec.BoundTo != nil, NoWait: c.Spec.WhenBusy == konductorv1.BusyRefuse,
+		Phase: c.Status.Phase, Token: c.Status.FencingToken, Renewals: c.Spec.Renewals,
+		BrokenBy:  c.Annotations[konductorv1.BrokenByAnnotation],
+		TargetUID: konductorv1.MadeFor(c.OwnerReferences, kind),
+	}
+	if rev, err := revisionOf(c); err == nil {
+		facts.CreationRevision = rev
+	}
+	if c.Status.ExpiresAt != nil {
+		facts.ExpiresAt = c.Status.ExpiresAt.Time
+	}
+	return facts
+}

@@ -1,0 +1,8 @@
+//go:build !konductor_failpoints
+
+package controller
+
+// notifyBeforeGrant makes a build with the tag konductor_failpoints notify claims of a grant before the grant is written
+// (failpoints_on.go), so that the checks of e2e/chaos can show that they would notice. In every other build it is a constant
+// false, and the compiler removes the code.
+const notifyBeforeGrant = false

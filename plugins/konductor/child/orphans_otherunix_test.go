@@ -1,7 +1,0 @@
-//go:build unix && !linux
-
-package child
-
-import "errors"
-
-func beFirst() error { return errors.New("only Linux has containers") }
