@@ -15,7 +15,9 @@ VULN_DB ?= https://vuln.go.dev
 RACE := $(shell [ "$$($(GO) env CGO_ENABLED)" = 1 ] && command -v "$$($(GO) env CC)" >/dev/null && echo -race)
 LDFLAGS := -s -w -X github.com/LogicIQ/konductor/internal/cli.buildVersion=$(VERSION)
 CLUSTER := bin/cluster
-tool = $$($(CLUSTER) tool $(1))
+tool = $$($(abspath $(CLUSTER)) tool $(1))
+# A line for each package; at the end what failed, and what was skipped and why.
+TESTSUM := --format pkgname --format-hide-empty-pkg
 
 ##@ Try it
 .PHONY: demo
@@ -161,8 +163,9 @@ test: test-unit test-integration test-chaos test-pods ## All tests: unit, integr
 	@echo "test: ok"
 
 .PHONY: test-unit
-test-unit: race-note ## Unit and property tests
-	$(GO) test $(RACE) ./...
+test-unit: race-note $(CLUSTER) ## Unit and property tests
+	$(call tool,gotestsum) $(TESTSUM) -- $(RACE) ./...
+	for tool in shell runc; do (cd e2e/tools/$$tool && "$(call tool,gotestsum)" $(TESTSUM) -- $(RACE) ./...); done
 
 .PHONY: fuzz
 fuzz: ## Run all fuzz tests, one after another, each for FUZZ_SECONDS
@@ -173,21 +176,30 @@ fuzz: ## Run all fuzz tests, one after another, each for FUZZ_SECONDS
 	done
 
 .PHONY: test-integration
-test-integration: race-note ## Tests against a real kube-apiserver and etcd
-	cd e2e && $(GO) test $(RACE) -timeout 20m ./cluster/... ./chart/... ./cmd/... ./crd/... ./docs/... ./release/... ./monitoring/... ./integration/... ./bench/...
+.PHONY: test-integration
+test-integration: race-note $(CLUSTER) ## Tests against a real kube-apiserver and etcd
+	cd e2e && $(GO) list ./... | grep -vE '/($(TESTED_ALONE))(/|$$)' | xargs $(call tool,gotestsum) $(TESTSUM) -- $(RACE) -timeout 30m
+	cd e2e && $(call tool,gotestsum) $(TESTSUM) -- $(RACE) -p 1 -timeout 20m ./chart/... ./integration/... ./bench/...
+
+# The packages whose tests start many processes with deadlines of seconds: nothing is compiled or tested beside them.
+TESTED_ALONE := e2e/(chart|integration|bench|chaos|pods)
 
 # What may differ by version: resource types, chart, installation, behaviour; and that it is that version.
 VERSION_TESTS ?= ./internal/versions ./crd ./chart ./docs ./integration
 
 .PHONY: test-versions
-test-versions: ## Types, chart, installation, behaviour and kubectl on each Kubernetes that is pinned (VERSIONS="1.32 1.34" for some)
-	@mkdir -p bin
-	cd e2e && $(GO) build -o ../bin/testversions ./cmd/testversions
-	bin/testversions -versions '$(VERSIONS)' $(VERSION_TESTS)
+test-versions: $(CLUSTER) ## Types, chart, installation, behaviour and kubectl on each Kubernetes that is pinned (VERSIONS="1.32 1.34" for some)
+	@for version in $(or $(VERSIONS),$$($(CLUSTER) versions)); do \
+	  export KONDUCTOR_KUBERNETES=$$version; \
+	  echo "Kubernetes $$version, $$("$(call tool,kube-apiserver)" --version)"; \
+	  for program in kube-controller-manager kubectl; do $(CLUSTER) tool $$program >/dev/null; done; \
+	  (cd e2e && "$(call tool,gotestsum)" $(TESTSUM) --jsonfile ../bin/tests-$$version.json -- -count=1 -p 1 -timeout 40m $(VERSION_TESTS)); \
+	  if grep '"Action":"skip".*"Test":' bin/tests-$$version.json; then echo "tests were skipped on Kubernetes $$version"; exit 1; fi; \
+	done
 
 .PHONY: test-chaos
-test-chaos: race-note ## A short campaign while everything fails, and proof that the checks notice each broken rule (CHAOS_SEED)
-	cd e2e && CHAOS_SEED=$(CHAOS_SEED) $(GO) test $(RACE) -count=1 -timeout 20m ./chaos/...
+test-chaos: race-note $(CLUSTER) ## A short campaign while everything fails, and proof that the checks notice each broken rule (CHAOS_SEED)
+	cd e2e && CHAOS_SEED=$(CHAOS_SEED) $(call tool,gotestsum) $(TESTSUM) -- $(RACE) -p 1 -count=1 -timeout 20m ./chaos/...
 
 .PHONY: chaos
 chaos: ## A campaign: clients work while everything fails, then every promise is checked (CHAOS_SECONDS, CHAOS_SEED)
@@ -197,7 +209,7 @@ chaos: ## A campaign: clients work while everything fails, then every promise is
 
 .PHONY: test-pods
 test-pods: image.tar ## Tests with real Pods (needs root on Linux; says so and skips where it can't)
-	cd e2e && $(GO) test -v -timeout 40m ./pods/... | grep --line-buffered -v '^=== '
+	cd e2e && $(call tool,gotestsum) --format testname -- -p 1 -timeout 40m ./pods/...
 
 .PHONY: race-note
 race-note:

@@ -35,7 +35,7 @@ func FuzzCacheTransform(f *testing.F) {
 		}
 		obj := kinds[int(kind)%len(kinds)]()
 		if json.Unmarshal(object, obj) != nil {
-			t.Skip("no such object")
+			return // no such object
 		}
 		cut := transformFor(obj)
 		var once any

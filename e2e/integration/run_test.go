@@ -195,7 +195,8 @@ func TestRunSurvivesShortAPIServerOutage(t *testing.T) {
 	w.startOperator()
 	w.createLease("db")
 	kubeconfig, tunnel := w.newTCPProxy()
-	k := w.startKoncliRun(kubeconfig, "--lease", "db", "--ttl", "12s", "--grace", "300ms")
+	// The TTL leaves time for a test that is slower than the outage.
+	k := w.startKoncliRun(kubeconfig, "--lease", "db", "--ttl", "30s", "--grace", "300ms")
 	before := getObject[*konductorv1.Lease](w, "db").Status
 	tunnel.disconnect()
 	k.waitForOutput("the API server can't be reached, trying again")

@@ -186,12 +186,15 @@ func TestTerminatingPodKeepsHold(t *testing.T) {
 	w.startOperator()
 	w.createWorkerAccount()
 	w.createLease("db")
-	pod := w.createPod("worker-1")
+	// It has a node: the Pod garbage collector ends a Pod that is being deleted and has none.
+	pod := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Name: "worker-1"}, Spec: podSpec(workerAccount)}
+	pod.Spec.NodeName = "node-1"
+	w.createObjects(pod)
 	w.setPodPhase("worker-1", corev1.PodRunning)
 	hold := w.newPodParticipant(pod).mustAcquire(konductorv1.KindLease, "db")
 	next := w.newParticipant("next").enqueue(konductorv1.KindLease, getObject[*konductorv1.Lease](w, "db"))
 	w.patchObject(pod, `{"metadata":{"finalizers":["`+testFinalizer+`"]}}`)
-	w.must(w.client.Delete(w.ctx, pod, client.PropagationPolicy(metav1.DeletePropagationForeground)))
+	w.must(w.client.Delete(w.ctx, pod, client.PropagationPolicy(metav1.DeletePropagationForeground), client.GracePeriodSeconds(0)))
 	waitFor(w, "worker-1", "being deleted", func(p *corev1.Pod) bool { return p.DeletionTimestamp != nil })
 	// Nothing shows that the operator has finished without an effect, except the effect of a later change.
 	w.createLease("other")

@@ -151,6 +151,10 @@ func catalog(kubernetes string) []tool {
 			binaries: []binary{{"actionlint", "github.com/rhysd/actionlint/cmd/actionlint", "seconds"}},
 		},
 		{
+			folder: "gotestsum", module: "gotest.tools/gotestsum",
+			binaries: []binary{{"gotestsum", "gotest.tools/gotestsum", "seconds"}},
+		},
+		{
 			folder: "govulncheck", module: "golang.org/x/vuln",
 			binaries: []binary{{"govulncheck", "golang.org/x/vuln/cmd/govulncheck", "seconds"}},
 		},

@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 	"io"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -41,7 +42,7 @@ all Services only "kubernetes" can be reached by its address.`,
 	root.AddCommand(
 		e.newUpCommand(), e.newDownCommand(), e.newStatusCommand(),
 		e.newStopCommand(), e.newStartCommand(), e.newRestartCommand(),
-		e.newImageCommand(), e.newToolCommand(), e.newSuperviseCommand(),
+		e.newImageCommand(), e.newToolCommand(), e.newVersionsCommand(), e.newSuperviseCommand(),
 	)
 	root.CompletionOptions.DisableDefaultCmd = true
 	return root
@@ -99,6 +100,18 @@ func (e *cli) newDownCommand() *cobra.Command {
 			}
 			e.logf("no cluster left in %s (%s)", dir, time.Since(start).Round(10*time.Millisecond))
 			return nil
+		},
+	}
+}
+
+func (e *cli) newVersionsCommand() *cobra.Command {
+	return &cobra.Command{
+		Use:   "versions",
+		Short: "Print the versions of Kubernetes that " + toolchain.KubernetesEnv + " can select",
+		Args:  cobra.NoArgs,
+		RunE: func(*cobra.Command, []string) error {
+			_, err := fmt.Fprintln(e.out, strings.Join(toolchain.KubernetesVersions(), "\n"))
+			return err
 		},
 	}
 }
