@@ -78,7 +78,7 @@ man: ## Write the man pages of all commands to bin/man
 	cd e2e && $(GO) run ./cmd/reference -man ../bin/man
 
 .PHONY: bench
-bench: build ## Measure against floors, budgets and rivals (BENCH=regexp for some, BENCH_QUICK=1, BENCH_OBJECTS=n,… for scale, BENCH_JUNK=n for junk, BENCH_DOCS=file for the page)
+bench: build ## Measure against lower bounds, budgets and alternatives (BENCH=regexp for some, BENCH_QUICK=1, BENCH_OBJECTS=n,… for scale, BENCH_JUNK=n for junk, BENCH_DOCS=file for the page)
 	cd e2e && $(GO) build -o ../bin/bench ./cmd/bench
 	bin/bench
 
@@ -99,7 +99,7 @@ RELEASE_FLAGS ?= --snapshot
 
 .PHONY: release-snapshot
 release-snapshot: release-dist ## Build all of a release into bin/dist without publishing, twice, and compare
-	$(RELEASE) again --dist $(DIST) . $(MAKE) --no-print-directory release-dist
+	e2e/release/reproduce.sh $(DIST) $(MAKE) --no-print-directory release-dist
 
 .PHONY: release-test
 release-test: ## Check what release-snapshot has built: archives, packages, image, SBOM, and with the real krew
@@ -178,11 +178,13 @@ fuzz: ## Run all fuzz tests, one after another, each for FUZZ_SECONDS
 .PHONY: test-integration
 .PHONY: test-integration
 test-integration: race-note $(CLUSTER) ## Tests against a real kube-apiserver and etcd
-	cd e2e && $(GO) list ./... | grep -vE '/($(TESTED_ALONE))(/|$$)' | xargs $(call tool,gotestsum) $(TESTSUM) -- $(RACE) -timeout 30m
+	cd e2e && $(GO) list ./... | grep -vE '/e2e/($(TESTED_ALONE)|release)(/|$$)' | xargs $(call tool,gotestsum) $(TESTSUM) -- $(RACE) -timeout 30m
 	cd e2e && $(call tool,gotestsum) $(TESTSUM) -- $(RACE) -p 1 -timeout 20m ./chart/... ./integration/... ./bench/...
+	@# It packs and unpacks the program several times, which takes the race detector ten minutes, and has no goroutines.
+	cd e2e && $(call tool,gotestsum) $(TESTSUM) -- -timeout 20m ./release/...
 
 # The packages whose tests start many processes with deadlines of seconds: nothing is compiled or tested beside them.
-TESTED_ALONE := e2e/(chart|integration|bench|chaos|pods)
+TESTED_ALONE := chart|integration|bench|chaos|pods
 
 # What may differ by version: resource types, chart, installation, behaviour; and that it is that version.
 VERSION_TESTS ?= ./internal/versions ./crd ./chart ./docs ./integration

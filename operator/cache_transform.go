@@ -64,7 +64,8 @@ func stripClaim(obj any) (any, error) {
 	if !ok {
 		return obj, nil
 	}
-	stripped := &konductorv1.Claim{ObjectMeta: stripMetaExceptOwner(claim.ObjectMeta, claim.Spec.Target.Kind), Spec: claim.Spec, Status: claim.Status}
+	stripped := &konductorv1.Claim{ObjectMeta: stripMeta(claim.ObjectMeta), Spec: claim.Spec, Status: claim.Status}
+	stripped.Status.Conditions = nil // the same as the phase
 	if by, ok := claim.Annotations[konductorv1.BrokenByAnnotation]; ok {
 		stripped.Annotations = map[string]string{konductorv1.BrokenByAnnotation: by}
 	}
@@ -77,7 +78,7 @@ func stripArrival(obj any) (any, error) {
 	if !ok {
 		return obj, nil
 	}
-	return &konductorv1.Arrival{ObjectMeta: stripMetaExceptOwner(arrival.ObjectMeta, konductorv1.KindBarrier), Spec: arrival.Spec}, nil
+	return &konductorv1.Arrival{ObjectMeta: stripMeta(arrival.ObjectMeta), Spec: arrival.Spec}, nil
 }
 
 // stripPod keeps of a Pod its identity, whether it has finished, and its koncli commands.
@@ -109,15 +110,10 @@ func stripNamespace(obj any) (any, error) {
 	return stripped, nil
 }
 
-// stripMetaExceptOwner keeps the identity of an object, its creation time and the UID of its owner of that kind. Clients can
-// write as many and as large ownerReferences as they like; no more than that UID is kept of them.
-func stripMetaExceptOwner(m metav1.ObjectMeta, kind string) metav1.ObjectMeta {
-	stripped := metav1.ObjectMeta{
+// stripMeta keeps the identity of an object and its creation and deletion times.
+func stripMeta(m metav1.ObjectMeta) metav1.ObjectMeta {
+	return metav1.ObjectMeta{
 		Name: m.Name, Namespace: m.Namespace, UID: m.UID, ResourceVersion: m.ResourceVersion, DeletionTimestamp: m.DeletionTimestamp,
 		CreationTimestamp: m.CreationTimestamp,
 	}
-	if uid := konductorv1.MadeFor(m.OwnerReferences, kind); uid != "" {
-		stripped.OwnerReferences = []metav1.OwnerReference{{APIVersion: konductorv1.GroupVersion().String(), Kind: kind, UID: uid}}
-	}
-	return stripped
 }

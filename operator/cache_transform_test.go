@@ -25,10 +25,6 @@ func TestCacheTransformsKeepOnlyNeededFields(t *testing.T) {
 	}
 	claimed := *meta.DeepCopy()
 	claimed.Annotations[konductorv1.BrokenByAnnotation] = "somebody"
-	ours := konductorv1.GroupVersion().String()
-	claimed.OwnerReferences = []metav1.OwnerReference{{APIVersion: ours, Kind: konductorv1.KindLease, Name: junk, UID: "owner"}, {APIVersion: "v1", Kind: "ConfigMap", Name: junk, UID: junk}}
-	arrived := *meta.DeepCopy()
-	arrived.OwnerReferences = []metav1.OwnerReference{{APIVersion: ours, Kind: konductorv1.KindBarrier, Name: junk, UID: "owner"}}
 	allowing := *meta.DeepCopy()
 	allowing.Annotations[konductorv1.AllowGatesAnnotation] = "*"
 	spec := corev1.PodSpec{Volumes: []corev1.Volume{{Name: junk}}, NodeName: junk, Containers: []corev1.Container{{Name: junk, Image: junk, Env: []corev1.EnvVar{{Name: junk}}}}}
@@ -53,8 +49,8 @@ func TestCacheTransformsKeepOnlyNeededFields(t *testing.T) {
 		obj  client.Object
 		kept []string
 	}{
-		{&konductorv1.Claim{ObjectMeta: claimed, Spec: konductorv1.ClaimSpec{Holder: "kept", Target: konductorv1.ClaimTarget{Kind: konductorv1.KindLease}}}, []string{"kept", "somebody", "owner"}},
-		{&konductorv1.Arrival{ObjectMeta: arrived, Spec: konductorv1.ArrivalSpec{Participant: "kept"}}, []string{"kept", "owner"}},
+		{&konductorv1.Claim{ObjectMeta: claimed, Spec: konductorv1.ClaimSpec{Holder: "kept", Target: konductorv1.ClaimTarget{Kind: konductorv1.KindLease, UID: "target"}}}, []string{"kept", "somebody", "target"}},
+		{&konductorv1.Arrival{ObjectMeta: meta, Spec: konductorv1.ArrivalSpec{Participant: "kept", BarrierUID: "target"}}, []string{"kept", "target"}},
 		{&corev1.Pod{ObjectMeta: meta, Spec: spec, Status: corev1.PodStatus{Phase: "kept", Message: junk}}, []string{"kept", "owner"}},
 		{job, []string{"kept"}},
 		{&corev1.Namespace{ObjectMeta: allowing}, []string{konductorv1.AllowGatesAnnotation}},

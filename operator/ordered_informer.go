@@ -1,11 +1,11 @@
 package operator
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"maps"
 	"slices"
-	"strconv"
 	"time"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -17,6 +17,7 @@ import (
 	toolscache "k8s.io/client-go/tools/cache"
 
 	konductorv1 "github.com/LogicIQ/konductor/apis/v1"
+	"github.com/LogicIQ/konductor/internal/rules"
 	"github.com/LogicIQ/konductor/operator/internal/controller"
 )
 
@@ -103,7 +104,7 @@ func (p transformingLister) listAllPages(ctx context.Context) (*metainternalvers
 }
 
 // errWatchListIncomplete is the error of a streaming list that ended before it was complete.
-var errWatchListIncomplete = errors.New("the API server has ended a list before it was complete")
+var errWatchListIncomplete = errors.New("the API server ended a streaming list before it was complete")
 
 // watchList lists objects by a streaming list. Changes made during the list arrive in between.
 func (p transformingLister) watchList(ctx context.Context, options metav1.ListOptions) (*metainternalversion.List, error) {
@@ -159,17 +160,7 @@ func sortByRevision(items []runtime.Object) {
 		if err != nil {
 			return 0
 		}
-		n, _ := strconv.ParseUint(m.GetResourceVersion(), 10, 64) // not a number: no order
-		return n
+		return rules.RevisionOrZero(m)
 	}
-	slices.SortStableFunc(items, func(a, b runtime.Object) int {
-		switch x, y := revision(a), revision(b); {
-		case x < y:
-			return -1
-		case x > y:
-			return 1
-		default:
-			return 0
-		}
-	})
+	slices.SortStableFunc(items, func(a, b runtime.Object) int { return cmp.Compare(revision(a), revision(b)) })
 }

@@ -50,7 +50,7 @@ func newTraces(ctx context.Context, o Options) (*controller.Traces, func(), erro
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), traceFlushTimeout)
 		defer cancel()
 		if err := provider.Shutdown(ctx); err != nil {
-			o.Logger.Error(err, "the last traces could not be sent")
+			o.Logger.Error(err, "failed to send the last traces")
 		}
 	}, nil
 }
@@ -68,7 +68,7 @@ func (a *loggingExporter) ExportSpans(ctx context.Context, spans []sdktrace.Read
 	err := a.SpanExporter.ExportSpans(ctx, spans)
 	switch {
 	case err != nil && !a.failing:
-		a.logger.Error(err, "traces can't be sent, and are lost until they can")
+		a.logger.Error(err, "failed to send traces; they are dropped until the collector accepts them again")
 	case err == nil && a.failing:
 		a.logger.Info("traces are sent again")
 	}

@@ -31,9 +31,9 @@ func TestLoggingExporterLogsOutageOnce(t *testing.T) {
 		}
 	}
 	if diff := cmp.Diff([]string{
-		`"msg"="traces can't be sent, and are lost until they can" "error"="cut"`,
+		`"msg"="failed to send traces; they are dropped until the collector accepts them again" "error"="cut"`,
 		`"level"=0 "msg"="traces are sent again"`,
-		`"msg"="traces can't be sent, and are lost until they can" "error"="cut again"`,
+		`"msg"="failed to send traces; they are dropped until the collector accepts them again" "error"="cut again"`,
 	}, logged); diff != "" {
 		t.Errorf("log (-want +got):\n%s", diff)
 	}

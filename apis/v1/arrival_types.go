@@ -1,31 +1,43 @@
 package v1
 
-import metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+import (
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+)
 
 // ArrivalSpec says who has arrived at which Barrier. It is immutable.
-// +kubebuilder:validation:XValidation:rule="self == oldSelf",message="an Arrival is a fact and can't be changed: delete it to take it back"
+// +kubebuilder:validation:XValidation:rule="self == oldSelf",message="an Arrival is immutable: delete it to withdraw it"
 // +kubebuilder:validation:XValidation:rule="!has(self.reason) || (has(self.failed) && self.failed)",message="reason is for failed arrivals only: set failed to true or leave reason out"
 type ArrivalSpec struct {
-	// Barrier is the name of the Barrier, in the same namespace.
+	// barrier is the name of the Barrier, in the same namespace.
+	// +required
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=253
 	// +kubebuilder:validation:XValidation:rule="self.matches('^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$')",message="must be the name of an object: lower-case letters, digits, - and . only, for example db-migration"
 	Barrier string `json:"barrier"`
-	// Participant is the name of the participant that has arrived: at most 320 bytes, without control characters and
+	// barrierUID is the UID of the Barrier. If set, the arrival doesn't count at a Barrier with another UID. If unset, it
+	// counts at whatever Barrier has the name. metadata.ownerReferences are for garbage collection only.
+	// +optional
+	// +kubebuilder:validation:Type=string
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=64
+	BarrierUID types.UID `json:"barrierUID,omitempty"`
+	// participant is the name of the participant that has arrived: at most 320 bytes, without control characters and
 	// without <, > and &. A participant counts once, however many Arrivals have its name.
+	// +required
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=320
 	// +kubebuilder:validation:XValidation:rule="bytes(self).size() <= 320 && self.matches(r'^[^\\pC<>&]*$')",message="must be at most 320 bytes long, without control characters and without <, > and &"
 	Participant string `json:"participant"`
-	// Failed says that the participant can't do its part. Failed participants are counted separately, so that a barrier
+	// failed says that the participant can't do its part. Failed participants are counted separately, so that a barrier
 	// fails as soon as its quorum can't be reached. Defaults to false.
 	// +optional
 	Failed bool `json:"failed,omitempty"`
-	// Reason says why the participant failed, for people to read: at most 1024 characters, and only if failed is true.
+	// reason says why the participant failed, for people to read: at most 1024 characters, and only if failed is true.
 	// +optional
 	// +kubebuilder:validation:MaxLength=1024
 	Reason string `json:"reason,omitempty"`
-	// BoundTo is the Pod in which the participant ran. The Arrival outlives the Pod.
+	// boundTo is the Pod in which the participant ran. The Arrival outlives the Pod.
 	// +optional
 	BoundTo *BoundObject `json:"boundTo,omitempty"`
 }
@@ -42,9 +54,13 @@ type ArrivalSpec struct {
 // +kubebuilder:printcolumn:name="Reason",type=string,JSONPath=`.spec.reason`,priority=1
 // +kubebuilder:printcolumn:name="Age",type=date,JSONPath=`.metadata.creationTimestamp`
 type Arrival struct {
-	metav1.TypeMeta   `json:",inline"`
+	metav1.TypeMeta `json:",inline"`
+	// metadata is the standard metadata of an object.
+	// +optional
 	metav1.ObjectMeta `json:"metadata,omitempty"`
 
+	// spec is the desired state.
+	// +required
 	Spec ArrivalSpec `json:"spec"`
 }
 

@@ -23,54 +23,58 @@ const MaxListedArrivals = 100
 // BarrierSpec says how many participants a Barrier waits for.
 // +kubebuilder:validation:XValidation:rule="!has(self.quorum) || self.quorum <= self.expected",message="quorum must not be larger than expected: set quorum between 1 and expected, or leave it out to wait for all"
 type BarrierSpec struct {
-	// Expected is how many participants there are, from 1 to 1000000.
+	// expected is how many participants there are, from 1 to 1000000.
+	// +required
 	// +kubebuilder:validation:Minimum=1
 	// +kubebuilder:validation:Maximum=1000000
 	Expected int32 `json:"expected"`
-	// Quorum is how many participants must arrive before the barrier opens, from 1 to expected. Defaults to expected.
+	// quorum is how many participants must arrive before the barrier opens, from 1 to expected. Defaults to expected.
 	// +optional
 	// +kubebuilder:validation:Minimum=1
 	Quorum *int32 `json:"quorum,omitempty"`
-	// Timeout is how long after its creation the barrier stops waiting, for example 30m. If unset, it waits forever.
+	// timeout is how long after its creation the barrier stops waiting, for example 30m. If unset, it waits forever.
 	// Raising it on a barrier that has timed out makes the barrier wait again.
 	// +optional
 	Timeout *Duration `json:"timeout,omitempty"`
-	// TTL is how long after the barrier opened, failed or timed out it is deleted, with its Arrivals. If unset, it is kept.
+	// ttlAfterFinished is how long after the barrier opened, failed or timed out it is deleted, with its Arrivals. If unset,
+	// it is kept.
 	// +optional
-	TTL *Duration `json:"ttl,omitempty"`
+	TTLAfterFinished *Duration `json:"ttlAfterFinished,omitempty"`
 }
 
 // BarrierStatus is the observed state of a Barrier.
 type BarrierStatus struct {
-	// Phase is Waiting, Open, Failed or Timeout.
+	// phase is Waiting, Open, Failed or Timeout.
 	// +optional
 	Phase BarrierPhase `json:"phase,omitempty"`
-	// ObservedGeneration is the metadata.generation for which this status was written.
+	// observedGeneration is the metadata.generation for which this status was written.
 	// +optional
 	ObservedGeneration int64 `json:"observedGeneration,omitempty"`
-	// Arrived is how many participants have arrived and not failed, each counted once. While participants arrive it may lag
+	// arrived is how many participants have arrived and not failed, each counted once. While participants arrive it may lag
 	// by up to 100 ms.
 	// +optional
 	Arrived int32 `json:"arrived"`
-	// Failed is how many participants have arrived as failed.
+	// failed is how many participants have arrived as failed.
 	// +optional
 	Failed int32 `json:"failed"`
-	// Arrivals lists the participants that have arrived, in order of arrival; the first 100 only.
+	// arrivals lists the participants that have arrived, in order of arrival; the first 100 only.
 	// +optional
 	// +listType=atomic
 	// +kubebuilder:validation:MaxItems=100
+	// +kubebuilder:validation:items:MinLength=1
 	// +kubebuilder:validation:items:MaxLength=320
 	Arrivals []string `json:"arrivals,omitempty"`
-	// OpenedAt is when the barrier opened.
+	// openedAt is when the barrier opened.
 	// +optional
 	OpenedAt *metav1.Time `json:"openedAt,omitempty"`
-	// EndedAt is when the barrier failed or timed out.
+	// endedAt is when the barrier failed or timed out.
 	// +optional
 	EndedAt *metav1.Time `json:"endedAt,omitempty"`
-	// Conditions are Ready and Open, and Deadlocked while the barrier is in a wait cycle.
+	// conditions are Ready and Open, and Deadlocked while the barrier is in a wait cycle.
 	// +optional
 	// +listType=map
 	// +listMapKey=type
+	// +kubebuilder:validation:MaxItems=32
 	Conditions []metav1.Condition `json:"conditions,omitempty"`
 }
 
@@ -89,10 +93,15 @@ type BarrierStatus struct {
 // +kubebuilder:printcolumn:name="Age",type=date,JSONPath=`.metadata.creationTimestamp`
 // +kubebuilder:validation:XValidation:rule="!has(oldSelf.status) || !has(oldSelf.status.phase) || oldSelf.status.phase != 'Open' || (has(self.status) && has(self.status.phase) && self.status.phase == 'Open')",message="an open barrier stays open: delete it and create it again to start anew"
 type Barrier struct {
-	metav1.TypeMeta   `json:",inline"`
+	metav1.TypeMeta `json:",inline"`
+	// metadata is the standard metadata of an object.
+	// +optional
 	metav1.ObjectMeta `json:"metadata,omitempty"`
 
+	// spec is the desired state.
+	// +required
 	Spec BarrierSpec `json:"spec"`
+	// status is the observed state.
 	// +optional
 	Status BarrierStatus `json:"status,omitzero"`
 }

@@ -14,11 +14,11 @@ func ArrivalName(barrier string, uid types.UID, participant string) string {
 	return childName(barrier, KindBarrier, string(uid), participant)
 }
 
-// ClaimName returns the name of the Claim of holder on target, whose object has targetUID. podUID is the UID of the Pod
-// that the claim is bound to, or empty. Holder and Pod are the claim's identity: the same identity finds its own Claim
+// ClaimName returns the name of the Claim of holder on target, whose UID is set. podUID is the UID of the Pod that the claim
+// is bound to, or empty. Holder and Pod are the claim's identity: the same identity finds its own Claim
 // again, and two Pods with the same holder name have one each.
-func ClaimName(target ClaimTarget, targetUID types.UID, holder string, podUID types.UID) string {
-	return childName(strings.ToLower(target.Kind)+"-"+target.Name, target.Kind, string(targetUID), holder, string(podUID))
+func ClaimName(target ClaimTarget, holder string, podUID types.UID) string {
+	return childName(strings.ToLower(target.Kind)+"-"+target.Name, target.Kind, string(target.UID), holder, string(podUID))
 }
 
 // childName joins a readable prefix with a hash of parts, within the 253 characters of an object's name.

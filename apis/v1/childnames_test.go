@@ -28,15 +28,15 @@ func TestChildNames(t *testing.T) {
 		"barriers whose long names begin alike are kept apart": {
 			konductorv1.ArrivalName(long, "uid", "p"), konductorv1.ArrivalName(long, "uid2", "p"), false},
 		"who asks again finds its own claim": {
-			konductorv1.ClaimName(lock, "uid", "h", "pod"), konductorv1.ClaimName(lock, "uid", "h", "pod"), true},
+			konductorv1.ClaimName(lock, "h", "pod"), konductorv1.ClaimName(lock, "h", "pod"), true},
 		"another pod of the same name queues for itself": {
-			konductorv1.ClaimName(lock, "uid", "h", "pod"), konductorv1.ClaimName(lock, "uid", "h", "pod2"), false},
+			konductorv1.ClaimName(lock, "h", "pod"), konductorv1.ClaimName(lock, "h", "pod2"), false},
 		"without a pod is not with any pod": {
-			konductorv1.ClaimName(lock, "uid", "h", "pod"), konductorv1.ClaimName(lock, "uid", "h", ""), false},
+			konductorv1.ClaimName(lock, "h", "pod"), konductorv1.ClaimName(lock, "h", ""), false},
 		"what belongs to the holder doesn't move to the pod": {
-			konductorv1.ClaimName(lock, "uid", "ab", "c"), konductorv1.ClaimName(lock, "uid", "a", "bc"), false},
+			konductorv1.ClaimName(lock, "ab", "c"), konductorv1.ClaimName(lock, "a", "bc"), false},
 		"a lease and a semaphore of the same name are kept apart": {
-			konductorv1.ClaimName(lock, "uid", "h", ""), konductorv1.ClaimName(slots, "uid", "h", ""), false},
+			konductorv1.ClaimName(lock, "h", ""), konductorv1.ClaimName(slots, "h", ""), false},
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -47,8 +47,8 @@ func TestChildNames(t *testing.T) {
 	}
 	for got, want := range map[string]string{
 		konductorv1.ArrivalName("stage", "uid", "p"):       "stage-",
-		konductorv1.ClaimName(lock, "uid", "h", ""):        "lease-lock-",
-		konductorv1.ClaimName(slots, "uid", "h", ""):       "semaphore-lock-",
+		konductorv1.ClaimName(lock, "h", ""):               "lease-lock-",
+		konductorv1.ClaimName(slots, "h", ""):              "semaphore-lock-",
 		konductorv1.ArrivalName("dots..-.", "uid", "p"):    "dots-",
 		konductorv1.ArrivalName(long, "uid", "p")[235:237]: "a-",
 	} {
@@ -64,7 +64,7 @@ func TestChildNamesAreValid(t *testing.T) {
 		who := rapid.StringN(1, 320, -1).Draw(t, "who")
 		target := konductorv1.ClaimTarget{Kind: rapid.SampledFrom([]string{konductorv1.KindLease, konductorv1.KindSemaphore}).Draw(t, "kind"), Name: object}
 		for _, name := range []string{
-			konductorv1.ArrivalName(object, "uid", who), konductorv1.ClaimName(target, "uid", who, types.UID(who)),
+			konductorv1.ArrivalName(object, "uid", who), konductorv1.ClaimName(target, who, types.UID(who)),
 		} {
 			if problems := validation.IsDNS1123Subdomain(name); len(problems) > 0 {
 				t.Fatalf("%q is no name for an object: %v", name, problems)

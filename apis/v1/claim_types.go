@@ -4,6 +4,7 @@ import (
 	"time"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
 )
 
 // ClaimPhase is the operator's answer to a Claim.
@@ -48,56 +49,68 @@ const AcknowledgeWithin = 15 * time.Second
 
 // ClaimTarget names the object that a Claim wants to hold.
 type ClaimTarget struct {
-	// Kind of the object: Lease or Semaphore.
+	// kind of the object: Lease or Semaphore.
+	// +required
 	// +kubebuilder:validation:Enum=Lease;Semaphore
 	Kind string `json:"kind"`
-	// Name of the object, in the same namespace.
+	// name of the object, in the same namespace.
+	// +required
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=253
 	// +kubebuilder:validation:XValidation:rule="self.matches('^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$')",message="must be the name of an object: lower-case letters, digits, - and . only, for example db-migration"
 	Name string `json:"name"`
+	// uid of the object. If set, the claim ends when an object with another UID has that name. If unset, the claim is for
+	// whatever object has the name. metadata.ownerReferences are for garbage collection only.
+	// +optional
+	// +kubebuilder:validation:Type=string
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=64
+	UID types.UID `json:"uid,omitempty"`
 }
 
 // ClaimSpec says who wants to hold what. Only renewals can be changed.
 // +kubebuilder:validation:XValidation:rule="self.target == oldSelf.target && self.holder == oldSelf.holder && self.permits == oldSelf.permits && self.priority == oldSelf.priority && self.whenBusy == oldSelf.whenBusy && has(self.ttl) == has(oldSelf.ttl) && (!has(self.ttl) || duration(self.ttl) == duration(oldSelf.ttl)) && has(self.boundTo) == has(oldSelf.boundTo) && (!has(self.boundTo) || self.boundTo == oldSelf.boundTo)",message="only renewals can change: delete this claim and create another one for other terms"
 // +kubebuilder:validation:XValidation:rule="self.target.kind != 'Lease' || self.permits == 1",message="a lease has one permit: leave permits out"
 type ClaimSpec struct {
-	// Target is the object to hold.
+	// target is the object to hold.
+	// +required
 	Target ClaimTarget `json:"target"`
-	// Holder is the name of the holder, for people to read: at most 320 bytes, without control characters and without <, >
+	// holder is the name of the holder, for people to read: at most 320 bytes, without control characters and without <, >
 	// and &. Together with the UID of the Pod it is the claim's identity.
+	// +required
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=320
 	// +kubebuilder:validation:XValidation:rule="bytes(self).size() <= 320 && self.matches(r'^[^\\pC<>&]*$')",message="must be at most 320 bytes long, without control characters and without <, > and &"
 	Holder string `json:"holder"`
-	// Permits is how many permits of a Semaphore to hold, all at the same time, from 1 to 1000000. Defaults to 1. Must be 1
+	// permits is how many permits of a Semaphore to hold, all at the same time, from 1 to 1000000. Defaults to 1. Must be 1
 	// for a Lease.
 	// +optional
 	// +kubebuilder:default=1
 	// +kubebuilder:validation:Minimum=1
 	// +kubebuilder:validation:Maximum=1000000
 	Permits int32 `json:"permits,omitempty"`
-	// Priority is the claim's priority in the queue, from -1000000 to 1000000. Defaults to 0. Claims of higher priority are
-	// served first, and claims of the same priority in order of creation.
+	// priority is the claim's priority in the queue, from -1000000 to 1000000. Defaults to 0. Claims of higher priority are
+	// served first, and claims of the same priority in order of creation. A claim above the target's spec.maxPriority is
+	// refused.
 	// +optional
 	// +kubebuilder:default=0
 	// +kubebuilder:validation:Minimum=-1000000
 	// +kubebuilder:validation:Maximum=1000000
 	Priority int32 `json:"priority"`
-	// TTL is how long the hold lasts without renewal, at least 1s. Defaults to the target's spec.ttl. If that is unset too,
+	// ttl is how long the hold lasts without renewal, at least 1s. Defaults to the target's spec.ttl. If that is unset too,
 	// a claim that is bound to a Pod lasts as long as the Pod, and any other claim 10m.
 	// +optional
-	// +kubebuilder:validation:XValidation:rule="!self.matches('^([0-9]{1,18}([.][0-9]+)?(h|m|s|ms|us|µs|ns))+$') || duration(self) >= duration('1s')",message="must be at least 1s: a shorter hold ends before its holder has heard of it"
+	// +kubebuilder:validation:XValidation:rule="!self.matches('^([0-9]{1,18}([.][0-9]+)?(h|m|s|ms|us|µs|ns))+$') || duration(self) >= duration('1s')",message="must be at least 1s: a shorter hold could expire before its holder learns of it"
 	TTL *Duration `json:"ttl,omitempty"`
-	// BoundTo is the Pod for which the claim is made. The hold ends when the Pod has finished or is gone.
+	// boundTo is the Pod for which the claim is made. The hold ends when the Pod has finished or is gone.
 	// +optional
 	BoundTo *BoundObject `json:"boundTo,omitempty"`
-	// WhenBusy says what happens if the claim can't be granted at once: Wait queues it, Refuse refuses it. Defaults to
+	// whenBusy says what happens if the claim can't be granted at once: Wait queues it, Refuse refuses it. Defaults to
 	// Wait.
 	// +optional
 	// +kubebuilder:default=Wait
 	WhenBusy WhenBusy `json:"whenBusy,omitempty"`
-	// Renewals is how many times the holder has renewed its hold. The holder raises it to prolong the hold by another TTL,
+	// renewals is how many times the holder has renewed its hold. The holder raises it to prolong the hold by another TTL,
 	// and to acknowledge the grant. It starts at 0 and can only be raised while the claim is Granted.
 	// +optional
 	// +kubebuilder:default=0
@@ -109,20 +122,27 @@ type ClaimSpec struct {
 // ClaimStatus is the operator's answer. The authority on who holds is the status of the Lease or Semaphore.
 // +kubebuilder:validation:XValidation:rule="!has(self.phase) || self.phase != 'Granted' || (has(self.fencingToken) && self.fencingToken > 0)",message="a granted claim needs a fencing token"
 type ClaimStatus struct {
-	// Phase is Pending, Granted, Expired or Refused. Defaults to Pending.
+	// phase is Pending, Granted, Expired or Refused. Defaults to Pending.
 	// +optional
 	// +kubebuilder:default=Pending
 	Phase ClaimPhase `json:"phase,omitempty"`
-	// FencingToken is the number of the grant, larger than that of every earlier grant. Unset before the grant.
+	// fencingToken is the number of the grant, larger than that of every earlier grant. Unset before the grant.
 	// +optional
 	FencingToken int64 `json:"fencingToken,omitempty"`
-	// ExpiresAt is when the hold ends unless it is renewed. It is for people to read: the operator judges expiry by its own
+	// expiresAt is when the hold ends unless it is renewed. It is for people to read: the operator judges expiry by its own
 	// clock, and never earlier. Unset if the hold lasts as long as its Pod.
 	// +optional
 	ExpiresAt *metav1.MicroTime `json:"expiresAt,omitempty"`
-	// Message says why the claim was refused or has expired.
+	// message says why the claim was refused or has expired.
 	// +optional
+	// +kubebuilder:validation:MaxLength=1024
 	Message string `json:"message,omitempty"`
+	// conditions has Granted once the claim has been granted or refused. It is True while the claim holds.
+	// +optional
+	// +listType=map
+	// +listMapKey=type
+	// +kubebuilder:validation:MaxItems=32
+	Conditions []metav1.Condition `json:"conditions,omitempty"`
 }
 
 // Claim is the request of one participant to hold a Lease or permits of a Semaphore. Deleting it releases the hold.
@@ -146,10 +166,15 @@ type ClaimStatus struct {
 // +kubebuilder:validation:XValidation:rule="!has(oldSelf.status) || !has(oldSelf.status.phase) || oldSelf.status.phase == 'Pending' || (has(self.status) && has(self.status.phase) && (self.status.phase == oldSelf.status.phase || (oldSelf.status.phase == 'Granted' && self.status.phase == 'Expired')))",message="a claim goes from Pending to Granted or Refused, and from Granted to Expired, never back"
 // +kubebuilder:validation:XValidation:rule="!has(oldSelf.status) || !has(oldSelf.status.fencingToken) || (has(self.status) && has(self.status.fencingToken) && self.status.fencingToken == oldSelf.status.fencingToken)",message="a hold keeps its fencing token"
 type Claim struct {
-	metav1.TypeMeta   `json:",inline"`
+	metav1.TypeMeta `json:",inline"`
+	// metadata is the standard metadata of an object.
+	// +optional
 	metav1.ObjectMeta `json:"metadata,omitempty"`
 
+	// spec is the desired state.
+	// +required
 	Spec ClaimSpec `json:"spec"`
+	// status is the observed state.
 	// +optional
 	// +kubebuilder:default={phase: Pending}
 	Status ClaimStatus `json:"status,omitzero"`

@@ -45,6 +45,8 @@ const (
 	ConditionHeld = "Held"
 	// ConditionAvailable is True on a Semaphore that has a free permit.
 	ConditionAvailable = "Available"
+	// ConditionGranted is True on a Claim that holds, and False on one whose hold has ended or that was refused.
+	ConditionGranted = "Granted"
 	// ConditionDeadlocked is True on an object in a wait cycle: no waiter in the cycle goes on unless one gives up. It is
 	// absent otherwise.
 	ConditionDeadlocked = "Deadlocked"
@@ -66,6 +68,9 @@ const (
 	ReasonAvailable   = "Available"
 	ReasonFull        = "Full"
 	ReasonPaused      = "Paused"
+	ReasonGranted     = "Granted"
+	ReasonExpired     = "Expired"
+	ReasonRefused     = "Refused"
 	// ReasonTerminating is the reason of Ready on an object that is being deleted: it counts as deleted, even while a
 	// finalizer keeps it.
 	ReasonTerminating = "Terminating"
@@ -91,19 +96,62 @@ const (
 
 // BoundObject is the Pod whose lifetime limits a hold: the hold ends when the Pod has finished or is gone.
 type BoundObject struct {
-	// Kind of the object. Must be Pod.
+	// kind of the object. Must be Pod.
+	// +required
 	// +kubebuilder:validation:Enum=Pod
 	Kind string `json:"kind"`
-	// Name of the object, in the same namespace.
+	// name of the object, in the same namespace.
+	// +required
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=253
 	// +kubebuilder:validation:XValidation:rule="self.matches('^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$')",message="must be the name of an object: lower-case letters, digits, - and . only, for example db-migration"
 	Name string `json:"name"`
-	// UID of the object, which distinguishes it from other objects of the same name.
+	// uid of the object, which distinguishes it from other objects of the same name.
+	// +required
 	// +kubebuilder:validation:Type=string
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=64
 	UID types.UID `json:"uid"`
+}
+
+// Holder is one hold on a Lease or a Semaphore. A Semaphore lists its holders; a Lease has the fields of its only one in
+// its status, see LeaseStatus.Holders.
+// +kubebuilder:validation:XValidation:rule="self.fencingToken == oldSelf.fencingToken && self.permits == oldSelf.permits",message="a hold keeps its fencing token and its permits"
+type Holder struct {
+	// holder is the name of the holder.
+	// +required
+	// +kubebuilder:validation:MaxLength=320
+	Name string `json:"holder"`
+	// claim is the name of the holder's Claim.
+	// +required
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=253
+	Claim string `json:"claim"`
+	// claimUID is the UID of the holder's Claim.
+	// +required
+	// +kubebuilder:validation:Type=string
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=64
+	ClaimUID types.UID `json:"claimUID"`
+	// permits is how many permits this hold uses, at least 1.
+	// +required
+	// +kubebuilder:validation:Minimum=1
+	Permits int32 `json:"permits"`
+	// fencingToken is the number of this grant, larger than that of every earlier grant. The resource that is protected
+	// should reject smaller ones.
+	// +required
+	// +kubebuilder:validation:Minimum=1
+	FencingToken int64 `json:"fencingToken"`
+	// acquiredAt is when the hold was granted.
+	// +required
+	AcquiredAt metav1.MicroTime `json:"acquiredAt"`
+	// expiresAt is when the hold ends unless it is renewed. It is for people to read: the operator judges expiry by its own
+	// clock, and never earlier. Unset if the hold lasts as long as its Pod.
+	// +optional
+	ExpiresAt *metav1.MicroTime `json:"expiresAt,omitempty"`
+	// renewals is how many times the hold has been renewed.
+	// +optional
+	Renewals int64 `json:"renewals,omitempty"`
 }
 
 // KindPod is the kind of object that a Claim or an Arrival can be bound to.

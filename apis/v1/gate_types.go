@@ -53,25 +53,27 @@ const (
 // +kubebuilder:validation:XValidation:rule="!has(self.state) || (self.type == 'Job' ? self.state in ['Complete', 'Failed'] : self.type in ['Barrier', 'Gate'] ? self.state in ['Open', 'Failed', 'Timeout'] : self.type == 'Lease' ? self.state in ['Available', 'Held'] : self.state in ['Available', 'Full'])",message="state does not fit type: use Complete or Failed for a Job; Open, Failed or Timeout for a Barrier or a Gate; Available or Held for a Lease; Available or Full for a Semaphore"
 // +kubebuilder:validation:XValidation:rule="!has(self.value) || (self.type == 'Semaphore' && (!has(self.state) || self.state == 'Available'))",message="value is the number of free permits to wait for and goes with type Semaphore and state Available only: leave it out"
 type GateCondition struct {
-	// Type of the object: Job, Barrier, Lease, Semaphore or Gate.
+	// type of the object: Job, Barrier, Lease, Semaphore or Gate.
+	// +required
 	Type GateConditionType `json:"type"`
-	// Name of the object.
+	// name of the object.
+	// +required
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=253
 	// +kubebuilder:validation:XValidation:rule="self.matches('^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$')",message="must be the name of an object: lower-case letters, digits, - and . only, for example db-migration"
 	Name string `json:"name"`
-	// Namespace of the object. Defaults to the gate's own. Another namespace must allow the gate with the annotation
+	// namespace of the object. Defaults to the gate's own. Another namespace must allow the gate with the annotation
 	// konductor.io/allow-gates-from.
 	// +optional
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=63
 	// +kubebuilder:validation:XValidation:rule="self.matches('^[a-z0-9]([-a-z0-9]*[a-z0-9])?$')",message="must be the name of a namespace: lower-case letters, digits and - only, for example team-a"
 	Namespace string `json:"namespace,omitempty"`
-	// State to wait for: Complete or Failed for a Job; Open, Failed or Timeout for a Barrier or a Gate; Available or Held
+	// state to wait for: Complete or Failed for a Job; Open, Failed or Timeout for a Barrier or a Gate; Available or Held
 	// for a Lease; Available or Full for a Semaphore. Defaults to the first one for the type.
 	// +optional
 	State GateState `json:"state,omitempty"`
-	// Value is how many permits must be free, at least 1. Defaults to 1. Only for a Semaphore that is to be Available.
+	// value is how many permits must be free, at least 1. Defaults to 1. Only for a Semaphore that is to be Available.
 	// +optional
 	// +kubebuilder:validation:Minimum=1
 	Value *int32 `json:"value,omitempty"`
@@ -79,72 +81,81 @@ type GateCondition struct {
 
 // GateSpec lists what a Gate waits for.
 type GateSpec struct {
-	// Conditions that must be met, all at the same time, before the gate opens: 1 to 100. A condition that a Job, a Barrier
+	// conditions that must be met, all at the same time, before the gate opens: 1 to 100. A condition that a Job, a Barrier
 	// or a Gate has once met stays met when that object is deleted.
+	// +required
 	// +kubebuilder:validation:MinItems=1
 	// +kubebuilder:validation:MaxItems=100
 	// +listType=atomic
 	Conditions []GateCondition `json:"conditions"`
-	// Timeout is how long after its creation the gate stops waiting, for example 30m. If unset, it waits forever. Raising
+	// timeout is how long after its creation the gate stops waiting, for example 30m. If unset, it waits forever. Raising
 	// it on a gate that has timed out makes the gate wait again.
 	// +optional
 	Timeout *Duration `json:"timeout,omitempty"`
-	// TTL is how long after the gate opened, failed or timed out it is deleted. If unset, it is kept.
+	// ttlAfterFinished is how long after the gate opened, failed or timed out it is deleted. If unset, it is kept.
 	// +optional
-	TTL *Duration `json:"ttl,omitempty"`
+	TTLAfterFinished *Duration `json:"ttlAfterFinished,omitempty"`
 }
 
 // GateConditionStatus is the observed state of one condition.
 type GateConditionStatus struct {
-	// Type of the object.
+	// type of the object.
+	// +required
 	Type GateConditionType `json:"type"`
-	// Name of the object.
+	// name of the object.
+	// +required
+	// +kubebuilder:validation:MaxLength=253
 	Name string `json:"name"`
-	// Namespace of the object. Unset if it is the gate's own.
+	// namespace of the object. Unset if it is the gate's own.
 	// +optional
+	// +kubebuilder:validation:MaxLength=63
 	Namespace string `json:"namespace,omitempty"`
-	// State that the condition requires.
+	// state that the condition requires.
 	// +optional
 	State GateState `json:"state,omitempty"`
-	// Met says whether the condition is met.
+	// met says whether the condition is met.
+	// +required
 	Met bool `json:"met"`
-	// Message says what was observed, for people to read.
+	// message says what was observed, for people to read.
 	// +optional
+	// +kubebuilder:validation:MaxLength=32768
 	Message string `json:"message,omitempty"`
-	// UID of the object that met the condition. A new object of the same name is evaluated anew.
+	// uid of the object that met the condition. A new object of the same name is evaluated anew.
 	// +optional
+	// +kubebuilder:validation:MaxLength=64
 	UID string `json:"uid,omitempty"`
 }
 
 // GateStatus is the observed state of a Gate.
 type GateStatus struct {
-	// Phase is Waiting, Open, Failed or Timeout.
+	// phase is Waiting, Open, Failed or Timeout.
 	// +optional
 	Phase GatePhase `json:"phase,omitempty"`
-	// ObservedGeneration is the metadata.generation for which this status was written.
+	// observedGeneration is the metadata.generation for which this status was written.
 	// +optional
 	ObservedGeneration int64 `json:"observedGeneration,omitempty"`
-	// ConditionsMet is how many conditions are met.
+	// conditionsMet is how many conditions are met.
 	// +optional
 	ConditionsMet int32 `json:"conditionsMet"`
-	// ConditionsTotal is how many conditions there are.
+	// conditionsTotal is how many conditions there are.
 	// +optional
 	ConditionsTotal int32 `json:"conditionsTotal"`
-	// ConditionStatuses are the observed states of the conditions, in the order of spec.conditions.
+	// conditionStatuses are the observed states of the conditions, in the order of spec.conditions.
 	// +optional
 	// +listType=atomic
 	// +kubebuilder:validation:MaxItems=100
 	ConditionStatuses []GateConditionStatus `json:"conditionStatuses,omitempty"`
-	// OpenedAt is when the gate opened.
+	// openedAt is when the gate opened.
 	// +optional
 	OpenedAt *metav1.Time `json:"openedAt,omitempty"`
-	// EndedAt is when the gate failed or timed out.
+	// endedAt is when the gate failed or timed out.
 	// +optional
 	EndedAt *metav1.Time `json:"endedAt,omitempty"`
-	// Conditions are Ready and Open, and Deadlocked while the gate is in a wait cycle.
+	// conditions are Ready and Open, and Deadlocked while the gate is in a wait cycle.
 	// +optional
 	// +listType=map
 	// +listMapKey=type
+	// +kubebuilder:validation:MaxItems=32
 	Conditions []metav1.Condition `json:"conditions,omitempty"`
 }
 
@@ -162,10 +173,15 @@ type GateStatus struct {
 // +kubebuilder:validation:XValidation:rule="!has(oldSelf.status) || !has(oldSelf.status.phase) || oldSelf.status.phase != 'Open' || (has(self.status) && has(self.status.phase) && self.status.phase == 'Open')",message="an open gate stays open: delete it and create it again to start anew"
 // +kubebuilder:validation:XValidation:rule="self.spec.conditions.all(c, c.type != 'Gate' || c.name != self.metadata.name || has(c.namespace))",message="a gate can't wait for itself: name another gate in spec.conditions"
 type Gate struct {
-	metav1.TypeMeta   `json:",inline"`
+	metav1.TypeMeta `json:",inline"`
+	// metadata is the standard metadata of an object.
+	// +optional
 	metav1.ObjectMeta `json:"metadata,omitempty"`
 
+	// spec is the desired state.
+	// +required
 	Spec GateSpec `json:"spec"`
+	// status is the observed state.
 	// +optional
 	Status GateStatus `json:"status,omitzero"`
 }

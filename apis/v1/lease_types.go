@@ -16,58 +16,65 @@ const (
 	LeaseHeld LeasePhase = "Held"
 )
 
-// LeaseSpec sets the defaults of the holds on a Lease.
+// LeaseSpec sets the defaults and limits of the holds on a Lease.
 type LeaseSpec struct {
-	// TTL is how long a hold lasts without renewal if its Claim sets no ttl, at least 1s. If unset, a hold that is bound to
+	// ttl is how long a hold lasts without renewal if its Claim sets no ttl, at least 1s. If unset, a hold that is bound to
 	// a Pod lasts as long as the Pod, and any other hold 10m.
 	// +optional
-	// +kubebuilder:validation:XValidation:rule="!self.matches('^([0-9]{1,18}([.][0-9]+)?(h|m|s|ms|us|µs|ns))+$') || duration(self) >= duration('1s')",message="must be at least 1s: a shorter hold ends before its holder has heard of it"
+	// +kubebuilder:validation:XValidation:rule="!self.matches('^([0-9]{1,18}([.][0-9]+)?(h|m|s|ms|us|µs|ns))+$') || duration(self) >= duration('1s')",message="must be at least 1s: a shorter hold could expire before its holder learns of it"
 	TTL *Duration `json:"ttl,omitempty"`
+	// maxPriority is the highest priority that a Claim may ask for, from 0 to 1000000. Claims that ask for more are refused. If
+	// unset, every priority is allowed.
+	// +optional
+	// +kubebuilder:validation:Minimum=0
+	// +kubebuilder:validation:Maximum=1000000
+	MaxPriority *int32 `json:"maxPriority,omitempty"`
 }
 
 // LeaseStatus is the observed state of a Lease.
 // +kubebuilder:validation:XValidation:rule="!has(self.claimUID) || self.claimUID.size() == 0 || (has(self.fencingToken) && self.fencingToken > 0)",message="a held lease needs a fencing token"
 type LeaseStatus struct {
-	// Phase is Available or Held.
+	// phase is Available or Held.
 	// +optional
 	Phase LeasePhase `json:"phase,omitempty"`
-	// ObservedGeneration is the metadata.generation for which this status was written.
+	// observedGeneration is the metadata.generation for which this status was written.
 	// +optional
 	ObservedGeneration int64 `json:"observedGeneration,omitempty"`
-	// Holder is the name of the holder. Unset if nobody holds the lease.
+	// holder is the name of the holder. Unset if nobody holds the lease.
 	// +optional
 	// +kubebuilder:validation:MaxLength=320
 	Holder string `json:"holder,omitempty"`
-	// Claim is the name of the holder's Claim.
+	// claim is the name of the holder's Claim.
 	// +optional
 	// +kubebuilder:validation:MaxLength=253
 	Claim string `json:"claim,omitempty"`
-	// ClaimUID is the UID of the holder's Claim.
+	// claimUID is the UID of the holder's Claim.
 	// +kubebuilder:validation:Type=string
 	// +optional
 	// +kubebuilder:validation:MaxLength=64
 	ClaimUID types.UID `json:"claimUID,omitempty"`
-	// AcquiredAt is when the lease was granted to the holder.
+	// acquiredAt is when the lease was granted to the holder.
 	// +optional
 	AcquiredAt *metav1.MicroTime `json:"acquiredAt,omitempty"`
-	// ExpiresAt is when the hold ends unless it is renewed. It is for people to read: the operator judges expiry by its own
+	// expiresAt is when the hold ends unless it is renewed. It is for people to read: the operator judges expiry by its own
 	// clock, and never earlier. Unset if the hold lasts as long as its Pod.
 	// +optional
 	ExpiresAt *metav1.MicroTime `json:"expiresAt,omitempty"`
-	// Renewals is how many times the hold has been renewed.
+	// renewals is how many times the hold has been renewed.
 	// +optional
 	Renewals int64 `json:"renewals,omitempty"`
-	// FencingToken is the number of the latest grant. It is larger than that of every earlier grant, even across deletion
+	// fencingToken is the number of the latest grant. It is larger than that of every earlier grant, even across deletion
 	// and re-creation of the lease. The resource that the lease protects should reject smaller ones.
 	// +optional
 	FencingToken int64 `json:"fencingToken,omitempty"`
-	// Waiting is how many Claims wait for the lease. It may lag by up to 100 ms.
+	// waiting is how many Claims wait for the lease. It may lag by up to 100 ms.
 	// +optional
 	Waiting int32 `json:"waiting"`
-	// Conditions are Ready and Held, and Deadlocked while the lease is in a wait cycle.
+	// conditions are Ready and Held, and Deadlocked while the lease is in a wait cycle.
 	// +optional
 	// +listType=map
 	// +listMapKey=type
+	// +kubebuilder:validation:MaxItems=32
 	Conditions []metav1.Condition `json:"conditions,omitempty"`
 }
 
@@ -89,11 +96,15 @@ type LeaseStatus struct {
 // +kubebuilder:validation:XValidation:rule="!has(oldSelf.status) || !has(oldSelf.status.fencingToken) || !has(self.status) || !has(self.status.claimUID) || (has(oldSelf.status.claimUID) && self.status.claimUID == oldSelf.status.claimUID) || self.status.claimUID.size() == 0 || self.status.fencingToken > oldSelf.status.fencingToken",message="a new holder needs a larger fencing token than any before it"
 // +kubebuilder:validation:XValidation:rule="!has(oldSelf.status) || !has(oldSelf.status.claimUID) || !has(self.status) || !has(self.status.claimUID) || self.status.claimUID != oldSelf.status.claimUID || self.status.fencingToken == oldSelf.status.fencingToken",message="a hold keeps its fencing token"
 type Lease struct {
-	metav1.TypeMeta   `json:",inline"`
+	metav1.TypeMeta `json:",inline"`
+	// metadata is the standard metadata of an object.
+	// +optional
 	metav1.ObjectMeta `json:"metadata,omitempty"`
 
+	// spec is the desired state.
 	// +optional
 	Spec LeaseSpec `json:"spec,omitempty"`
+	// status is the observed state.
 	// +optional
 	Status LeaseStatus `json:"status,omitzero"`
 }
@@ -104,4 +115,31 @@ type LeaseList struct {
 	metav1.TypeMeta `json:",inline"`
 	metav1.ListMeta `json:"metadata,omitempty"`
 	Items           []Lease `json:"items"`
+}
+
+// Holders returns the current hold in the form in which a Semaphore lists its holders: a list of at most one.
+func (s *LeaseStatus) Holders() []Holder {
+	if s.ClaimUID == "" {
+		return nil
+	}
+	h := Holder{
+		Name: s.Holder, Claim: s.Claim, ClaimUID: s.ClaimUID, Permits: 1,
+		FencingToken: s.FencingToken, ExpiresAt: s.ExpiresAt, Renewals: s.Renewals,
+	}
+	if s.AcquiredAt != nil {
+		h.AcquiredAt = *s.AcquiredAt
+	}
+	return []Holder{h}
+}
+
+// SetHolder sets the fields of the current hold; nil: nobody holds the lease. The token of the latest grant stays.
+func (s *LeaseStatus) SetHolder(h *Holder) {
+	if h == nil {
+		h = &Holder{FencingToken: s.FencingToken}
+	}
+	s.Holder, s.Claim, s.ClaimUID, s.FencingToken = h.Name, h.Claim, h.ClaimUID, h.FencingToken
+	s.AcquiredAt, s.ExpiresAt, s.Renewals = nil, h.ExpiresAt, h.Renewals
+	if !h.AcquiredAt.IsZero() {
+		s.AcquiredAt = &h.AcquiredAt
+	}
 }

@@ -31,62 +31,42 @@ const (
 
 // SemaphoreSpec sets the number of permits, and the defaults of the holds on a Semaphore.
 type SemaphoreSpec struct {
-	// Permits is how many permits can be held at the same time, from 0 to 1000000. 0 pauses the semaphore: no permit is
+	// permits is how many permits can be held at the same time, from 0 to 1000000. 0 pauses the semaphore: no permit is
 	// granted, and no holder loses one. Lowering it below the number in use takes no permit away. At most 1000 Claims hold
 	// permits at a time.
+	// +required
 	// +kubebuilder:validation:Minimum=0
 	// +kubebuilder:validation:Maximum=1000000
 	Permits int32 `json:"permits"`
-	// TTL is how long a hold lasts without renewal if its Claim sets no ttl, at least 1s. If unset, a hold that is bound to
+	// ttl is how long a hold lasts without renewal if its Claim sets no ttl, at least 1s. If unset, a hold that is bound to
 	// a Pod lasts as long as the Pod, and any other hold 10m.
 	// +optional
-	// +kubebuilder:validation:XValidation:rule="!self.matches('^([0-9]{1,18}([.][0-9]+)?(h|m|s|ms|us|µs|ns))+$') || duration(self) >= duration('1s')",message="must be at least 1s: a shorter hold ends before its holder has heard of it"
+	// +kubebuilder:validation:XValidation:rule="!self.matches('^([0-9]{1,18}([.][0-9]+)?(h|m|s|ms|us|µs|ns))+$') || duration(self) >= duration('1s')",message="must be at least 1s: a shorter hold could expire before its holder learns of it"
 	TTL *Duration `json:"ttl,omitempty"`
-}
-
-// SemaphoreHolder is one hold on a Semaphore.
-// +kubebuilder:validation:XValidation:rule="self.fencingToken == oldSelf.fencingToken && self.permits == oldSelf.permits",message="a hold keeps its fencing token and its permits"
-type SemaphoreHolder struct {
-	// Holder is the name of the holder.
-	// +kubebuilder:validation:MaxLength=320
-	Holder string `json:"holder"`
-	// Claim is the name of the holder's Claim.
-	// +kubebuilder:validation:MaxLength=253
-	Claim string `json:"claim"`
-	// ClaimUID is the UID of the holder's Claim.
-	// +kubebuilder:validation:Type=string
-	// +kubebuilder:validation:MinLength=1
-	// +kubebuilder:validation:MaxLength=64
-	ClaimUID types.UID `json:"claimUID"`
-	// Permits is how many permits this hold uses, at least 1.
-	// +kubebuilder:validation:Minimum=1
-	Permits int32 `json:"permits"`
-	// FencingToken is the number of this grant, larger than that of every earlier grant.
-	// +kubebuilder:validation:Minimum=1
-	FencingToken int64 `json:"fencingToken"`
-	// AcquiredAt is when the permits were granted.
-	AcquiredAt metav1.MicroTime `json:"acquiredAt"`
-	// ExpiresAt is when the hold ends unless it is renewed. It is for people to read: the operator judges expiry by its own
-	// clock, and never earlier. Unset if the hold lasts as long as its Pod.
+	// maxPriority is the highest priority that a Claim may ask for, from 0 to 1000000. Claims that ask for more are refused. If
+	// unset, every priority is allowed.
 	// +optional
-	ExpiresAt *metav1.MicroTime `json:"expiresAt,omitempty"`
-	// Renewals is how many times the hold has been renewed.
-	// +optional
-	Renewals int64 `json:"renewals,omitempty"`
+	// +kubebuilder:validation:Minimum=0
+	// +kubebuilder:validation:Maximum=1000000
+	MaxPriority *int32 `json:"maxPriority,omitempty"`
 }
 
 // OvertakenClaim is a waiting Claim that was overtaken: permits were granted to a Claim behind it in the queue that asks
 // for fewer.
 type OvertakenClaim struct {
-	// Claim is the name of the waiting Claim.
+	// claim is the name of the waiting Claim.
+	// +required
+	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=253
 	Claim string `json:"claim"`
-	// ClaimUID is the UID of the waiting Claim.
+	// claimUID is the UID of the waiting Claim.
+	// +required
 	// +kubebuilder:validation:Type=string
 	// +kubebuilder:validation:MaxLength=64
 	ClaimUID types.UID `json:"claimUID"`
-	// Times is how many grants have gone to Claims behind it since it began to wait, from 1 to 10. After 10, no further
+	// times is how many grants have gone to Claims behind it since it began to wait, from 1 to 10. After 10, no further
 	// ones do until it has been granted.
+	// +required
 	// +kubebuilder:validation:Minimum=1
 	// +kubebuilder:validation:Maximum=10
 	Times int32 `json:"times"`
@@ -95,41 +75,42 @@ type OvertakenClaim struct {
 // SemaphoreStatus is the observed state of a Semaphore.
 // +kubebuilder:validation:XValidation:rule="!has(self.holders) || self.holders.all(h, has(self.fencingToken) && h.fencingToken <= self.fencingToken)",message="status.fencingToken must be the largest token of all grants"
 type SemaphoreStatus struct {
-	// Phase is Ready or Full.
+	// phase is Ready or Full.
 	// +optional
 	Phase SemaphorePhase `json:"phase,omitempty"`
-	// ObservedGeneration is the metadata.generation for which this status was written.
+	// observedGeneration is the metadata.generation for which this status was written.
 	// +optional
 	ObservedGeneration int64 `json:"observedGeneration,omitempty"`
-	// InUse is how many permits are held.
+	// inUse is how many permits are held.
 	// +optional
 	InUse int32 `json:"inUse"`
-	// Available is how many permits are free.
+	// available is how many permits are free.
 	// +optional
 	Available int32 `json:"available"`
-	// Waiting is how many Claims wait for permits. It may lag by up to 100 ms.
+	// waiting is how many Claims wait for permits. It may lag by up to 100 ms.
 	// +optional
 	Waiting int32 `json:"waiting"`
-	// Holders are the current holds, at most 1000, in the order in which they were granted.
+	// holders are the current holds, at most 1000, in the order in which they were granted.
 	// +optional
 	// +listType=map
 	// +listMapKey=claimUID
 	// +kubebuilder:validation:MaxItems=1000
-	Holders []SemaphoreHolder `json:"holders,omitempty"`
-	// FencingToken is the number of the latest grant, larger than that of every earlier grant.
+	Holders []Holder `json:"holders,omitempty"`
+	// fencingToken is the number of the latest grant, larger than that of every earlier grant.
 	// +optional
 	FencingToken int64 `json:"fencingToken,omitempty"`
-	// Overtaken are the waiting Claims, at most 100, that ask for more permits than were free when smaller Claims behind
+	// overtaken are the waiting Claims, at most 100, that ask for more permits than were free when smaller Claims behind
 	// them were granted theirs, in the order in which they were first overtaken.
 	// +optional
 	// +listType=map
 	// +listMapKey=claimUID
 	// +kubebuilder:validation:MaxItems=100
 	Overtaken []OvertakenClaim `json:"overtaken,omitempty"`
-	// Conditions are Ready and Available, and Deadlocked while the semaphore is in a wait cycle.
+	// conditions are Ready and Available, and Deadlocked while the semaphore is in a wait cycle.
 	// +optional
 	// +listType=map
 	// +listMapKey=type
+	// +kubebuilder:validation:MaxItems=32
 	Conditions []metav1.Condition `json:"conditions,omitempty"`
 }
 
@@ -145,13 +126,18 @@ type SemaphoreStatus struct {
 // +kubebuilder:printcolumn:name="Waiting",type=integer,JSONPath=`.status.waiting`
 // +kubebuilder:printcolumn:name="Available",type=integer,JSONPath=`.status.available`,priority=1
 // +kubebuilder:printcolumn:name="Age",type=date,JSONPath=`.metadata.creationTimestamp`
-// +kubebuilder:validation:XValidation:rule="!has(self.status) || !has(self.status.holders) || self.status.holders.map(h, h.permits).sum() <= self.spec.permits || (has(oldSelf.status) && has(oldSelf.status.holders) && self.status.holders.map(h, h.permits).sum() <= oldSelf.status.holders.map(h, h.permits).sum() && has(self.status.fencingToken) && has(oldSelf.status.fencingToken) && self.status.fencingToken == oldSelf.status.fencingToken)",message="the permits of all holders must add up to at most spec.permits, and nothing is granted while they don't"
+// +kubebuilder:validation:XValidation:rule="!has(self.status) || !has(self.status.holders) || self.status.holders.map(h, h.permits).sum() <= self.spec.permits || (has(oldSelf.status) && has(oldSelf.status.holders) && self.status.holders.map(h, h.permits).sum() <= oldSelf.status.holders.map(h, h.permits).sum() && has(self.status.fencingToken) && has(oldSelf.status.fencingToken) && self.status.fencingToken == oldSelf.status.fencingToken)",message="the permits of all holders must add up to at most spec.permits; nothing can be granted while they exceed it"
 // +kubebuilder:validation:XValidation:rule="!has(oldSelf.status) || !has(oldSelf.status.fencingToken) || (has(self.status) && has(self.status.fencingToken) && self.status.fencingToken >= oldSelf.status.fencingToken)",message="the fencing token never goes backwards"
 type Semaphore struct {
-	metav1.TypeMeta   `json:",inline"`
+	metav1.TypeMeta `json:",inline"`
+	// metadata is the standard metadata of an object.
+	// +optional
 	metav1.ObjectMeta `json:"metadata,omitempty"`
 
+	// spec is the desired state.
+	// +required
 	Spec SemaphoreSpec `json:"spec"`
+	// status is the observed state.
 	// +optional
 	Status SemaphoreStatus `json:"status,omitzero"`
 }

@@ -23,9 +23,9 @@ func TestLargestSemaphoreFitsSizeLimit(t *testing.T) {
 	now := metav1.NewMicroTime(time.Date(2030, 12, 31, 23, 59, 59, 999_999_000, time.UTC))
 	s := konductorv1.Semaphore{Spec: konductorv1.SemaphoreSpec{Permits: konductorv1.MaxHolders}}
 	for range konductorv1.MaxHolders {
-		s.Status.Holders = append(s.Status.Holders, konductorv1.SemaphoreHolder{
+		s.Status.Holders = append(s.Status.Holders, konductorv1.Holder{
 			// Of all characters that a holder's name may have, quotes grow most in JSON.
-			Holder: strings.Repeat(`"`, 320), Claim: strings.Repeat("c", 253), ClaimUID: "01234567-89ab-cdef-0123-456789abcdef",
+			Name: strings.Repeat(`"`, 320), Claim: strings.Repeat("c", 253), ClaimUID: "01234567-89ab-cdef-0123-456789abcdef",
 			Permits: 1, FencingToken: math.MaxInt64, AcquiredAt: now, ExpiresAt: &now, Renewals: math.MaxInt64,
 		})
 	}

@@ -60,7 +60,7 @@ func sections() []section {
 		{"crash", "When the operator ends", adaptMethod((*measures.Runner).MeasureFailover)},
 		{"growth-waiters", growth, adaptMethod((*measures.Runner).MeasureWaiterGrowth)},
 		{"growth-holders", growth, adaptMethod((*measures.Runner).MeasureHolderGrowth)},
-		{"growth-barriers", growth, adaptMethod((*measures.Runner).MeasureBarrierGrowth)},
+		{"growth-barriers", growth, adaptMethod((*measures.Runner).MeasureOpeningByBarrierCount)},
 		{"growth-arrivals", growth, adaptMethod((*measures.Runner).MeasureArrivalGrowth)},
 		{"rival-etcd", instead, baselines.MeasureEtcdMutex},
 		{"rival-election", instead, baselines.MeasureLeaderElection},

@@ -31,7 +31,7 @@ func TestRunMeasuresEverySection(t *testing.T) {
 	koncli := buildKoncli(t)
 	result, err := Run(t.Context(), Options{
 		Options: benchenv.Options{Koncli: koncli, Log: t.Logf},
-		Preset:  measures.Smoke(),
+		Preset:  smoke(),
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -55,9 +55,19 @@ func TestRunMeasuresEverySection(t *testing.T) {
 	}
 }
 
+// smoke runs all measurements with values that mean nothing, to test that they work.
+func smoke() measures.Preset {
+	return measures.Preset{
+		Name: "smoke", Warmup: 1, FastRepetitions: 2, SlowRepetitions: 1, RatePeriod: 100 * time.Millisecond,
+		QueueLengths: []int{1, 3}, BarrierParticipants: 4, SmallCount: 3, LargeCount: 6, JunkClaims: 8, ObjectCounts: []int{20, 40}, Clients: 3, PermitCounts: []int{2},
+		GateCount: 3, DashboardObjects: 4, DashboardDuration: time.Second, IdlePeriod: 2 * time.Second, ProcessRuns: 2,
+		GrowthSizes: []int{2, 4}, HolderCounts: []int{2, 4}, LeaderCrashes: 1,
+	}
+}
+
 // expectedRows are the prefixes of the names of the rows that must be there.
 func expectedRows() []string {
-	e := measures.Smoke()
+	e := smoke()
 	names := []string{
 		"floor: one create", "floor: request→grant→seen, p50", "floor: one update seen by", "floor: creates per second",
 		"uncontended acquire, p50", "uncontended acquire, p99",

@@ -15,6 +15,7 @@ import (
 	"github.com/LogicIQ/konductor/e2e/chaos/faults"
 	"github.com/LogicIQ/konductor/e2e/chaos/history"
 	"github.com/LogicIQ/konductor/e2e/chaos/revisions"
+	"github.com/LogicIQ/konductor/e2e/install"
 	"github.com/LogicIQ/konductor/e2e/internal/process"
 )
 
@@ -123,7 +124,7 @@ func (c *campaign) setUp(ctx context.Context) (err error) {
 		}
 		namespaces = append(namespaces, a.env.Namespace)
 		c.workloads = append(c.workloads, a)
-		if err := c.testCluster.createNamespace(ctx, a.env.Namespace); err != nil {
+		if err := install.CreateNamespace(ctx, c.testCluster.controlPlane.Config(), a.env.Namespace, c.testCluster.podRole); err != nil {
 			return err
 		}
 	}
@@ -234,7 +235,7 @@ func (c *campaign) collectData(ctx context.Context, e *campaignResult) (err erro
 	e.data.Ops = c.opRecorder.Ops()
 	for _, a := range c.workloads {
 		for _, name := range a.env.Leases {
-			value, accepted, _ := a.env.Registers[name].Totals()
+			value, accepted := a.env.Registers[name].Totals()
 			e.data.Registers = append(e.data.Registers, checks.Register{Name: a.env.Namespace + "/" + name, Value: value, AcceptedWrites: accepted})
 		}
 	}

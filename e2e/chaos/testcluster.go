@@ -6,10 +6,9 @@ import (
 	"fmt"
 
 	authenticationv1 "k8s.io/api/authentication/v1"
-	corev1 "k8s.io/api/core/v1"
-	rbacv1 "k8s.io/api/rbac/v1"
+	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/rest"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -24,6 +23,7 @@ type TestCluster struct {
 	controlPlane   *cluster.ControlPlane
 	operatorConfig *rest.Config
 	client         client.Client
+	kube           kubernetes.Interface
 	adminUser      string // the user that objects impersonates
 	podRole        string // the ClusterRole of Pods
 	campaignCount  int
@@ -50,18 +50,18 @@ func NewTestCluster(ctx context.Context, withoutStatusValidation bool, log func(
 	if err != nil {
 		return nil, err
 	}
-	for _, add := range []func(*runtime.Scheme) error{rbacv1.AddToScheme, authenticationv1.AddToScheme} {
-		if err := add(scheme); err != nil {
-			return nil, err
-		}
-	}
 	if s.client, err = client.New(plane.Config(), client.Options{Scheme: scheme}); err != nil {
 		return nil, err
 	}
-	review := &authenticationv1.SelfSubjectReview{}
-	err = s.client.Create(ctx, review)
+	if s.kube, err = kubernetes.NewForConfig(plane.Config()); err != nil {
+		return nil, err
+	}
+	review, err := s.kube.AuthenticationV1().SelfSubjectReviews().Create(ctx, &authenticationv1.SelfSubjectReview{}, metav1.CreateOptions{})
+	if err != nil {
+		return nil, err
+	}
 	s.adminUser = review.Status.UserInfo.Username
-	return s, err
+	return s, nil
 }
 
 // install returns the config for operators.
@@ -88,39 +88,28 @@ func (s *TestCluster) install(ctx context.Context, withoutStatusValidation bool,
 // Close stops the control plane.
 func (s *TestCluster) Close() error { return s.controlPlane.Close() }
 
-// createNamespace creates a namespace for a campaign, in which Pods may be participants.
-func (s *TestCluster) createNamespace(ctx context.Context, name string) error {
-	if err := s.client.Create(ctx, &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: name}}); err != nil {
-		return err
-	}
-	return s.client.Create(ctx, &rbacv1.RoleBinding{
-		ObjectMeta: metav1.ObjectMeta{Namespace: name, Name: "pods"},
-		RoleRef:    rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "ClusterRole", Name: s.podRole},
-		Subjects:   []rbacv1.Subject{{Kind: rbacv1.ServiceAccountKind, Namespace: name, Name: "default"}},
-	})
-}
-
 // removeStatusValidation removes the rules by which the API server rejects a wrong status. Those on claims stay: that an ended
 // claim can't be renewed is a guarantee of the API itself.
-func removeStatusValidation(crd map[string]any) {
-	spec, _ := crd["spec"].(map[string]any)
-	names, _ := spec["names"].(map[string]any)
-	if names["kind"] != "Claim" && names["kind"] != "Arrival" {
-		removeKey(spec, "x-kubernetes-validations")
+func removeStatusValidation(crd *apiextensionsv1.CustomResourceDefinition) {
+	if kind := crd.Spec.Names.Kind; kind == "Claim" || kind == "Arrival" {
+		return
+	}
+	for _, version := range crd.Spec.Versions {
+		removeRules(version.Schema.OpenAPIV3Schema)
 	}
 }
 
-// removeKey removes a key everywhere in a tree of maps and slices.
-func removeKey(tree any, key string) {
-	switch t := tree.(type) {
-	case map[string]any:
-		delete(t, key)
-		for _, branch := range t {
-			removeKey(branch, key)
-		}
-	case []any:
-		for _, branch := range t {
-			removeKey(branch, key)
-		}
+// removeRules removes the rules everywhere in a schema.
+func removeRules(schema *apiextensionsv1.JSONSchemaProps) {
+	schema.XValidations = nil
+	for name, property := range schema.Properties {
+		removeRules(&property)
+		schema.Properties[name] = property
+	}
+	if schema.Items != nil {
+		removeRules(schema.Items.Schema)
+	}
+	if schema.AdditionalProperties != nil && schema.AdditionalProperties.Schema != nil {
+		removeRules(schema.AdditionalProperties.Schema)
 	}
 }

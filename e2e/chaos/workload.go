@@ -13,7 +13,7 @@ import (
 	"github.com/LogicIQ/konductor/e2e/chaos/clients"
 	"github.com/LogicIQ/konductor/e2e/chaos/operators"
 	"github.com/LogicIQ/konductor/e2e/chaos/proxy"
-	"github.com/LogicIQ/konductor/e2e/install"
+	"github.com/LogicIQ/konductor/e2e/internal/credentials"
 )
 
 // workload is the operators and clients of one namespace.
@@ -33,14 +33,14 @@ func (c *campaign) newWorkload(name OperatorMode) (*workload, error) {
 	}
 	config := faultProxy.Config(directConfig)
 	kubeconfig := filepath.Join(c.Dir, fmt.Sprintf("clients-%s.kubeconfig", name))
-	if err := install.WriteKubeconfig(config, metav1.NamespaceDefault, kubeconfig); err != nil {
+	if err := credentials.WriteKubeconfig(config, metav1.NamespaceDefault, kubeconfig); err != nil {
 		return nil, errors.Join(err, faultProxy.Close())
 	}
 	env := &clients.Env{
 		Namespace: fmt.Sprintf("%s-%d", name, c.testCluster.campaignCount),
 		Leases:    []string{"migration", "report"}, Semaphores: map[string]int32{"connections": 3, "workers": 6},
 		Registers: map[string]*clients.FencedRegister{}, Barriers: &clients.BarrierBoard{},
-		Config: config, Kubeconfig: kubeconfig, Koncli: c.Koncli, Objects: c.testCluster.client, AdminUser: c.testCluster.adminUser,
+		Config: config, Kubeconfig: kubeconfig, Koncli: c.Koncli, Objects: c.testCluster.client, Kube: c.testCluster.kube, AdminUser: c.testCluster.adminUser,
 		Processes: c.processes, Recorder: c.opRecorder,
 	}
 	if c.SingleSemaphore {

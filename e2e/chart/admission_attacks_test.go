@@ -78,10 +78,10 @@ func TestAttacksByParticipants(t *testing.T) {
 	t.Run("a claim under the name of another's is no grant for that one", func(t *testing.T) {
 		squatted := lease("squatted")
 		lease("decoy")
-		name := konductorv1.ClaimName(konductorv1.ClaimTarget{Kind: konductorv1.KindLease, Name: "squatted"}, squatted.UID, victimPod.Name, victimPod.UID)
+		name := konductorv1.ClaimName(konductorv1.ClaimTarget{Kind: konductorv1.KindLease, Name: "squatted", UID: squatted.UID}, victimPod.Name, victimPod.UID)
 		holds(name, "decoy", func(c *konductorv1.Claim) { c.Spec.Holder = victimPod.Name })
 		_, err := victim.AcquireLease(ctx, "squatted", konductor.WithTimeout(20*time.Second))
-		if err == nil || !strings.Contains(err.Error(), "is not that of victim but of pod/attacker") {
+		if err == nil || !strings.Contains(err.Error(), "on lease/squatted belongs to pod/attacker, not to victim") {
 			t.Errorf("the victim acquires a lease under whose claim's name the attacker holds another: %v", err)
 		}
 	})
@@ -92,7 +92,7 @@ func TestAttacksByParticipants(t *testing.T) {
 		name := konductorv1.ArrivalName("squatted", barrier.UID, "pod/victim")
 		w.must(attacker.createIn(namespace, "arrivals", arrivalJSON(name, "junk", attackerPod)))
 		err = victim.ArriveBarrier(ctx, "squatted")
-		if err == nil || !strings.Contains(err.Error(), "is not that of pod/victim at barrier/squatted but of pod/attacker") {
+		if err == nil || !strings.Contains(err.Error(), "at barrier/squatted belongs to pod/attacker, not to pod/victim") {
 			t.Errorf("the victim arrives where somebody else has taken the name of its arrival: %v", err)
 		}
 	})
@@ -108,7 +108,7 @@ func TestAttacksByParticipants(t *testing.T) {
 		w.must(attacker.deleteObject("claims", "waits"))
 		_, err := w.sdkClient(boss).BreakLease(ctx, "stubborn")
 		w.must(err)
-		awaitBrokenEvent(w, "Lease", "stubborn", "system:serviceaccount:default:boss took 1 permit away from attacker")
+		awaitBrokenEvent(w, "Lease", "stubborn", "system:serviceaccount:default:boss broke the hold of attacker")
 		hold, err := victim.AcquireLease(ctx, "stubborn", konductor.WithTimeout(time.Minute))
 		w.must(err)
 		w.must(hold.Release(ctx))
@@ -118,7 +118,7 @@ func TestAttacksByParticipants(t *testing.T) {
 		kept := lease("kept")
 		_, err := victim.AcquireLease(ctx, "kept", konductor.Detached(), konductor.WithTTL(time.Hour))
 		w.must(err)
-		name := konductorv1.ClaimName(konductorv1.ClaimTarget{Kind: konductorv1.KindLease, Name: "kept"}, kept.UID, victimPod.Name, victimPod.UID)
+		name := konductorv1.ClaimName(konductorv1.ClaimTarget{Kind: konductorv1.KindLease, Name: "kept", UID: kept.UID}, victimPod.Name, victimPod.UID)
 		w.must(w.newRawClient(podTokenConfig(t, w.controlPlane, victimPod)).patchObject("claims", name, `{"metadata":{"finalizers":["example.com/stay"]}}`))
 		w.must(victim.RenewLease(ctx, "kept"))
 		_, err = w.sdkClient(boss).BreakLease(ctx, "kept")
@@ -140,7 +140,7 @@ func TestAttacksByParticipants(t *testing.T) {
 			"puts its own name in":  brokenByPatch("system:serviceaccount:default:default"),
 			"puts an empty name in": brokenByPatch(""),
 		} {
-			if err := attacker.patchObject("claims", "clings", patch); err == nil || !strings.Contains(err.Error(), "is taking this away") {
+			if err := attacker.patchObject("claims", "clings", patch); err == nil || !strings.Contains(err.Error(), "is breaking this hold") {
 				t.Errorf("the attacker %s: %v", what, err)
 			}
 		}
@@ -170,7 +170,7 @@ func TestAttacksByParticipants(t *testing.T) {
 		holds("last", "noisy", asIs)
 		_, err := w.sdkClient(boss).BreakLease(ctx, "noisy")
 		w.must(err)
-		awaitBrokenEvent(w, "Lease", "noisy", "system:serviceaccount:default:boss took 1 permit away from attacker")
+		awaitBrokenEvent(w, "Lease", "noisy", "system:serviceaccount:default:boss broke the hold of attacker")
 	})
 
 	another := func(name string) func(*konductorv1.Claim) {
@@ -376,7 +376,7 @@ func TestThirdPartyAdmissionPolicies(t *testing.T) {
 	// violation of its own rules.
 	w.must(hold.Release(ctx))
 	eventually(t, "the operator says who refuses what it writes", func() bool { return strings.Contains(logs(), says) })
-	if said := logs(); strings.Contains(said, "breaks a promise") {
+	if said := logs(); strings.Contains(said, "violates an invariant") {
 		t.Errorf("the operator takes the policy of others for a promise that it breaks:\n%s", said)
 	}
 	w.must(raw.Patch(types.MergePatchType).Resource("leases").Namespace(namespace).Name("db").Body([]byte(`{"metadata":{"labels":{"team":"a"}}}`)).Do(ctx).Error())

@@ -99,7 +99,7 @@ func checkCreatorRecorded(t *testing.T, cp *cluster.ControlPlane, want bool) {
 	eventually(t, "nobody else is named", func() bool {
 		claim := strings.Replace(unboundClaimJSON("probe"), `"name":"probe"`, `"name":"probe","annotations":{"konductor.io/created-by":"somebody"}`, 1)
 		err := rest.Post().Namespace(namespace).Resource("claims").Param("dryRun", metav1.DryRunAll).SetHeader("Content-Type", "application/json").Body([]byte(claim)).Do(t.Context()).Error()
-		return err != nil && strings.Contains(err.Error(), "must name who asks")
+		return err != nil && strings.Contains(err.Error(), "must be omitted, or name the user who sends the request")
 	})
 	if by, err := made(); err != nil || by != "" {
 		t.Errorf("a claim that doesn't say who made it was made by %q, it says (%v)", by, err)

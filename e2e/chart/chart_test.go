@@ -81,7 +81,7 @@ func chartDir(t *testing.T) string {
 // runTool runs one of the pinned tools and returns its output.
 func runTool(t *testing.T, stdin []byte, tool string, args ...string) []byte {
 	t.Helper()
-	path := toolchaintest.Path(t, tool)
+	path := toolchaintest.ProgramPath(t, tool)
 	cmd := exec.CommandContext(t.Context(), path, args...)
 	home := t.TempDir()
 	cmd.Env = append(os.Environ(), "HELM_CACHE_HOME="+home, "HELM_CONFIG_HOME="+home, "HELM_DATA_HOME="+home, "HOME="+home)
@@ -99,7 +99,7 @@ func TestHelmLintStrict(t *testing.T) {
 }
 
 func TestUnknownValueRejected(t *testing.T) {
-	helm := toolchaintest.Path(t, "helm")
+	helm := toolchaintest.ProgramPath(t, "helm")
 	out, err := exec.CommandContext(t.Context(), helm, "template", "k", chartDir(t), "--set", "replica=3").CombinedOutput()
 	if err == nil || !strings.Contains(string(out), "replica") {
 		t.Errorf("helm template with a misspelt value: %v\n%s", err, out)

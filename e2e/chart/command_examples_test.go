@@ -43,7 +43,7 @@ func TestClusterCommandExamples(t *testing.T) {
 	t.Cleanup(func() { stop(); <-ended })
 
 	dir := t.TempDir()
-	kubectl := toolchaintest.Path(t, "kubectl")
+	kubectl := toolchaintest.ProgramPath(t, "kubectl")
 	for name, target := range map[string]string{"koncli": buildPlugin(t, "v1.2.0"), "kubectl": kubectl} {
 		if err := os.Symlink(target, filepath.Join(dir, name)); err != nil {
 			t.Fatal(err)

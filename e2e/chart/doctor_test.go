@@ -141,7 +141,7 @@ func TestDoctor(t *testing.T) {
 		return code == 0 && strings.Count(out, "warning") == len(gap)
 	})
 	w.expectFailedChecks(admin.doctor(0), gap...)
-	if out, _ := admin.run("doctor"); !strings.Contains(out, "may take part in namespace default, and create leases, resize semaphores, delete barriers, break what others hold") {
+	if out, _ := admin.run("doctor"); !strings.Contains(out, "can participate in namespace default, and create leases, resize semaphores, delete barriers, break the holds of others") {
 		t.Error("doctor doesn't say what an administrator may do")
 	}
 
@@ -154,7 +154,7 @@ func TestDoctor(t *testing.T) {
 		}
 		// The printed manifests can be applied, and are enough.
 		out, _ := nobody.run("doctor")
-		_, role, found := strings.Cut(out, "# What is missing, ready to apply:\n")
+		_, role, found := strings.Cut(out, "# Missing permissions, ready to apply:\n")
 		if !found {
 			t.Fatal("the Role that is missing isn't printed")
 		}
@@ -198,7 +198,7 @@ func TestDoctor(t *testing.T) {
 		narrow := w.createServiceAccount("narrow", "view", namespace)
 		eventually(t, "the right to look is there", func() bool {
 			out, _ := w.newPluginCaller(narrow).run("doctor")
-			return strings.Contains(out, "may not create arrivals.konductor.io; create,patch,delete claims.konductor.io in namespace default")
+			return strings.Contains(out, "can't create arrivals.konductor.io; create,patch,delete claims.konductor.io in namespace default")
 		})
 	})
 

@@ -30,6 +30,7 @@ import (
 
 	"github.com/LogicIQ/konductor/e2e/cluster"
 	"github.com/LogicIQ/konductor/e2e/install"
+	"github.com/LogicIQ/konductor/e2e/internal/credentials"
 	"github.com/LogicIQ/konductor/e2e/manifest"
 	konductor "github.com/LogicIQ/konductor/sdk/go"
 )
@@ -188,7 +189,7 @@ func startOperator(t *testing.T, cp *cluster.ControlPlane) (stop func()) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := install.WriteKubeconfig(config, install.Namespace, file); err != nil {
+	if err := credentials.WriteKubeconfig(config, install.Namespace, file); err != nil {
 		t.Fatal(err)
 	}
 	args := slices.Concat(deployment.Spec.Template.Spec.Containers[0].Args, []string{"--kubeconfig=" + file, "--metrics-bind-address=0", "--health-probe-bind-address=0"})

@@ -20,6 +20,7 @@ import (
 	"k8s.io/client-go/rest"
 
 	konductorv1 "github.com/LogicIQ/konductor/apis/v1"
+	"github.com/LogicIQ/konductor/internal/apiclient"
 	konductor "github.com/LogicIQ/konductor/sdk/go"
 )
 
@@ -39,7 +40,7 @@ func recordFlows(config *rest.Config) (*rest.Config, *flowRecorder) {
 	l := &flowRecorder{observed: map[string]map[flow]bool{}}
 	config = rest.CopyConfig(config)
 	config.Wrap(func(next http.RoundTripper) http.RoundTripper {
-		return roundTripperFunc(func(req *http.Request) (*http.Response, error) {
+		return apiclient.RoundTripperFunc(func(req *http.Request) (*http.Response, error) {
 			resp, err := next.RoundTrip(req)
 			if err == nil {
 				l.record(req, resp.Header)
@@ -49,10 +50,6 @@ func recordFlows(config *rest.Config) (*rest.Config, *flowRecorder) {
 	})
 	return config, l
 }
-
-type roundTripperFunc func(*http.Request) (*http.Response, error)
-
-func (f roundTripperFunc) RoundTrip(req *http.Request) (*http.Response, error) { return f(req) }
 
 func (l *flowRecorder) record(req *http.Request, answer http.Header) {
 	what := req.Method + " " + resourceOfPath(req.URL.Path)

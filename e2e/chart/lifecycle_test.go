@@ -17,6 +17,7 @@ import (
 	konductorv1 "github.com/LogicIQ/konductor/apis/v1"
 	"github.com/LogicIQ/konductor/e2e/cluster"
 	"github.com/LogicIQ/konductor/e2e/install"
+	"github.com/LogicIQ/konductor/e2e/internal/credentials"
 	konductor "github.com/LogicIQ/konductor/sdk/go"
 )
 
@@ -269,7 +270,7 @@ func checkCrossNamespaceGate(t *testing.T, cp *cluster.ControlPlane, from *kondu
 	}
 	eventually(t, "the gate has looked", func() bool {
 		gate, err := from.GetGate(ctx, "across")
-		return err == nil && len(gate.Status.ConditionStatuses) == 1 && strings.Contains(gate.Status.ConditionStatuses[0].Message, "doesn't allow it")
+		return err == nil && len(gate.Status.ConditionStatuses) == 1 && strings.Contains(gate.Status.ConditionStatuses[0].Message, "doesn't allow this gate")
 	})
 	_, err := kubernetes.NewForConfigOrDie(cp.Config()).CoreV1().Namespaces().Patch(ctx, to, "application/merge-patch+json",
 		[]byte(`{"metadata":{"annotations":{"`+konductorv1.AllowGatesAnnotation+`":"*"}}}`), metav1.PatchOptions{})
@@ -304,12 +305,12 @@ func namespaceAdminKubeconfig(t *testing.T, cp *cluster.ControlPlane, namespaces
 
 func accountKubeconfig(ctx context.Context, t *testing.T, cp *cluster.ControlPlane, account string) string {
 	t.Helper()
-	token, err := kubernetes.NewForConfigOrDie(cp.Config()).CoreV1().ServiceAccounts(namespace).CreateToken(ctx, account, oneDayTokenRequest(), metav1.CreateOptions{})
+	config, err := credentials.ForAccount(ctx, kubernetes.NewForConfigOrDie(cp.Config()), cp.Config(), namespace, account, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
 	file := filepath.Join(t.TempDir(), account+".yaml")
-	if err := install.WriteKubeconfig(install.WithToken(cp.Config(), token.Status.Token), namespace, file); err != nil {
+	if err := credentials.WriteKubeconfig(config, namespace, file); err != nil {
 		t.Fatal(err)
 	}
 	return file

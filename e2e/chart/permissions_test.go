@@ -221,20 +221,20 @@ func TestDeniedActions(t *testing.T) {
 	bossRaw := w.newRawClient(boss)
 	cut := strings.Repeat("long-", 12)
 	refused := map[string]deniedAction{
-		"a pod's claim that is bound to no pod":   {func() error { return attacker.createIn(namespace, "claims", unboundClaimJSON("loose")) }, deniedByPolicy, "set boundTo to {kind: Pod, name: attacker"},
-		"a pod's arrival that is bound to no pod": {func() error { return attacker.createIn(namespace, "arrivals", arrivalJSON("loose", "x", nil)) }, deniedByPolicy, "set boundTo"},
+		"a pod's claim that is bound to no pod":   {func() error { return attacker.createIn(namespace, "claims", unboundClaimJSON("loose")) }, deniedByPolicy, "set spec.boundTo to {kind: Pod, name: attacker"},
+		"a pod's arrival that is bound to no pod": {func() error { return attacker.createIn(namespace, "arrivals", arrivalJSON("loose", "x", nil)) }, deniedByPolicy, "set spec.boundTo"},
 		"a pod's arrival as another pod": {func() error {
 			return attacker.createIn(namespace, "arrivals", arrivalJSON("a1", "pod/victim", attackerPod))
 		}, deniedByPolicy, "is the name of another Pod"},
 		"a pod's arrival as a job that it is not of": {func() error {
 			return attacker.createIn(namespace, "arrivals", arrivalJSON("a2", "job/extract", attackerPod))
-		}, deniedByPolicy, "is the name of a Job that pod/attacker is not of"},
+		}, deniedByPolicy, "is the name of a Job that pod/attacker does not belong to"},
 		"a pod's arrival as an index of another job": {func() error {
 			return attacker.createIn(namespace, "arrivals", arrivalJSON("a3", "job/extract/3", attackerPod))
-		}, deniedByPolicy, "is not of"},
+		}, deniedByPolicy, "does not belong to"},
 		"a pod's arrival as a long job of another": {func() error {
 			return attacker.createIn(namespace, "arrivals", arrivalJSON("a4", "job/"+cut, attackerPod))
-		}, deniedByPolicy, "is not of"},
+		}, deniedByPolicy, "does not belong to"},
 		"a pod's claim in another namespace":     {func() error { return attacker.createIn(otherNamespace, "claims", unboundClaimJSON("away")) }, deniedByRBAC, ""},
 		"a pod that deletes another pod's claim": {func() error { return attacker.deleteObject("claims", ofPod.Name) }, deniedByPolicy, `the right to "break" lease/of-a-pod`},
 		"a pod that renews another pod's claim":  {func() error { return attacker.patchObject("claims", ofPod.Name, `{"spec":{"renewals":9}}`) }, deniedByPolicy, "belongs to pod victim"},
@@ -247,7 +247,7 @@ func TestDeniedActions(t *testing.T) {
 		"a person who renews another's claim":  {func() error { return bob.patchObject("claims", ofAlice.Name, `{"spec":{"renewals":9}}`) }, deniedByPolicy, "belongs to system:serviceaccount:default:alice"},
 		"a person who makes a claim for a pod": {func() error {
 			return bob.createIn(namespace, "claims", boundClaimJSON("for-pod", victimPod.Name, victimPod.UID))
-		}, deniedByPolicy, "boundTo must name the Pod that asks"},
+		}, deniedByPolicy, "boundTo must name the Pod that sends the request"},
 		"a person who takes another's claim over": {func() error {
 			return bob.patchObject("claims", ofAlice.Name, createdByPatch("system:serviceaccount:default:bob"))
 		}, deniedByPolicy, "can't be changed"},
@@ -257,7 +257,7 @@ func TestDeniedActions(t *testing.T) {
 		"an administrator who breaks silently":     {func() error { return bossRaw.deleteObject("claims", ofAlice.Name) }, deniedByPolicy, `use "kubectl konductor lease break db"`},
 		"an administrator who blames somebody": {func() error {
 			return bossRaw.patchObject("claims", ofAlice.Name, brokenByPatch("system:serviceaccount:default:bob"))
-		}, deniedByPolicy, "must name who asks"},
+		}, deniedByPolicy, "must name the user who sends the request"},
 		"an administrator who changes more": {func() error {
 			return bossRaw.patchObject("claims", ofAlice.Name, `{"metadata":{"annotations":{"konductor.io/broken-by":"system:serviceaccount:default:boss"}},"spec":{"renewals":7}}`)
 		}, deniedByPolicy, "nobody else may change it"},
@@ -273,7 +273,7 @@ func TestDeniedActions(t *testing.T) {
 			func() error { return editor.patchObject(resource, name, status, "status") }, deniedByRBAC, "",
 		}
 		refused["a cluster administrator who writes the status of "+resource] = deniedAction{
-			func() error { return admin.patchObject(resource, name, status, "status") }, "konductor-status", "by konductor's operator alone",
+			func() error { return admin.patchObject(resource, name, status, "status") }, "konductor-status", "only be written by konductor's operator",
 		}
 	}
 	for what, a := range refused {
@@ -291,7 +291,7 @@ func TestDeniedActions(t *testing.T) {
 		w.bindRole("default", participant, otherNamespace)
 		eventually(t, "the pod has the right elsewhere", func() bool {
 			err := attacker.createIn(otherNamespace, "claims", boundClaimJSON("bound", attackerPod.Name, attackerPod.UID))
-			return err != nil && strings.Contains(err.Error(), "boundTo must name the Pod that asks")
+			return err != nil && strings.Contains(err.Error(), "boundTo must name the Pod that sends the request")
 		})
 		w.must(attacker.createIn(otherNamespace, "claims", unboundClaimJSON("loose")))
 		rootElsewhere, err := konductor.New(w.controlPlane.Config(), konductor.InNamespace(otherNamespace))
@@ -310,7 +310,7 @@ func TestDeniedActions(t *testing.T) {
 	t.Run("nobody says who made a claim but the API server", func(t *testing.T) {
 		err := bob.createIn(namespace, "claims", strings.Replace(unboundClaimJSON("forged"), `"name":"forged"`, `"name":"forged","annotations":{"konductor.io/created-by":"system:serviceaccount:default:alice"}`, 1))
 		if !on.HasMutatingAdmissionPolicy() {
-			if err == nil || !strings.Contains(err.Error(), "must name who asks, or be left out: system:serviceaccount:default:bob") {
+			if err == nil || !strings.Contains(err.Error(), "must be omitted, or name the user who sends the request: system:serviceaccount:default:bob") {
 				t.Errorf("a claim that bob made for alice: %v", err)
 			}
 			return
@@ -358,14 +358,14 @@ func TestDeniedActions(t *testing.T) {
 		_, err = w.sdkClient(boss).BreakLease(ctx, "db")
 		w.must(err)
 		<-hold.Lost()
-		awaitBrokenEvent(w, "Lease", "db", "system:serviceaccount:default:boss took 1 permit away from alice")
+		awaitBrokenEvent(w, "Lease", "db", "system:serviceaccount:default:boss broke the hold of alice")
 
 		slot, err := alice.AcquireSemaphore(ctx, "slots", konductor.WithHolder("alice"))
 		w.must(err)
 		_, err = w.sdkClient(boss).BreakSemaphore(ctx, "slots", konductor.WithHolder("alice"))
 		w.must(err)
 		<-slot.Lost()
-		awaitBrokenEvent(w, "Semaphore", "slots", "system:serviceaccount:default:boss took 1 permit away from alice")
+		awaitBrokenEvent(w, "Semaphore", "slots", "system:serviceaccount:default:boss broke the hold of alice (1 permit)")
 	})
 }
 

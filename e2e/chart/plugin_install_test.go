@@ -10,10 +10,8 @@ import (
 	"slices"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/google/go-cmp/cmp"
-	authenticationv1 "k8s.io/api/authentication/v1"
 	corev1 "k8s.io/api/core/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -27,11 +25,6 @@ import (
 	"github.com/LogicIQ/konductor/e2e/internal/versions"
 	konductor "github.com/LogicIQ/konductor/sdk/go"
 )
-
-func oneDayTokenRequest() *authenticationv1.TokenRequest {
-	day := int64(24 * time.Hour / time.Second)
-	return &authenticationv1.TokenRequest{Spec: authenticationv1.TokenRequestSpec{ExpirationSeconds: &day}}
-}
 
 // expectExit checks the exit code, and that the output contains all parts.
 func (a commandResult) expectExit(t *testing.T, code int, parts ...string) commandResult {
@@ -110,7 +103,7 @@ func TestPluginInstallUpgradeUninstall(t *testing.T) {
 
 	// No node runs Pods here, so that the operator never becomes ready.
 	do("v1.1.0", "install", "--timeout=5s", "--set", "networkPolicy.enabled=true", "--set", "flowControl.enabled=true").expectExit(t, 3,
-		"deployment.apps/konductor-operator created", "waiting for the operator", "timed out waiting for the operator: pod/konductor-operator-", "no scheduler has given it a node")
+		"deployment.apps/konductor-operator created", "waiting for the operator", "timed out waiting for the operator: pod/konductor-operator-", "not scheduled to a node yet")
 	again := do("v1.1.0", "install", "--wait=false").expectExit(t, 0, "deployment.apps/konductor-operator unchanged", "kubectl -n konductor-system rollout status")
 	if strings.Contains(again.stdout, " created") || strings.Contains(again.stdout, " configured") || strings.Contains(again.stdout, " deleted") {
 		t.Errorf("installing again has changed something:\n%s", again.stdout)
@@ -131,9 +124,9 @@ func TestPluginInstallUpgradeUninstall(t *testing.T) {
 
 	// A wrong namespace must not remove the cluster-wide objects of an installation, be it recorded or not.
 	for _, verb := range []string{"upgrade", "uninstall"} {
-		do("v1.1.0", verb, "-n", "typo").expectExit(t, 2, "konductor is not installed in namespace typo but in konductor-system: name it with -n")
+		do("v1.1.0", verb, "-n", "typo").expectExit(t, 2, "konductor is not installed in namespace typo, but in konductor-system: select its namespace with -n")
 	}
-	do("v1.1.0", "uninstall", "-n", "typo", "--delete-data", "--yes").expectExit(t, 1, "the operator in namespace konductor-system works with the same resource types")
+	do("v1.1.0", "uninstall", "-n", "typo", "--delete-data", "--yes").expectExit(t, 1, "the operator in namespace konductor-system uses the same resource types")
 
 	do("v1.2.0", "install", "--wait=false").expectExit(t, 1, "konductor v1.1.0 is installed", "upgrade")
 	do("v1.2.0", "upgrade", "--dry-run=server", "-o", "name").expectExit(t, 0, "deployment.apps/konductor-operator")
@@ -155,7 +148,7 @@ func TestPluginInstallUpgradeUninstall(t *testing.T) {
 	if err != nil || *d.Spec.Replicas != 3 || !slices.Contains(d.Spec.Template.Spec.Containers[0].Args, "--log-level=debug") {
 		t.Errorf("an upgrade keeps the values of the one before: %v", err)
 	}
-	do("v1.2.0", "install", "-n", "other", "--wait=false").expectExit(t, 1, "an operator of konductor runs in namespace konductor-system")
+	do("v1.2.0", "install", "-n", "other", "--wait=false").expectExit(t, 1, "a konductor operator is running in namespace konductor-system")
 
 	// Fields that another manager has set are not overwritten by accident.
 	if _, err := kube.AppsV1().Deployments(install.Namespace).Patch(ctx, install.Deployment, "application/merge-patch+json", []byte(`{"spec":{"replicas":5}}`), metav1.PatchOptions{FieldManager: "autoscaler"}); err != nil {
@@ -164,10 +157,10 @@ func TestPluginInstallUpgradeUninstall(t *testing.T) {
 	do("v1.2.0", "upgrade", "--wait=false").expectExit(t, 1, "--force-conflicts", "autoscaler")
 	do("v1.2.0", "upgrade", "--wait=false", "--force-conflicts").expectExit(t, 0)
 
-	do("v1.2.0", "uninstall").expectExit(t, 1, "uninstall konductor from namespace konductor-system", "not confirmed; pass --yes")
+	do("v1.2.0", "uninstall").expectExit(t, 1, "not uninstalling konductor from namespace konductor-system without confirmation; pass --yes")
 	do("v1.2.0", "uninstall", "--dry-run=server").expectExit(t, 0, "deployment.apps/konductor-operator deleted (server dry run)")
 	checkInstalledVersion(t, cp, "v1.2.0")
-	do("v1.2.0", "uninstall", "--yes").expectExit(t, 0, "deployment.apps/konductor-operator deleted", "the resource types and all objects stay")
+	do("v1.2.0", "uninstall", "--yes").expectExit(t, 0, "deployment.apps/konductor-operator deleted", "the resource types, all their objects and namespace konductor-system were kept")
 	w.checkUnchanged("after uninstall")
 	checkNothingLeft(t, cp, "after uninstall")
 	// The remaining CRDs are newer than this version.
@@ -308,9 +301,9 @@ func TestPluginUninstallLeftovers(t *testing.T) {
 		}
 	}
 	finalizers(`["example.com/never"]`)
-	do("uninstall", "--delete-data").expectExit(t, 1, "delete 1 leases in all namespaces", "not confirmed; pass --yes")
-	got := do("uninstall", "--delete-data", "--yes", "--timeout=4s").expectExit(t, 3, "timed out waiting for the end of customresourcedefinition.apiextensions.k8s.io/leases.konductor.io",
-		"lease.konductor.io/stuck in namespace default waits for its finalizers example.com/never", "kubectl patch leases.konductor.io stuck -n default")
+	do("uninstall", "--delete-data").expectExit(t, 1, "deletes its resource types, and 1 leases in all namespaces", "without confirmation; pass --yes")
+	got := do("uninstall", "--delete-data", "--yes", "--timeout=4s").expectExit(t, 3, "timed out waiting for the deletion of customresourcedefinition.apiextensions.k8s.io/leases.konductor.io",
+		"lease.konductor.io/stuck in namespace default is blocked by finalizers (example.com/never)", "kubectl patch leases.konductor.io stuck -n default")
 	if strings.Contains(got.stderr, "barriers.konductor.io") {
 		t.Errorf("types that are gone are named:\n%s", got.stderr)
 	}
@@ -350,7 +343,7 @@ func TestPluginKeepsThirdPartyCRDs(t *testing.T) {
 		t.Helper()
 		return runCommand(t, buildPlugin(t, "v1.2.0"), append(args, "--kubeconfig", cp.Kubeconfig())...)
 	}
-	got := do("install", "--wait=false").expectExit(t, 1, "customresourcedefinition.apiextensions.k8s.io/leases.konductor.io is there already and not from konductor's chart", "--force-conflicts")
+	got := do("install", "--wait=false").expectExit(t, 1, "customresourcedefinition.apiextensions.k8s.io/leases.konductor.io already exists and isn't from konductor's chart", "--force-conflicts")
 	if got.stdout != "" {
 		t.Errorf("something was done before:\n%s", got.stdout)
 	}
@@ -373,7 +366,7 @@ func TestPluginRefusesHelmInstallation(t *testing.T) {
 	do("install").expectExit(t, 1, "installed in namespace konductor-system by Helm: use helm upgrade konductor -n konductor-system")
 	do("upgrade").expectExit(t, 1, "by Helm")
 	do("uninstall", "--yes").expectExit(t, 1, "use helm uninstall konductor -n konductor-system")
-	do("install", "-n", "other").expectExit(t, 1, "an operator of konductor runs in namespace konductor-system")
+	do("install", "-n", "other").expectExit(t, 1, "a konductor operator is running in namespace konductor-system")
 
 	// The CRDs that Helm keeps are taken over.
 	runTool(t, nil, "helm", "uninstall", "konductor", "--kubeconfig", cp.Kubeconfig(), "--namespace", install.Namespace, "--wait")
@@ -385,5 +378,5 @@ func TestPluginRefusesHelmInstallation(t *testing.T) {
 		t.Fatal(err)
 	}
 	nobody := accountKubeconfig(t.Context(), t, cp, "nobody")
-	runCommand(t, buildPlugin(t, "v1.2.0"), "install", "--kubeconfig", nobody).expectExit(t, 4, "cannot get resource \"configmaps\"", "cluster administrator")
+	runCommand(t, buildPlugin(t, "v1.2.0"), "install", "--kubeconfig", nobody).expectExit(t, 4, "cannot get resource \"configmaps\"", "needs cluster-admin")
 }

@@ -451,7 +451,7 @@ func valuePaths(prefix string, values map[string]any) (all []string) {
 }
 
 func TestInvalidValuesRejectedByHelmAndPlugin(t *testing.T) {
-	helm := toolchaintest.Path(t, "helm")
+	helm := toolchaintest.ProgramPath(t, "helm")
 	for _, values := range []string{
 		"{replicas: many}", "{replicas: -1}", "{replicas: 1.5}", "{replica: 1}", "{image: {name: x}}", "{image: {repository: ''}}", "{image: {digest: sha256:short}}",
 		"{image: {pullPolicy: Sometimes}}", "{imagePullSecrets: [registry]}", "{imagePullSecrets: [{}]}", "{crds: {keep: maybe}}", "{watchNamespaces: etl}",
@@ -489,7 +489,7 @@ func TestServiceMonitorRequiresMetrics(t *testing.T) {
 		if err := os.WriteFile(file, []byte(values), 0o600); err != nil {
 			t.Fatal(err)
 		}
-		out, err := exec.CommandContext(t.Context(), toolchaintest.Path(t, "helm"), "template", "k", chartDir(t), "--values", file).CombinedOutput()
+		out, err := exec.CommandContext(t.Context(), toolchaintest.ProgramPath(t, "helm"), "template", "k", chartDir(t), "--values", file).CombinedOutput()
 		if err == nil || !strings.Contains(string(out), want) {
 			t.Errorf("Helm renders %s: %v\n%s", values, err, out)
 		}

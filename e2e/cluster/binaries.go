@@ -3,7 +3,6 @@ package cluster
 import (
 	"context"
 	"fmt"
-	"io"
 	"math/rand/v2"
 	"os"
 	"os/exec"
@@ -19,49 +18,31 @@ import (
 // supervisorPackage is the package of the supervisor's program.
 const supervisorPackage = "github.com/LogicIQ/konductor/e2e/cmd/cluster"
 
-// controlPlaneBinaries returns the paths of the programs of a control plane without a node. It takes etcd and kube-apiserver from
-// KUBEBUILDER_ASSETS, as envtest does, if they are there, unless toolchain.KubernetesEnv asks for a version; the others are
-// built.
+// controlPlaneBinaries returns the paths of the programs of a control plane without a node. If KUBEBUILDER_ASSETS is set, as
+// for envtest, and toolchain.KubernetesEnv asks for no version, those that are in that directory are taken from there. etcd and
+// kube-apiserver are taken together or not at all, since they are released together.
 func controlPlaneBinaries(ctx context.Context, tools *toolchain.Toolchain, names ...string) (map[string]string, error) {
 	binaries := map[string]string{}
-	if os.Getenv(toolchain.KubernetesEnv) == "" {
-		binaries = kubebuilderAssetBinaries(os.Getenv("KUBEBUILDER_ASSETS"))
+	if dir := os.Getenv("KUBEBUILDER_ASSETS"); dir != "" && os.Getenv(toolchain.KubernetesEnv) == "" {
+		for _, name := range names {
+			if _, err := os.Stat(filepath.Join(dir, name)); err == nil {
+				binaries[name] = filepath.Join(dir, name)
+			}
+		}
+		if binaries[component.Etcd] == "" || binaries[component.APIServer] == "" {
+			clear(binaries)
+		}
 	}
 	for _, name := range names {
 		if binaries[name] != "" {
 			continue
 		}
-		path, err := tools.Path(ctx, name)
-		if err != nil {
+		var err error
+		if binaries[name], err = tools.Path(ctx, name); err != nil {
 			return nil, err
 		}
-		binaries[name] = path
 	}
 	return binaries, nil
-}
-
-// kubebuilderAssetBinaries takes both or none: the two are released together. So is kube-controller-manager, which is optional.
-func kubebuilderAssetBinaries(dir string) map[string]string {
-	binaries := map[string]string{}
-	if dir == "" {
-		return binaries
-	}
-	for _, name := range []string{component.Etcd, component.APIServer} {
-		path := filepath.Join(dir, name)
-		if !isRegularFile(path) {
-			return map[string]string{}
-		}
-		binaries[name] = path
-	}
-	if path := filepath.Join(dir, component.ControllerManager); isRegularFile(path) {
-		binaries[component.ControllerManager] = path
-	}
-	return binaries
-}
-
-func isRegularFile(path string) bool {
-	info, err := os.Stat(path)
-	return err == nil && info.Mode().IsRegular()
 }
 
 func freePorts() (component.Ports, error) { return component.FreePorts(rand.IntN) }
@@ -78,7 +59,11 @@ func (s clusterStarter) installSupervisorBinary(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		return copyFile(target, self)
+		program, err := os.ReadFile(self)
+		if err != nil {
+			return err
+		}
+		return os.WriteFile(target, program, 0o755)
 	}
 	e2e, err := toolchain.ModuleRoot()
 	if err != nil {
@@ -91,21 +76,4 @@ func (s clusterStarter) installSupervisorBinary(ctx context.Context) error {
 		return fmt.Errorf("build %s: %w\n%s", supervisorPackage, err, strings.TrimSpace(string(out)))
 	}
 	return nil
-}
-
-func copyFile(target, source string) error {
-	in, err := os.Open(source)
-	if err != nil {
-		return err
-	}
-	defer func() { _ = in.Close() }()
-	out, err := os.OpenFile(target, os.O_CREATE|os.O_WRONLY|os.O_TRUNC, 0o755)
-	if err != nil {
-		return err
-	}
-	if _, err := io.Copy(out, in); err != nil {
-		_ = out.Close()
-		return err
-	}
-	return out.Close()
 }

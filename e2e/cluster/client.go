@@ -17,15 +17,6 @@ import (
 	"github.com/LogicIQ/konductor/e2e/cluster/internal/component"
 )
 
-func restConfig(access component.Access) *rest.Config {
-	return &rest.Config{
-		Host:            access.Server,
-		BearerToken:     access.Token,
-		TLSClientConfig: rest.TLSClientConfig{CAData: append([]byte(nil), access.CA...)},
-		QPS:             -1,
-	}
-}
-
 // waitDefaultServiceAccount waits until Pods can be created in the default namespace: without its ServiceAccount they are
 // rejected.
 func waitDefaultServiceAccount(ctx context.Context, config *rest.Config) error {

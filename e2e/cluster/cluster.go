@@ -69,11 +69,8 @@ func canonicalPath(dir string) (string, error) {
 	return abs, nil
 }
 
-// Dir returns the directory of the cluster.
-func (c *Cluster) Dir() string { return c.record.Dir }
-
 // Config returns a client configuration with all rights and without a client-side rate limit. Each call returns a copy.
-func (c *Cluster) Config() *rest.Config { return restConfig(c.record.Access) }
+func (c *Cluster) Config() *rest.Config { return c.record.Access.Config() }
 
 // Kubeconfig returns the path of a kubeconfig file with the rights of Config.
 func (c *Cluster) Kubeconfig() string { return supervisor.Kubeconfig(c.record.Dir) }

@@ -167,7 +167,7 @@ func loopbackPlan(layout component.Layout, binaries map[string]string) (componen
 }
 
 // Config returns a client configuration with all rights and without a client-side rate limit. Each call returns a copy.
-func (c *ControlPlane) Config() *rest.Config { return restConfig(c.access) }
+func (c *ControlPlane) Config() *rest.Config { return c.access.Config() }
 
 // SecondHost returns the URL of the second API server, for a copy of Config; empty when there is none.
 func (c *ControlPlane) SecondHost() string { return c.secondHost }
@@ -185,6 +185,9 @@ func (c *ControlPlane) EtcdURL() string { return c.etcdURL }
 
 // EtcdDataDir returns etcd's data directory. While etcd is stopped it may be copied, as a backup, and replaced, as by a restore.
 func (c *ControlPlane) EtcdDataDir() string { return component.Layout{Dir: c.dir}.Data(component.Etcd) }
+
+// ComponentPID returns the process id of a component; 0: it isn't running.
+func (c *ControlPlane) ComponentPID(name string) int { return c.components.PID(name) }
 
 // StopComponent sends sig to "etcd", "kube-apiserver", "kube-apiserver-2" or "kube-controller-manager" and waits until it has
 // ended. If that takes too long, it is killed. Stopping a stopped component is no error.

@@ -213,7 +213,7 @@ func runJob(t *testing.T, c *Cluster) string {
 		Spec: batchv1.JobSpec{BackoffLimit: new(int32(0)), Template: corev1.PodTemplateSpec{Spec: corev1.PodSpec{
 			RestartPolicy:  corev1.RestartPolicyNever,
 			InitContainers: []corev1.Container{{Name: "ask", Image: inPodImage, SecurityContext: restricted}},
-			Containers:     []corev1.Container{{Name: "main", Image: "busybox:1.37", Command: []string{"sh", "-c", "test -n \"$HOSTNAME\" && seq 3 | grep -q 2"}}},
+			Containers:     []corev1.Container{{Name: "main", Image: "busybox:1.37", Command: []string{"sh", "-c", `test -n "$HOSTNAME" && test "$(echo 2 | cat)" = 2`}}},
 		}}},
 	}
 	start := time.Now()

@@ -16,6 +16,7 @@ import (
 	"github.com/LogicIQ/konductor/e2e/cluster/internal/state"
 	"github.com/LogicIQ/konductor/e2e/cluster/internal/supervisor"
 	"github.com/LogicIQ/konductor/e2e/cluster/toolchain"
+	"github.com/LogicIQ/konductor/e2e/internal/credentials"
 )
 
 // clusterStarter starts the cluster of one directory, whose lock is held.
@@ -33,7 +34,7 @@ func (s clusterStarter) start(ctx context.Context, noNode string) (*Cluster, err
 	if noNode == "" {
 		node, binaries, err = s.prepareNode(ctx)
 	} else {
-		binaries, err = controlPlaneBinaries(ctx, s.tools, component.Etcd, component.APIServer, component.ControllerManager)
+		binaries, err = s.tools.Paths(ctx, component.Etcd, component.APIServer, component.ControllerManager)
 	}
 	if err != nil {
 		return nil, s.cleanUpAfterFailure(ctx, err)
@@ -162,7 +163,7 @@ func (s clusterStarter) writeCredentials(r *supervisor.Record) error {
 	outside := inside
 	outside.Server = r.Access.Server
 	r.InsideAccess, r.Access = inside, outside
-	if err := outside.WriteKubeconfig(supervisor.Kubeconfig(s.dir)); err != nil {
+	if err := credentials.WriteKubeconfig(outside.Config(), "", supervisor.Kubeconfig(s.dir)); err != nil {
 		return err
 	}
 	return r.Save()

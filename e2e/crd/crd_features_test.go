@@ -104,7 +104,7 @@ func TestStatusUpdateConflict(t *testing.T) {
 	one := mustCreate(t.Context(), t, `{kind: Lease}`)
 	other := one.DeepCopy()
 	for who, obj := range map[string]*unstructured.Unstructured{"one": one, "other": other} {
-		status := map[string]any{"claimUID": who, "fencingToken": int64(1)}
+		status := map[string]any{"waiting": int64(len(who))}
 		if err := unstructured.SetNestedMap(obj.Object, status, "status"); err != nil {
 			t.Fatal(err)
 		}
@@ -373,8 +373,8 @@ func TestAPIConventions(t *testing.T) {
 			}
 		})
 	}
-	if enums == 0 || conditions != 4 || observed != 4 {
-		t.Errorf("%d values of enums, and conditions of %d kinds and observedGeneration of %d, want 4", enums, conditions, observed)
+	if enums == 0 || conditions != 5 || observed != 4 {
+		t.Errorf("%d values of enums, conditions of %d kinds, want 5, and observedGeneration of %d, want 4", enums, conditions, observed)
 	}
 }
 

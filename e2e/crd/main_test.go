@@ -10,13 +10,11 @@ import (
 	"time"
 
 	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/fields"
 	"k8s.io/apimachinery/pkg/runtime"
-	"k8s.io/apimachinery/pkg/watch"
 	"k8s.io/client-go/kubernetes/scheme"
 	"k8s.io/client-go/rest"
 	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/envtest"
 	"sigs.k8s.io/yaml"
 
 	konductorv1 "github.com/LogicIQ/konductor/apis/v1"
@@ -54,37 +52,28 @@ func runTests(m *testing.M) (code int) {
 		fmt.Fprintln(os.Stderr, err)
 		return 1
 	}
-	if err := setUp(ctx); err != nil {
+	if err := setUp(); err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		return 1
 	}
 	return m.Run()
 }
 
-// setUp creates the client and the CRDs, and waits until they are served.
-func setUp(ctx context.Context) (err error) {
+// setUp creates the CRDs, waits until they are served, and creates the client.
+func setUp() (err error) {
 	types := runtime.NewScheme()
 	for _, add := range []func(*runtime.Scheme) error{scheme.AddToScheme, apiextensionsv1.AddToScheme, konductorv1.AddToScheme} {
 		if err := add(types); err != nil {
 			return err
 		}
 	}
-	if apiClient, err = client.NewWithWatch(config, client.Options{Scheme: types}); err != nil {
-		return err
-	}
 	crds, err := chartCRDs()
 	if err != nil {
 		return err
 	}
-	for _, crd := range crds {
-		if err := apiClient.Create(ctx, crd); err != nil {
-			return fmt.Errorf("creating %s: %w", crd.Name, err)
-		}
-		if err := awaitEstablished(ctx, crd.Name); err != nil {
-			return err
-		}
+	if _, err := envtest.InstallCRDs(config, envtest.CRDInstallOptions{CRDs: crds, MaxTime: time.Minute}); err != nil {
+		return err
 	}
-	// Create a new client: one that looked up the kinds too early remembers that there were none.
 	apiClient, err = client.NewWithWatch(config, client.Options{Scheme: types})
 	return err
 }
@@ -110,41 +99,4 @@ func chartCRDs() (crds []*apiextensionsv1.CustomResourceDefinition, err error) {
 		crds = append(crds, crd)
 	}
 	return crds, nil
-}
-
-// awaitEstablished waits until the API server serves the CRD.
-func awaitEstablished(ctx context.Context, name string) error {
-	w, err := apiClient.Watch(ctx, &apiextensionsv1.CustomResourceDefinitionList{}, &client.ListOptions{
-		FieldSelector: fields.OneTermEqualSelector(metav1.ObjectNameField, name),
-	})
-	if err != nil {
-		return err
-	}
-	defer w.Stop()
-	for {
-		select {
-		case e, ok := <-w.ResultChan():
-			if !ok {
-				return fmt.Errorf("the watch of %s ended", name)
-			}
-			if isEstablished(e) {
-				return nil
-			}
-		case <-ctx.Done():
-			return fmt.Errorf("%s is not served: %w", name, ctx.Err())
-		}
-	}
-}
-
-func isEstablished(e watch.Event) bool {
-	crd, ok := e.Object.(*apiextensionsv1.CustomResourceDefinition)
-	if !ok {
-		return false
-	}
-	for _, c := range crd.Status.Conditions {
-		if c.Type == apiextensionsv1.Established && c.Status == apiextensionsv1.ConditionTrue {
-			return true
-		}
-	}
-	return false
 }

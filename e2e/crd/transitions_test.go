@@ -16,6 +16,11 @@ func semaphoreStatusYAML(token int, holders ...string) string {
 	return fmt.Sprintf(`{status: {fencingToken: %d, holders: [%s]}}`, token, strings.Join(holders, ", "))
 }
 
+// leaseStatusYAML is the status of a lease with that holder and its token.
+func leaseStatusYAML(name string, token int) string {
+	return fmt.Sprintf(`{status: {phase: Held, holder: %s, claim: %s, claimUID: uid-%s, fencingToken: %d}}`, name, name, name, token)
+}
+
 // manyHolders returns n holders of one permit each, with the tokens 1 to n.
 func manyHolders(n int) (holders []string) {
 	for i := range n {
@@ -40,15 +45,15 @@ func longestHolders(n int) (holders []string) {
 func TestInvalidTransitionsRejected(t *testing.T) {
 	const (
 		threePermits  = `{kind: Semaphore, spec: {permits: 3}}`
-		tooMany       = `the permits of all holders must add up to at most spec.permits, and nothing is granted while they don't`
+		tooMany       = `the permits of all holders must add up to at most spec.permits; nothing can be granted while they exceed it`
 		onlyRenewals  = `spec: Invalid value: only renewals can change: delete this claim and create another one for other terms`
 		onlyForward   = `a claim goes from Pending to Granted or Refused, and from Granted to Expired, never back`
 		renewalRaised = `renewals can only be raised, and only while the claim is Granted`
 		backwards     = `the fencing token never goes backwards`
 		granted       = `{status: {phase: Granted, fencingToken: 7}}`
-		leaseHeld     = `{status: {phase: Held, holder: a, claim: a, claimUID: uid-a, fencingToken: 7}}`
-		fact          = `spec: Invalid value: an Arrival is a fact and can't be changed: delete it to take it back`
+		fact          = `spec: Invalid value: an Arrival is immutable: delete it to withdraw it`
 	)
+	leaseHeld := leaseStatusYAML("a", 7)
 	ofSemaphore := `{kind: Claim, spec: {target: {kind: Semaphore, name: s}, holder: me, permits: 2, ttl: 60s, boundTo: {kind: Pod, name: p, uid: u}}}`
 	comes := arrivalYAML(`barrier: b, participant: me`)
 	tests := map[string]struct {
@@ -75,18 +80,18 @@ func TestInvalidTransitionsRejected(t *testing.T) {
 		"a holder with a token above the largest":     {threePermits, nil, semaphoreStatusYAML(1, holderYAML("a", 1, 2)), `status: Invalid value: status.fencingToken must be the largest token of all grants`},
 		"a holder of no permits":                      {threePermits, nil, semaphoreStatusYAML(1, holderYAML("a", 0, 1)), `status.holders[0].permits: Invalid value: 0: holders[0].permits in body should be greater than or equal to 1`},
 		"a holder without a token":                    {threePermits, nil, semaphoreStatusYAML(1, holderYAML("a", 1, 0)), `status.holders[0].fencingToken: Invalid value: 0: holders[0].fencingToken in body should be greater than or equal to 1`},
-		"a holder without a claim":                    {threePermits, nil, `{status: {fencingToken: 1, holders: [{holder: a, permits: 1, fencingToken: 1, acquiredAt: "2026-03-04T05:06:07Z"}]}}`, `status.holders[0].claimUID: Required value`},
+		"a holder without a claim":                    {threePermits, nil, `{status: {fencingToken: 1, holders: [{holder: a, claim: a, permits: 1, fencingToken: 1, acquiredAt: "2026-03-04T05:06:07Z"}]}}`, `status.holders[0].claimUID: Required value`},
 		"another phase of a semaphore":                {threePermits, nil, `{status: {phase: Busy}}`, `status.phase: Unsupported value: "Busy": supported values: "Ready", "Full"`},
 		"permits below zero later on":                 {threePermits, nil, `{spec: {permits: -1}}`, `spec.permits: Invalid value: -1: spec.permits in body should be greater than or equal to 0`},
 
 		"a lease that is held without a token":                       {`{kind: Lease}`, nil, `{status: {phase: Held, claimUID: uid-a}}`, `status: Invalid value: a held lease needs a fencing token`},
 		"a lease's token that goes back":                             {`{kind: Lease}`, []string{leaseHeld}, `{status: {fencingToken: 6}}`, backwards},
-		"a lease's token that goes back when it is given to another": {`{kind: Lease}`, []string{leaseHeld}, `{status: {holder: b, claimUID: uid-b, fencingToken: 6}}`, backwards},
+		"a lease's token that goes back when it is given to another": {`{kind: Lease}`, []string{leaseHeld}, leaseStatusYAML("b", 6), backwards},
 		"a lease's token that is taken away":                         {`{kind: Lease}`, []string{leaseHeld, `{status: {claimUID: null}}`}, `{status: {fencingToken: null}}`, backwards},
-		"a lease given to another with the same token":               {`{kind: Lease}`, []string{leaseHeld}, `{status: {holder: b, claim: b, claimUID: uid-b}}`, `a new holder needs a larger fencing token than any before it`},
-		"a lease given again with the token of the last hold":        {`{kind: Lease}`, []string{leaseHeld, `{status: {claimUID: null}}`}, `{status: {claimUID: uid-b}}`, `a new holder needs a larger fencing token than any before it`},
-		"a lease given to the same claim again":                      {`{kind: Lease}`, []string{leaseHeld, `{status: {claimUID: null}}`}, `{status: {claimUID: uid-a}}`, `a new holder needs a larger fencing token than any before it`},
-		"a hold of a lease with another token":                       {`{kind: Lease}`, []string{leaseHeld}, `{status: {fencingToken: 8}}`, `a hold keeps its fencing token`},
+		"a lease given to another with the same token":               {`{kind: Lease}`, []string{leaseHeld}, leaseStatusYAML("b", 7), `a new holder needs a larger fencing token than any before it`},
+		"a lease given again with the token of the last hold":        {`{kind: Lease}`, []string{leaseHeld, `{status: {claimUID: null}}`}, leaseStatusYAML("b", 7), `a new holder needs a larger fencing token than any before it`},
+		"a lease given to the same claim again":                      {`{kind: Lease}`, []string{leaseHeld, `{status: {claimUID: null}}`}, leaseStatusYAML("a", 7), `a new holder needs a larger fencing token than any before it`},
+		"a hold of a lease with another token":                       {`{kind: Lease}`, []string{leaseHeld}, leaseStatusYAML("a", 8), `a hold keeps its fencing token`},
 		"another phase of a lease":                                   {`{kind: Lease}`, nil, `{status: {phase: Free}}`, `status.phase: Unsupported value: "Free": supported values: "Available", "Held"`},
 
 		"an open barrier that closes":            {barrierYAML(`expected: 1`), []string{`{status: {phase: Open}}`}, `{status: {phase: Waiting}}`, `an open barrier stays open: delete it and create it again to start anew`},
@@ -101,6 +106,9 @@ func TestInvalidTransitionsRejected(t *testing.T) {
 		"a gate that comes to wait for itself":   {`{kind: Gate, metadata: {name: later-self}, spec: {conditions: [{type: Gate, name: a}]}}`, nil, `{spec: {conditions: [{type: Gate, name: later-self}]}}`, `a gate can't wait for itself: name another gate in spec.conditions`},
 
 		"another target of a claim":            {claimYAML(``), nil, `{spec: {target: {name: other}}}`, onlyRenewals},
+		"another target of the same name":      {claimYAML(`target: {kind: Lease, name: l, uid: a}`), nil, `{spec: {target: {uid: b}}}`, onlyRenewals},
+		"a target's uid that is taken away":    {claimYAML(`target: {kind: Lease, name: l, uid: a}`), nil, `{spec: {target: {uid: null}}}`, onlyRenewals},
+		"another barrier of the same name":     {arrivalYAML(`barrier: b, participant: me, barrierUID: a`), nil, `{spec: {barrierUID: b}}`, fact},
 		"another kind of target of a claim":    {claimYAML(``), nil, `{spec: {target: {kind: Semaphore}}}`, onlyRenewals},
 		"another holder of a claim":            {claimYAML(``), nil, `{spec: {holder: you}}`, onlyRenewals},
 		"more permits of a claim":              {ofSemaphore, nil, `{spec: {permits: 3}}`, onlyRenewals},
@@ -168,9 +176,9 @@ func TestValidTransitionsAccepted(t *testing.T) {
 		"holders change places":               {semaphoreYAML(`permits: 3`), []string{threeHeld, semaphoreStatusYAML(3, holderYAML("c", 1, 3), holderYAML("a", 1, 1), holderYAML("b", 1, 2))}},
 		"one goes and another comes, at once": {semaphoreYAML(`permits: 1`), []string{semaphoreStatusYAML(1, holderYAML("a", 1, 1)), semaphoreStatusYAML(2, holderYAML("b", 1, 2))}},
 		"a lease changes hands with a larger token": {leaseYAML(``), []string{
-			`{status: {claimUID: uid-a, fencingToken: 7}}`, `{status: {claimUID: uid-b, fencingToken: 8}}`, `{status: {claimUID: null}}`, `{status: {claimUID: uid-b, fencingToken: 9}}`,
+			leaseStatusYAML("a", 7), leaseStatusYAML("b", 8), `{status: {claimUID: null}}`, leaseStatusYAML("b", 9),
 		}},
-		"a lease is renewed":                             {leaseYAML(``), []string{`{status: {claimUID: uid-a, fencingToken: 7}}`, `{status: {renewals: 3, waiting: 2}}`}},
+		"a lease is renewed":                             {leaseYAML(``), []string{leaseStatusYAML("a", 7), `{status: {renewals: 3, waiting: 2}}`}},
 		"a claim goes all the way":                       {claimYAML(``), []string{`{status: {phase: Granted, fencingToken: 7}}`, `{spec: {renewals: 1}}`, `{spec: {renewals: 5}}`, `{status: {phase: Expired, message: over}}`}},
 		"a claim is ended before it was told of a grant": {claimYAML(``), []string{`{status: {phase: Expired}}`}},
 		"a claim's ttl is spelt another way":             {claimYAML(`ttl: 60s`), []string{`{spec: {ttl: 1m0s}}`}},

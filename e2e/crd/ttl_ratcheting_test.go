@@ -14,6 +14,7 @@ import (
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/client-go/dynamic"
 	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/envtest"
 )
 
 const minTTLMessage = "must be at least 1s"
@@ -42,10 +43,9 @@ func TestTTLValidationRatcheting(t *testing.T) {
 			crd := crds[i]
 			crd.Spec.Group, crd.Name = before, crd.Spec.Names.Plural+"."+before
 			crd.Spec.Names.ShortNames, crd.Spec.Names.Categories = nil, nil
-			if err := apiClient.Create(t.Context(), withoutMinTTLRule(t, crd)); err != nil {
-				t.Fatal(err)
-			}
-			if err := awaitEstablished(t.Context(), crd.Name); err != nil {
+			old := withoutMinTTLRule(t, crd)
+			options := envtest.CRDInstallOptions{CRDs: []*apiextensionsv1.CustomResourceDefinition{old}, MaxTime: time.Minute}
+			if _, err := envtest.InstallCRDs(config, options); err != nil {
 				t.Fatal(err)
 			}
 			objects := anything.Resource(schema.GroupVersionResource{Group: before, Version: "v1", Resource: crd.Spec.Names.Plural}).Namespace("default")

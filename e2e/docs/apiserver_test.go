@@ -39,7 +39,7 @@ var startAPIServer = sync.OnceValues(func() (*apiServer, error) {
 		return nil, fmt.Errorf("starting the control plane: %w", err)
 	}
 	j := &apiServer{controlPlane: plane, kubeconfig: plane.Kubeconfig()}
-	if err := install.ApplyCRDs(ctx, plane.Config(), nil); err != nil {
+	if err := install.ApplyCRDs(plane.Config(), nil); err != nil {
 		return j, err
 	}
 	j.client, err = client.New(plane.Config(), client.Options{})

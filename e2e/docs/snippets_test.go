@@ -156,8 +156,11 @@ func TestDocumentedCommandLines(t *testing.T) {
 
 // TestDocumentedGoIsExcerptOfExamples looks for each piece of Go among the SDK's examples, which are compiled with its tests.
 func TestDocumentedGoIsExcerptOfExamples(t *testing.T) {
-	const where = "sdk/go/example_test.go"
-	code := string(readRepoFile(t, where))
+	const where = "sdk/go/**/example_test.go"
+	code := ""
+	for _, file := range repoFiles(t, "sdk/go", "example_test.go") {
+		code += string(readRepoFile(t, file))
+	}
 	shown := 0
 	for _, p := range readPages(t) {
 		for _, b := range p.codeBlocks() {

@@ -7,26 +7,25 @@ import (
 	"os"
 	"path/filepath"
 	"syscall"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
-	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
-	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/rest"
-	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/envtest"
 	"sigs.k8s.io/yaml"
 
 	"github.com/LogicIQ/konductor/e2e/cluster"
 	"github.com/LogicIQ/konductor/e2e/manifest"
 )
 
-// CRDs creates konductor's CRDs from the chart on a control plane with a controller manager, and waits until they are served.
+// CRDs installs konductor's CRDs from the chart on a control plane with a controller manager, and waits until they are served.
 // edit, unless it is nil, may change each before.
-func CRDs(ctx context.Context, on *cluster.ControlPlane, edit func(crd map[string]any)) error {
-	if err := ApplyCRDs(ctx, on.Config(), edit); err != nil {
+func CRDs(ctx context.Context, on *cluster.ControlPlane, edit func(*apiextensionsv1.CustomResourceDefinition)) error {
+	if err := ApplyCRDs(on.Config(), edit); err != nil {
 		return err
 	}
 	return RestartGarbageCollector(ctx, on)
@@ -40,62 +39,25 @@ func RestartGarbageCollector(ctx context.Context, on *cluster.ControlPlane) erro
 }
 
 // ApplyCRDs is CRDs for an API server without a controller manager.
-func ApplyCRDs(ctx context.Context, config *rest.Config, edit func(crd map[string]any)) error {
-	c, err := client.NewWithWatch(config, client.Options{})
-	if err != nil {
-		return err
-	}
+func ApplyCRDs(config *rest.Config, edit func(*apiextensionsv1.CustomResourceDefinition)) error {
 	chart, err := chartFilesDir()
 	if err != nil {
 		return err
 	}
-	files, err := filepath.Glob(filepath.Join(chart, "crds/*.yaml"))
-	if err != nil {
+	found := envtest.CRDInstallOptions{Paths: []string{filepath.Join(chart, "crds")}, ErrorIfPathMissing: true}
+	if err := envtest.ReadCRDFiles(&found); err != nil {
 		return err
 	}
-	if len(files) == 0 {
+	if len(found.CRDs) == 0 {
 		return errors.New("no resource types in the chart")
 	}
-	for _, file := range files {
-		crd := &unstructured.Unstructured{}
-		if err := readYAML(file, &crd.Object); err != nil {
-			return err
-		}
+	for _, crd := range found.CRDs {
 		if edit != nil {
-			edit(crd.Object)
-		}
-		if err := c.Create(ctx, crd); err != nil && !apierrors.IsAlreadyExists(err) {
-			return fmt.Errorf("%s: %w", file, err)
-		}
-		if err := awaitEstablished(ctx, c, crd.GetName()); err != nil {
-			return err
+			edit(crd)
 		}
 	}
-	return nil
-}
-
-// awaitEstablished waits until the CRD of that name is established.
-func awaitEstablished(ctx context.Context, c client.WithWatch, name string) error {
-	list := &unstructured.UnstructuredList{}
-	list.SetGroupVersionKind(schema.GroupVersionKind{Group: "apiextensions.k8s.io", Version: "v1", Kind: "CustomResourceDefinitionList"})
-	w, err := c.Watch(ctx, list, client.MatchingFields{"metadata.name": name})
-	if err != nil {
-		return err
-	}
-	defer w.Stop()
-	for e := range w.ResultChan() {
-		crd, ok := e.Object.(*unstructured.Unstructured)
-		if !ok {
-			continue
-		}
-		conditions, _, _ := unstructured.NestedSlice(crd.Object, "status", "conditions")
-		for _, c := range conditions {
-			if c, ok := c.(map[string]any); ok && c["type"] == "Established" && c["status"] == "True" {
-				return nil
-			}
-		}
-	}
-	return fmt.Errorf("%s was not established: %w", name, context.Cause(ctx))
+	_, err = envtest.InstallCRDs(config, envtest.CRDInstallOptions{CRDs: found.CRDs, MaxTime: time.Minute})
+	return err
 }
 
 // CreateOperatorAccount creates a ServiceAccount with the same role that the chart gives to the operator, and the rights for
@@ -109,9 +71,13 @@ func CreateOperatorAccount(ctx context.Context, config *rest.Config) (*rest.Conf
 	if err != nil {
 		return nil, err
 	}
-	role := &rbacv1.ClusterRole{}
-	if err := readYAML(filepath.Join(chart, "rbac/role.yaml"), role); err != nil {
+	text, err := os.ReadFile(filepath.Join(chart, "rbac/role.yaml"))
+	if err != nil {
 		return nil, err
+	}
+	role := &rbacv1.ClusterRole{}
+	if err := yaml.Unmarshal(text, role); err != nil {
+		return nil, fmt.Errorf("rbac/role.yaml: %w", err)
 	}
 	_, err = kube.CoreV1().Namespaces().Create(ctx, &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: Namespace}}, metav1.CreateOptions{})
 	if err != nil {
@@ -159,15 +125,4 @@ func bindOperatorRole(ctx context.Context, kube kubernetes.Interface, role *rbac
 func chartFilesDir() (string, error) {
 	root, err := manifest.RepoRoot()
 	return filepath.Join(root, "charts/konductor/files"), err
-}
-
-func readYAML(file string, into any) error {
-	text, err := os.ReadFile(file)
-	if err != nil {
-		return err
-	}
-	if err := yaml.Unmarshal(text, into); err != nil {
-		return fmt.Errorf("%s: %w", file, err)
-	}
-	return nil
 }

@@ -19,6 +19,7 @@ import (
 
 	"github.com/LogicIQ/konductor/e2e/cluster"
 	"github.com/LogicIQ/konductor/e2e/cluster/toolchain"
+	"github.com/LogicIQ/konductor/e2e/internal/credentials"
 	"github.com/LogicIQ/konductor/e2e/manifest"
 )
 
@@ -78,20 +79,35 @@ func ChartWithoutOperator(ctx context.Context, tools *toolchain.Toolchain, on *c
 	return OperatorConfig(ctx, on.Config())
 }
 
+// OperatorConfig returns the config of an operator that runs beside the cluster, with the installed account and exactly its
+// rights.
+func OperatorConfig(ctx context.Context, config *rest.Config) (*rest.Config, error) {
+	kube, err := kubernetes.NewForConfig(config)
+	if err != nil {
+		return nil, err
+	}
+	return credentials.ForAccount(ctx, kube, config, Namespace, Deployment, nil)
+}
+
 // CreateParticipantNamespace creates a namespace with the right that a user grants once per namespace, so that its Pods may be
 // participants.
 func CreateParticipantNamespace(ctx context.Context, config *rest.Config, namespace string) error {
-	client, err := kubernetes.NewForConfig(config)
+	return CreateNamespace(ctx, config, namespace, "konductor-participant")
+}
+
+// CreateNamespace creates a namespace whose Pods have the rights of a ClusterRole in it.
+func CreateNamespace(ctx context.Context, config *rest.Config, namespace, role string) error {
+	kube, err := kubernetes.NewForConfig(config)
 	if err != nil {
 		return err
 	}
-	_, err = client.CoreV1().Namespaces().Create(ctx, &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: namespace}}, metav1.CreateOptions{})
+	_, err = kube.CoreV1().Namespaces().Create(ctx, &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: namespace}}, metav1.CreateOptions{})
 	if err != nil && !apierrors.IsAlreadyExists(err) {
 		return err
 	}
-	_, err = client.RbacV1().RoleBindings(namespace).Create(ctx, &rbacv1.RoleBinding{
-		ObjectMeta: metav1.ObjectMeta{Name: "konductor-participant"},
-		RoleRef:    rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "ClusterRole", Name: "konductor-participant"},
+	_, err = kube.RbacV1().RoleBindings(namespace).Create(ctx, &rbacv1.RoleBinding{
+		ObjectMeta: metav1.ObjectMeta{Name: role},
+		RoleRef:    rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "ClusterRole", Name: role},
 		Subjects:   []rbacv1.Subject{{Kind: rbacv1.ServiceAccountKind, Name: "default", Namespace: namespace}},
 	}, metav1.CreateOptions{})
 	if apierrors.IsAlreadyExists(err) {

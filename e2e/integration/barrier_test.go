@@ -21,14 +21,14 @@ func arriveInOrder(w *testEnv, barrier string, participants ...string) {
 	}
 }
 
-func createBarrier(w *testEnv, name string, expected int32, opts ...konductor.Option) {
+func createBarrier(w *testEnv, name string, expected int32, opts ...konductor.CreateBarrierOption) {
 	w.Helper()
 	_, err := w.newParticipant("creator").CreateBarrier(w.ctx, name, expected, opts...)
 	w.must(err)
 }
 
 // startWaitBarrier waits for a barrier in the background.
-func startWaitBarrier(w *testEnv, name string, opts ...konductor.Option) *future[struct{}] {
+func startWaitBarrier(w *testEnv, name string, opts ...konductor.WaitOption) *future[struct{}] {
 	w.Helper()
 	a := w.newParticipant("waiter")
 	return runAsyncErr(w, func() error { return a.WaitBarrier(w.ctx, name, opts...) })
@@ -91,7 +91,7 @@ func TestArriveAfterFailedArrival(t *testing.T) {
 func TestBarrierFailsWhenQuorumUnreachable(t *testing.T) {
 	w := newTestEnv(t)
 	w.startOperator()
-	createBarrier(w, "stage", 3, konductor.WithQuorum(2), konductor.TimeOutAfter(time.Hour))
+	createBarrier(w, "stage", 3, konductor.WithQuorum(2), konductor.WithTimeoutAfterCreation(time.Hour))
 	waiter := startWaitBarrier(w, "stage")
 	a := w.newParticipant("a")
 	w.must(a.ArriveBarrier(w.ctx, "stage", konductor.WithHolder("a"), konductor.AsFailed("disk full")))
@@ -100,7 +100,7 @@ func TestBarrierFailsWhenQuorumUnreachable(t *testing.T) {
 	w.must(a.ArriveBarrier(w.ctx, "stage", konductor.WithHolder("b"), konductor.AsFailed("no route to the database")))
 
 	err := requireErrorAs[*konductor.FailedError](w, waiter.mustFail())
-	want := "barrier/stage failed: 0 of 3 participants have arrived, 2 are enough, 2 failed: the quorum of 2 can't be reached any more; last to fail: b (no route to the database)"
+	want := "barrier/stage failed: 0 of 3 participants have arrived (quorum 2), 2 failed: the quorum of 2 can't be reached any more; last to fail: b (no route to the database)"
 	if err.Error() != want {
 		t.Errorf("the error is %q, want %q", err, want)
 	}
@@ -110,7 +110,7 @@ func TestBarrierFailsWhenQuorumUnreachable(t *testing.T) {
 func TestBarrierTimeoutRaised(t *testing.T) {
 	w := newTestEnv(t)
 	w.startOperator()
-	createBarrier(w, "stage", 2, konductor.TimeOutAfter(time.Second))
+	createBarrier(w, "stage", 2, konductor.WithTimeoutAfterCreation(time.Second))
 	arriveInOrder(w, "stage", "a")
 	err := requireErrorAs[*konductor.FailedError](w, startWaitBarrier(w, "stage").mustFail())
 	if err.Phase != string(konductorv1.BarrierTimeout) {
@@ -198,7 +198,7 @@ func TestWaitBarrierTimeout(t *testing.T) {
 func TestBarrierTTL(t *testing.T) {
 	w := newTestEnv(t)
 	w.startOperator()
-	createBarrier(w, "stage", 1, konductor.ExpireAfter(time.Second))
+	createBarrier(w, "stage", 1, konductor.WithTTLAfterFinished(time.Second))
 	b := getObject[*konductorv1.Barrier](w, "stage")
 	a, wire := w.newHookedParticipant("waiter")
 	waiter := runAsyncErr(w, func() error { return a.WaitBarrier(w.ctx, "stage") })

@@ -24,46 +24,46 @@ func TestBreakTakesOnlyConfirmedHolds(t *testing.T) {
 	}{
 		"nothing happens": {
 			meanwhile: func(*testEnv, []*konductor.Hold) {},
-			args:      "lease break db", question: "away from alice, who has held it since", says: "lease.konductor.io/db taken away from alice",
+			args:      "lease break db", question: `break lease/db in namespace`, says: "lease.konductor.io/db broken (was held by alice)",
 		},
 		"another holds the lease": {
 			meanwhile: func(w *testEnv, holds []*konductor.Hold) {
 				w.mustRelease(holds[0])
 				w.newParticipant("carol").mustAcquire(konductorv1.KindLease, "db")
 			},
-			args: "lease break db", question: "away from alice", code: 2,
-			says: "lease/db in namespace NS has changed hands, and carol holds it now: nothing was taken away", holders: "carol",
+			args: "lease break db", question: `(held by "alice" since`, code: 2,
+			says: "lease/db in namespace NS was granted again in the meantime, to carol: no hold was broken", holders: "carol",
 		},
 		"the same holds the lease anew": {
 			meanwhile: func(w *testEnv, holds []*konductor.Hold) {
 				w.mustRelease(holds[0])
 				w.newParticipant("alice").mustAcquire(konductorv1.KindLease, "db")
 			},
-			args: "lease break db", question: "away from alice", code: 2,
-			says: "lease/db in namespace NS has changed hands, and alice holds it now: nothing was taken away", holders: "alice",
+			args: "lease break db", question: `(held by "alice" since`, code: 2,
+			says: "lease/db in namespace NS was granted again in the meantime, to alice: no hold was broken", holders: "alice",
 		},
 		"nobody holds the lease any more": {
 			meanwhile: func(w *testEnv, holds []*konductor.Hold) {
 				w.mustRelease(holds[0])
 				waitFor(w, "db", "free", func(l *konductorv1.Lease) bool { return l.Status.Phase == konductorv1.LeaseAvailable })
 			},
-			args: "lease break db", question: "away from alice", code: 2, says: "nobody holds lease/db in namespace NS",
+			args: "lease break db", question: `(held by "alice" since`, code: 2, says: "nobody holds lease/db in namespace NS",
 		},
 		"another has got one of the permits": {
 			meanwhile: func(w *testEnv, holds []*konductor.Hold) {
 				w.mustRelease(holds[1])
 				w.newParticipant("carol").mustAcquire(konductorv1.KindSemaphore, "api")
 			},
-			args: "semaphore break api --all", question: "away from alice, bob",
-			says: "1 of these 2 had ended before: only what is left was taken away\r\nsemaphore.konductor.io/api taken away from bob", holders: "carol",
+			args: "semaphore break api --all", question: `break the holds of "alice", "bob" on semaphore/api`,
+			says: "1 of these 2 holds had already ended; only the others were broken\r\nsemaphore.konductor.io/api broken (was held by bob)", holders: "carol",
 		},
 		"another has got the only permit that was meant": {
 			meanwhile: func(w *testEnv, holds []*konductor.Hold) {
 				w.mustRelease(holds[1])
 				w.newParticipant("alice").mustAcquire(konductorv1.KindSemaphore, "api")
 			},
-			args: "semaphore break api --holder alice", question: "away from alice", code: 2,
-			says: "the permits of semaphore/api in namespace NS have changed hands: nothing was taken away", holders: "alice bob",
+			args: "semaphore break api --holder alice", question: `break the holds of "alice" on semaphore/api`, code: 2,
+			says: "the holds on semaphore/api in namespace NS have changed in the meantime: no hold was broken", holders: "alice bob",
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -90,7 +90,7 @@ func TestBreakTakesOnlyConfirmedHolds(t *testing.T) {
 			waitFor(w, "api", "held by "+c.holders, func(s *konductorv1.Semaphore) bool {
 				held := map[string]bool{}
 				for i := range s.Status.Holders {
-					held[s.Status.Holders[i].Holder] = true
+					held[s.Status.Holders[i].Name] = true
 				}
 				for _, want := range strings.Fields(c.holders) {
 					if !held[want] {
@@ -119,14 +119,14 @@ func TestBreakOfHoldReleasedMeanwhile(t *testing.T) {
 		return nil
 	})
 	_, err := admin.BreakLease(w.ctx, "db")
-	if e := requireErrorAs[*konductor.NotFoundError](w, err); e.Error() != "alice doesn't hold lease/db in namespace "+w.namespace+" any more: nothing was taken away" {
+	if e := requireErrorAs[*konductor.NotFoundError](w, err); e.Error() != "alice no longer holds lease/db in namespace "+w.namespace+": no hold was broken" {
 		t.Errorf("the error is %q", e)
 	}
 	_, err = admin.BreakLease(w.ctx, "db", konductor.WithHolder("bob"))
 	requireErrorAs[*konductor.NotFoundError](w, err)
 	next := w.newParticipant("alice").mustAcquire(konductorv1.KindLease, "db")
 	_, err = admin.BreakLease(w.ctx, "db", konductor.WithHolder("bob"))
-	if e := requireErrorAs[*konductor.NotFoundError](w, err); e.Error() != "bob doesn't hold lease/db in namespace "+w.namespace+", alice does: nothing was taken away" {
+	if e := requireErrorAs[*konductor.NotFoundError](w, err); e.Error() != "bob doesn't hold lease/db in namespace "+w.namespace+", alice does: no hold was broken" {
 		t.Errorf("the error is %q", e)
 	}
 	w.must(next.Renew(w.ctx))

@@ -120,7 +120,7 @@ func TestDashboardKeepsClusterAndNamespace(t *testing.T) {
 			}
 			s := w.startTerminal(kubeconfig, 500, 24, append([]string{"watch"}, c.args...)...).waitForText("staging/"+w.namespace, "lease/db", "free")
 			c.meanwhile(w, path, prod.URL)
-			s.typeKeys(ctrlD).waitForText("--namespace="+w.namespace, "--context=staging", named, "--uid="+string(lease.UID)).waitForTextGone("asking whether")
+			s.typeKeys(ctrlD).waitForText("--namespace="+w.namespace, "--context=staging", named, "--uid="+string(lease.UID)).waitForTextGone("checking permissions")
 			s.typeKeys("y").waitForText("lease.konductor.io/db deleted")
 			waitGone(w, lease)
 			s.typeKeys("q").expectExit(0)
@@ -190,10 +190,10 @@ func TestActionsApplyOnlyToShownObject(t *testing.T) {
 		t.Run("a "+lower+" that was replaced while the question stood", func(t *testing.T) {
 			w := newTestEnv(t)
 			begin(w)
-			s := w.startTerminal(w.writeKubeconfig(w.adminKubeconfig, nil), 240, 10, lower, "delete", "x").waitForText("delete "+lower+" x in namespace "+w.namespace, "? [y/N]")
+			s := w.startTerminal(w.writeKubeconfig(w.adminKubeconfig, nil), 240, 10, lower, "delete", "x").waitForText("delete "+lower+"/x in namespace "+w.namespace, "? [y/N]")
 			anew(w, kind)
 			s.typeKeys("y\r").expectExit(2)
-			if says := lower + "/x in namespace " + w.namespace + " was deleted and created anew since it was looked at: nothing was done"; !strings.Contains(s.output(), says) {
+			if says := lower + "/x in namespace " + w.namespace + " was deleted and recreated in the meantime: nothing was done"; !strings.Contains(s.output(), says) {
 				t.Errorf("it said\n%s\nwant\n%s", s.output(), says)
 			}
 			w.expectNotDeleted(kind)
@@ -202,7 +202,7 @@ func TestActionsApplyOnlyToShownObject(t *testing.T) {
 			w := newTestEnv(t)
 			begin(w)
 			s := w.startDashboard(sharedCluster, 240, 24).waitForText(lower + "/x")
-			s.typeKeys("/"+lower+enter+ctrlD).waitForText("delete "+lower+"/x", "y run it").waitForTextGone("asking whether")
+			s.typeKeys("/"+lower+enter+ctrlD).waitForText("delete "+lower+"/x", "y run it").waitForTextGone("checking permissions")
 			anew(w, kind)
 			s.typeKeys("y").waitForText("nothing was done").typeKeys(escape).waitForTextGone("nothing was done").typeKeys("q").expectExit(0)
 			w.expectNotDeleted(kind)
@@ -211,7 +211,7 @@ func TestActionsApplyOnlyToShownObject(t *testing.T) {
 	t.Run("a lease that somebody has acquired while the question stood", func(t *testing.T) {
 		w := newTestEnv(t)
 		begin(w)
-		s := w.startTerminal(w.writeKubeconfig(w.adminKubeconfig, nil), 240, 10, "lease", "delete", "x").waitForText("delete lease x in namespace " + w.namespace + "? [y/N]")
+		s := w.startTerminal(w.writeKubeconfig(w.adminKubeconfig, nil), 240, 10, "lease", "delete", "x").waitForText("delete lease/x in namespace " + w.namespace + "? [y/N]")
 		w.newParticipant("alice").mustAcquire(konductorv1.KindLease, "x")
 		waitFor(w, "x", "held", func(l *konductorv1.Lease) bool { return l.Status.Holder == "alice" })
 		s.typeKeys("y\r").expectExit(5)

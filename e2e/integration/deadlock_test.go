@@ -109,7 +109,7 @@ func TestDeadlockThroughGate(t *testing.T) {
 	w.newPodParticipant(holder).mustAcquire(konductorv1.KindLease, lock.Name)
 	// The Job keeps the gate from opening before the operator has observed the holder of the lease.
 	w.createGate("late", condition{Type: konductorv1.GateOnLease, Name: lock.Name}, jobCondition("never-yet"))
-	waitGatePhase(w, "late", konductorv1.GateWaiting, "not met: lease/lock is held by holder")
+	waitGatePhase(w, "late", konductorv1.GateWaiting, "conditions are met; lease/lock is held by holder")
 
 	spec := podSpec(workerAccount)
 	spec.Containers[0].Command = []string{"koncli", "gate", "wait", "late"}

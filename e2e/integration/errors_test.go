@@ -30,7 +30,7 @@ func TestForbiddenErrorNamesRightAndCommand(t *testing.T) {
 		"barriers.konductor.io": func() error { return outsider.ArriveBarrier(w.ctx, "stage") },
 		"gates.konductor.io":    func() error { return outsider.WaitGate(w.ctx, "deps") },
 		"leases.konductor.io": func() error {
-			hold, err := outsider.AcquireLease(w.ctx, "db", outsider.withHolder(nil)...)
+			hold, err := outsider.AcquireLease(w.ctx, "db", outsider.asHolder())
 			if err == nil {
 				err = hold.Release(w.ctx)
 			}
@@ -155,8 +155,8 @@ func TestNoOperatorNotifications(t *testing.T) {
 		told string
 	}
 	waits := map[string]wait{
-		"barrier": {func(a *testParticipant) { runAsyncErr(w, func() error { return a.WaitBarrier(w.ctx, "stage") }) }, "no operator has looked at barrier/stage for 5s: find out why with 'kubectl konductor doctor --namespace=" + w.namespace + "'"},
-		"gate":    {func(a *testParticipant) { runAsyncErr(w, func() error { return a.WaitGate(w.ctx, "deps") }) }, "no operator has looked at gate/deps for 5s: find out why with 'kubectl konductor doctor --namespace=" + w.namespace + "'"},
+		"barrier": {func(a *testParticipant) { runAsyncErr(w, func() error { return a.WaitBarrier(w.ctx, "stage") }) }, "no operator has reconciled barrier/stage within 5s: find out why with 'kubectl konductor doctor --namespace=" + w.namespace + "'"},
+		"gate":    {func(a *testParticipant) { runAsyncErr(w, func() error { return a.WaitGate(w.ctx, "deps") }) }, "no operator has reconciled gate/deps within 5s: find out why with 'kubectl konductor doctor --namespace=" + w.namespace + "'"},
 		"lease": {func(a *testParticipant) {
 			a.startAcquire(konductorv1.KindLease, "db", konductor.WithTimeout(20*time.Second))
 		}, "lease/db is free but no operator has answered for 5s: find out why with 'kubectl konductor doctor --namespace=" + w.namespace + "'"},
@@ -237,7 +237,7 @@ func TestEmptyNameRejected(t *testing.T) {
 		"WaitBarrier": a.WaitBarrier(w.ctx, ""), "DeleteLease": a.DeleteLease(w.ctx, ""), "ResizeSemaphore": resize,
 		"AcquireLease": a.startAcquire(konductorv1.KindLease, "").mustFail(),
 	} {
-		if err == nil || err.Error() != "a name is needed" {
+		if err == nil || err.Error() != "a name is required" {
 			t.Errorf("%s: %v", call, err)
 		}
 	}

@@ -52,13 +52,13 @@ func contend(w *testEnv, r *criticalSection, participants []*testParticipant, tu
 	var all errgroup.Group
 	for _, p := range participants {
 		all.Go(func() error {
-			acquire := p.AcquireLease
-			if kind == konductorv1.KindSemaphore {
-				acquire = p.AcquireSemaphore
-			}
 			for turn := range turns {
 				n := permitsOf(turn)
-				hold, err := acquire(w.ctx, name, p.withHolder([]konductor.Option{konductor.WithPermits(n), konductor.WithTTL(waitTimeout)})...)
+				opts := []konductor.AcquireSemaphoreOption{konductor.WithTTL(waitTimeout)}
+				if kind == konductorv1.KindSemaphore {
+					opts = append(opts, konductor.WithPermits(n))
+				}
+				hold, err := p.acquire(w.ctx, kind, name, opts...)
 				if err != nil {
 					return fmt.Errorf("%s, turn %d: %w", p.name, turn, err)
 				}
@@ -223,7 +223,7 @@ func TestLeaseProtectsCounter(t *testing.T) {
 	for _, p := range w.newParticipants(numberedNames("p", people)...) {
 		all.Go(func() error {
 			for range turns {
-				hold, err := p.AcquireLease(w.ctx, "db", p.withHolder(nil)...)
+				hold, err := p.AcquireLease(w.ctx, "db", p.asHolder())
 				if err != nil {
 					return err
 				}
@@ -260,7 +260,7 @@ func TestOneClientManyGoroutines(t *testing.T) {
 	w.must(contend(w, r, people, 3, konductorv1.KindLease, "db", onePermit))
 
 	hold := same.mustAcquire(konductorv1.KindLease, "db")
-	_, err := same.AcquireLease(w.ctx, "db", same.withHolder([]konductor.Option{konductor.WithTimeout(0)})...)
+	_, err := same.AcquireLease(w.ctx, "db", same.asHolder(), konductor.WithTimeout(0))
 	requireErrorAs[*konductor.BusyError](w, err)
 	w.mustRelease(hold)
 }

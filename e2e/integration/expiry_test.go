@@ -168,19 +168,19 @@ func TestDetachedHoldRenewAndRelease(t *testing.T) {
 	w.checkRevisions(konductorv1.KindLease, "db")
 	w.newParticipant("script").mustAcquire(konductorv1.KindLease, "db", konductor.Detached(), konductor.WithTTL(time.Hour))
 	later := w.newParticipant("script")
-	w.must(later.RenewLease(w.ctx, "db", later.withHolder(nil)...))
-	w.must(later.RenewLease(w.ctx, "db", later.withHolder(nil)...))
+	w.must(later.RenewLease(w.ctx, "db", later.asHolder()))
+	w.must(later.RenewLease(w.ctx, "db", later.asHolder()))
 	if n := getObject[*konductorv1.Claim](w, later.claimName(konductorv1.KindLease, lease)).Spec.Renewals; n < 3 {
 		t.Errorf("it was renewed %d times", n)
 	}
-	w.must(later.ReleaseLease(w.ctx, "db", later.withHolder(nil)...))
+	w.must(later.ReleaseLease(w.ctx, "db", later.asHolder()))
 	waitFor(w, "db", "free", func(l *konductorv1.Lease) bool { return l.Status.Phase == konductorv1.LeaseAvailable })
 
-	lost := requireErrorAs[*konductor.LostError](w, later.RenewLease(w.ctx, "db", later.withHolder(nil)...))
+	lost := requireErrorAs[*konductor.LostError](w, later.RenewLease(w.ctx, "db", later.asHolder()))
 	if want := "the hold on lease/db was lost: script doesn't hold it"; lost.Error() != want {
 		t.Errorf("the error is %q, want %q", lost, want)
 	}
-	missing := requireErrorAs[*konductor.NotFoundError](w, later.ReleaseLease(w.ctx, "db", later.withHolder(nil)...))
+	missing := requireErrorAs[*konductor.NotFoundError](w, later.ReleaseLease(w.ctx, "db", later.asHolder()))
 	if !strings.Contains(missing.Error(), "script has no hold on lease/db and is not queued") {
 		t.Errorf("the error is %q", missing)
 	}
@@ -195,8 +195,8 @@ func TestDetachedHoldExpires(t *testing.T) {
 	script := w.newParticipant("script")
 	script.mustAcquire(konductorv1.KindLease, "db", konductor.Detached(), konductor.WithTTL(2*time.Second))
 	w.mustRelease(w.newParticipant("next").enqueue(konductorv1.KindLease, lease).mustSucceed())
-	requireErrorAs[*konductor.LostError](w, script.RenewLease(w.ctx, "db", script.withHolder(nil)...))
-	requireErrorAs[*konductor.LostError](w, script.ReleaseLease(w.ctx, "db", script.withHolder(nil)...))
+	requireErrorAs[*konductor.LostError](w, script.RenewLease(w.ctx, "db", script.asHolder()))
+	requireErrorAs[*konductor.LostError](w, script.ReleaseLease(w.ctx, "db", script.asHolder()))
 	// The rest of the old hold doesn't prevent a new one.
 	w.mustRelease(script.mustAcquire(konductorv1.KindLease, "db"))
 }

@@ -31,7 +31,7 @@ func jobCondition(name string) condition {
 }
 
 // startWaitGate waits for a gate in the background.
-func startWaitGate(w *testEnv, name string, opts ...konductor.Option) *future[struct{}] {
+func startWaitGate(w *testEnv, name string, opts ...konductor.WaitOption) *future[struct{}] {
 	w.Helper()
 	a := w.newParticipant("waiter")
 	return runAsyncErr(w, func() error { return a.WaitGate(w.ctx, name, opts...) })
@@ -51,12 +51,12 @@ func TestGateOnJobs(t *testing.T) {
 	w.startOperator()
 	w.createGate("deps", jobCondition("a"), jobCondition("b"))
 	waiter := startWaitGate(w, "deps")
-	waitGatePhase(w, "deps", konductorv1.GateWaiting, "0 of 2 conditions are met, not met: job/a not found")
+	waitGatePhase(w, "deps", konductorv1.GateWaiting, "0 of 2 conditions are met; job/a not found")
 	w.createJob("a")
 	w.createJob("b")
 	waitGatePhase(w, "deps", konductorv1.GateWaiting, "job/a is not finished")
 	w.finishJob("a", batchv1.JobComplete)
-	waitGatePhase(w, "deps", konductorv1.GateWaiting, "1 of 2 conditions are met, not met: job/b is not finished")
+	waitGatePhase(w, "deps", konductorv1.GateWaiting, "1 of 2 conditions are met; job/b is not finished")
 	waiter.mustBePending()
 	w.finishJob("b", batchv1.JobComplete)
 	waiter.mustSucceed()
@@ -124,10 +124,10 @@ func TestGateConditionAfterJobDeletedOrReplaced(t *testing.T) {
 	w.deleteJob("a")
 	// Another change makes the operator reconcile the gate again.
 	w.createJob("b")
-	waitGatePhase(w, "deps", konductorv1.GateWaiting, "1 of 2 conditions are met, not met: job/b is not finished")
+	waitGatePhase(w, "deps", konductorv1.GateWaiting, "1 of 2 conditions are met; job/b is not finished")
 
 	w.createJob("a")
-	waitGatePhase(w, "deps", konductorv1.GateWaiting, "0 of 2 conditions are met, not met: job/a is not finished")
+	waitGatePhase(w, "deps", konductorv1.GateWaiting, "0 of 2 conditions are met; job/a is not finished")
 	w.finishJob("b", batchv1.JobComplete)
 	waitGatePhase(w, "deps", konductorv1.GateWaiting, "1 of 2")
 	w.finishJob("a", batchv1.JobComplete)
@@ -155,7 +155,7 @@ func TestGateOnEveryKind(t *testing.T) {
 	arriveInOrder(w, "stage", "a")
 	waitGatePhase(w, "all", konductorv1.GateWaiting, "lease/db is held by holder")
 	w.mustRelease(held)
-	waitGatePhase(w, "all", konductorv1.GateWaiting, "semaphore/api has 1 free permits, 2 wanted")
+	waitGatePhase(w, "all", konductorv1.GateWaiting, "semaphore/api has 1 permit free, 2 wanted")
 	w.mustRelease(permits)
 	waitGatePhase(w, "all", konductorv1.GateWaiting, "gate/first is waiting")
 	waiter.mustBePending()
@@ -167,7 +167,7 @@ func TestGateOnEveryKind(t *testing.T) {
 func TestGateOnNonDefaultStates(t *testing.T) {
 	w := newTestEnv(t)
 	w.startOperator()
-	createBarrier(w, "stage", 2, konductor.TimeOutAfter(time.Second))
+	createBarrier(w, "stage", 2, konductor.WithTimeoutAfterCreation(time.Second))
 	w.createLease("db")
 	s := w.createSemaphore("api", 1)
 	w.createGate("unusual",
@@ -194,7 +194,7 @@ func TestGateOnOtherNamespace(t *testing.T) {
 	w.createObjects(&konductorv1.Lease{ObjectMeta: metav1.ObjectMeta{Namespace: other, Name: "db"}})
 	w.createGate("deps", condition{Type: konductorv1.GateOnLease, Name: "db", Namespace: other})
 	waiter := startWaitGate(w, "deps")
-	waitGatePhase(w, "deps", konductorv1.GateWaiting, "namespace "+other+" doesn't allow it")
+	waitGatePhase(w, "deps", konductorv1.GateWaiting, "namespace "+other+" doesn't allow this gate")
 	annotate := func(value string) {
 		t.Helper()
 		_, err := w.kube.CoreV1().Namespaces().Patch(w.ctx, other, "application/merge-patch+json",
@@ -204,7 +204,7 @@ func TestGateOnOtherNamespace(t *testing.T) {
 	annotate("somebody-else")
 	// The reconciliation of a later gate shows that the change was not enough.
 	w.createGate("later", condition{Type: konductorv1.GateOnLease, Name: "db", Namespace: other})
-	waitGatePhase(w, "later", konductorv1.GateWaiting, "doesn't allow it")
+	waitGatePhase(w, "later", konductorv1.GateWaiting, "doesn't allow this gate")
 	waiter.mustBePending()
 	annotate("somebody-else, " + w.namespace)
 	waiter.mustSucceed()
@@ -248,7 +248,7 @@ func TestGateCycle(t *testing.T) {
 func TestGateTimeoutRaised(t *testing.T) {
 	w := newTestEnv(t)
 	w.startOperator()
-	g := konductor.NewGate("deps", []condition{jobCondition("a")}, konductor.TimeOutAfter(time.Second))
+	g := konductor.NewGate("deps", []condition{jobCondition("a")}, konductor.WithTimeoutAfterCreation(time.Second))
 	w.createObjects(g)
 	err := requireErrorAs[*konductor.FailedError](w, startWaitGate(w, "deps").mustFail())
 	if err.Phase != string(konductorv1.GateTimeout) || !strings.Contains(err.Message, "job/a not found") {
@@ -267,7 +267,7 @@ func TestGateTTL(t *testing.T) {
 	w.startOperator()
 	w.createLease("db")
 	waiter := startWaitGate(w, "deps")
-	g := konductor.NewGate("deps", []condition{{Type: konductorv1.GateOnLease, Name: "db"}}, konductor.ExpireAfter(time.Second))
+	g := konductor.NewGate("deps", []condition{{Type: konductorv1.GateOnLease, Name: "db"}}, konductor.WithTTLAfterFinished(time.Second))
 	w.createObjects(g)
 	waiter.mustSucceed()
 	waitGone(w, g)
@@ -318,7 +318,7 @@ func TestStandbyRemembersDeletedJob(t *testing.T) {
 		t.Fatalf("the standby has decided already: %s", phase)
 	}
 	w.must(w.kube.CoordinationV1().Leases(w.namespace).Delete(w.ctx, leader.Name, metav1.DeleteOptions{}))
-	waitGatePhase(w, "deps", konductorv1.GateWaiting, "1 of 2 conditions are met, not met: job/b is not finished")
+	waitGatePhase(w, "deps", konductorv1.GateWaiting, "1 of 2 conditions are met; job/b is not finished")
 	w.finishJob("b", batchv1.JobComplete)
 	waitGatePhase(w, "deps", konductorv1.GateOpen, "")
 }

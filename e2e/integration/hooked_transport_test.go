@@ -13,6 +13,8 @@ import (
 	"time"
 
 	"k8s.io/client-go/rest"
+
+	"github.com/LogicIQ/konductor/internal/apiclient"
 )
 
 // hookedTransport is the transport of one participant or operator, which a test can observe and disconnect.
@@ -32,14 +34,10 @@ func (w *testEnv) hookTransport(config *rest.Config) (*rest.Config, *hookedTrans
 	transport := &hookedTransport{env: w, changed: make(chan struct{})}
 	config = rest.CopyConfig(config)
 	config.Wrap(func(next http.RoundTripper) http.RoundTripper {
-		return roundTripperFunc(func(req *http.Request) (*http.Response, error) { return transport.roundTrip(req, next) })
+		return apiclient.RoundTripperFunc(func(req *http.Request) (*http.Response, error) { return transport.roundTrip(req, next) })
 	})
 	return config, transport
 }
-
-type roundTripperFunc func(*http.Request) (*http.Response, error)
-
-func (f roundTripperFunc) RoundTrip(req *http.Request) (*http.Response, error) { return f(req) }
 
 // errDisconnected is the error of a request while the transport is disconnected: to client-go the server is unreachable.
 var errDisconnected = &disconnectedError{}

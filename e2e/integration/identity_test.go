@@ -79,7 +79,7 @@ func TestReleaseClaimOfEarlierVersion(t *testing.T) {
 	waitFor(w, earlier.claimName(konductorv1.KindLease, lease), "granted", func(c *konductorv1.Claim) bool { return c.Status.Phase == konductorv1.ClaimGranted })
 	// The hold may be another machine's of the same name.
 	for what, err := range map[string]error{"renewed": a.RenewLease(w.ctx, "db"), "released": a.ReleaseLease(w.ctx, "db")} {
-		if err == nil || !strings.Contains(err.Error(), "name the holder "+host) {
+		if err == nil || !strings.Contains(err.Error(), "set the holder to "+host) {
 			t.Errorf("%s by the host's name alone: %v", what, err)
 		}
 	}

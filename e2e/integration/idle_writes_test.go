@@ -39,9 +39,9 @@ func TestNoWritesAtRest(t *testing.T) {
 // createObjectsInEveryState creates objects of all kinds in all states that can last.
 func createObjectsInEveryState(w *testEnv) {
 	w.Helper()
-	createBarrier(w, "waiting", 3, konductor.TimeOutAfter(time.Hour), konductor.ExpireAfter(time.Hour))
+	createBarrier(w, "waiting", 3, konductor.WithTimeoutAfterCreation(time.Hour), konductor.WithTTLAfterFinished(time.Hour))
 	arriveInOrder(w, "waiting", "a")
-	createBarrier(w, "open", 1, konductor.ExpireAfter(time.Hour))
+	createBarrier(w, "open", 1, konductor.WithTTLAfterFinished(time.Hour))
 	arriveInOrder(w, "open", "a")
 	startWaitBarrier(w, "open").mustSucceed()
 	w.createGate("closed", jobCondition("none"), condition{Type: konductorv1.GateOnLease, Name: "held"})

@@ -180,13 +180,13 @@ func TestMutationOutputAndDryRun(t *testing.T) {
 		{"lease renew db --holder a --dry-run=server", "lease.konductor.io/db renewed (server dry run)\n"},
 		{"lease renew db --holder a", "lease.konductor.io/db renewed\n"},
 		{"lease release db --holder a --dry-run=server", "lease.konductor.io/db released (server dry run)\n"},
-		{"lease break db --dry-run=server", "lease.konductor.io/db taken away from a (server dry run)\n"},
-		{"lease break db --dry-run=client", "lease.konductor.io/db taken away from a (dry run)\n"},
+		{"lease break db --dry-run=server", "lease.konductor.io/db broken (was held by a) (server dry run)\n"},
+		{"lease break db --dry-run=client", "lease.konductor.io/db broken (was held by a) (dry run)\n"},
 		{"lease release db --holder a -o name", "lease.konductor.io/db\n"},
 		{"semaphore resize api --permits 5 --dry-run=server -o jsonpath={.spec.permits}", "5"},
 		{"semaphore resize api --permits 3", "semaphore.konductor.io/api resized\n"},
-		{"semaphore break api --all --dry-run=server", "semaphore.konductor.io/api taken away from a, b (server dry run)\n"},
-		{"semaphore break api --holder a --yes", "semaphore.konductor.io/api taken away from a\n"},
+		{"semaphore break api --all --dry-run=server", "semaphore.konductor.io/api broken (was held by a, b) (server dry run)\n"},
+		{"semaphore break api --holder a --yes", "semaphore.konductor.io/api broken (was held by a)\n"},
 		{"semaphore release api --holder b", "semaphore.konductor.io/api released\n"},
 		{"barrier arrive stage --dry-run=server", "barrier.konductor.io/stage arrived (server dry run)\n"},
 		{"barrier arrive stage --wait", "barrier.konductor.io/stage arrived\nbarrier.konductor.io/stage open\n"},
@@ -263,7 +263,7 @@ func TestUserAgentAndWarnings(t *testing.T) {
 	}
 	// Warnings would destroy the picture of the dashboard: they are printed after it.
 	s := w.startTerminal(kubeconfig, 120, 30, "watch").waitForText("barrier/stage", "barrier/other", "live")
-	s.typeKeys("a").waitForText("arrive as:").waitForTextGone("asking whether").typeKeys(enter).waitForText("arrived").typeKeys("q").expectExit(0)
+	s.typeKeys("a").waitForText("arrive as:").waitForTextGone("checking permissions").typeKeys(enter).waitForText("arrived").typeKeys("q").expectExit(0)
 	picture, after, _ := strings.Cut(s.output(), "\x1b[?1049l")
 	if strings.Contains(picture, warning) || strings.Count(after, warning) != 1 {
 		t.Errorf("the dashboard drew\n%q\nand said\n%q", picture, after)
@@ -459,7 +459,7 @@ func (w *testEnv) createExampleObjects(command string) {
 	for _, name := range []string{"free", "db-migration", "nightly", "nightly-report", "my-lease", "old-one", "one", "two"} {
 		w.createLease(name)
 	}
-	for _, name := range []string{"db-connections", "nightly", "my-semaphore", "old-one", "one", "two"} {
+	for _, name := range []string{"db-connections", "my-semaphore", "old-one", "one", "two"} {
 		w.createSemaphore(name, 5)
 	}
 	switch command {
@@ -485,7 +485,7 @@ func (w *testEnv) acquireExampleHolds(kubeconfig, command, example string) {
 	case "semaphore break":
 		lines = []string{"semaphore acquire db-connections --holder load-7"}
 	case "semaphore renew", "semaphore release":
-		lines = []string{"semaphore acquire nightly", "semaphore acquire nightly --holder build-17"}
+		lines = []string{"semaphore acquire db-connections", "semaphore acquire db-connections --holder build-17"}
 	}
 	for _, line := range lines {
 		if got := w.runKoncli(kubeconfig, strings.Fields(line)...); got.ExitCode != 0 {

@@ -26,7 +26,7 @@ func TestKubectlWaitAndKstatus(t *testing.T) {
 	arriveInOrder(w, "open", "a")
 	createBarrier(w, "failed", 1)
 	w.must(w.newParticipant("a").ArriveBarrier(w.ctx, "failed", konductor.WithHolder("a"), konductor.AsFailed("disk full")))
-	createBarrier(w, "late", 1, konductor.TimeOutAfter(time.Second))
+	createBarrier(w, "late", 1, konductor.WithTimeoutAfterCreation(time.Second))
 
 	on := func(kind konductorv1.GateConditionType, name string) []condition {
 		return []condition{{Type: kind, Name: name}}
@@ -36,7 +36,7 @@ func TestKubectlWaitAndKstatus(t *testing.T) {
 	w.createJob("bad")
 	w.finishJob("bad", batchv1.JobFailed)
 	w.createGate("failed", jobCondition("bad"))
-	w.createObjects(konductor.NewGate("late", on(konductorv1.GateOnBarrier, "waiting"), konductor.TimeOutAfter(time.Second)))
+	w.createObjects(konductor.NewGate("late", on(konductorv1.GateOnBarrier, "waiting"), konductor.WithTimeoutAfterCreation(time.Second)))
 	w.createGate("cycle", on(konductorv1.GateOnGate, "cycle-2")...)
 	w.createGate("cycle-2", on(konductorv1.GateOnGate, "cycle")...)
 
@@ -47,6 +47,7 @@ func TestKubectlWaitAndKstatus(t *testing.T) {
 	defer w.mustRelease(hold)
 	w.createSemaphore("ready", 1)
 	w.createSemaphore("full", 0)
+	w.createClaimYAML("metadata: {name: refused}\nspec: {target: {kind: Lease, name: held}, holder: b, whenBusy: Refuse}")
 
 	path, kubeconfig := w.linkPlugins(), w.writeKubeconfig(w.adminKubeconfig, nil)
 	for _, o := range []struct {
@@ -67,7 +68,8 @@ func TestKubectlWaitAndKstatus(t *testing.T) {
 		{"leases.konductor.io/held", "Held", "Ready=True Held=True", status.CurrentStatus},
 		{"semaphores.konductor.io/ready", "Ready", "Ready=True Available=True", status.CurrentStatus},
 		{"semaphores.konductor.io/full", "Full", "Ready=True Available=False", status.CurrentStatus},
-		{"claims.konductor.io/" + holder.claimName(konductorv1.KindLease, held), "Granted", "", status.CurrentStatus},
+		{"claims.konductor.io/" + holder.claimName(konductorv1.KindLease, held), "Granted", "Granted=True", status.CurrentStatus},
+		{"claims.konductor.io/refused", "Refused", "Granted=False", status.CurrentStatus},
 	} {
 		script := fmt.Sprintf("set -e; kubectl wait --for=jsonpath='{.status.phase}'=%s --timeout=1m %s\n", o.phase, o.object)
 		for condition := range strings.FieldsSeq(o.conditions) {
@@ -87,9 +89,12 @@ func TestKubectlWaitAndKstatus(t *testing.T) {
 		if got, err := status.Compute(now); err != nil || got.Status != o.want {
 			t.Errorf("%s, which is %s: kstatus says %+v, %v; want %s", o.object, o.phase, got, err, o.want)
 		}
+		if resource == "claims.konductor.io" {
+			continue
+		}
 		// A generation that the operator has not observed yet is in progress.
 		now.SetGeneration(now.GetGeneration() + 1)
-		if got, err := status.Compute(now); o.conditions != "" && (err != nil || got.Status != status.InProgressStatus) {
+		if got, err := status.Compute(now); err != nil || got.Status != status.InProgressStatus {
 			t.Errorf("%s, with a change that the operator has not seen: kstatus says %+v, %v", o.object, got, err)
 		}
 	}

@@ -32,7 +32,7 @@ func BenchmarkUncontendedAcquire(b *testing.B) {
 			var took []time.Duration
 			for b.Loop() {
 				start := time.Now()
-				hold, err := a.AcquireLease(w.ctx, "db", a.withHolder(nil)...)
+				hold, err := a.AcquireLease(w.ctx, "db", a.asHolder())
 				took = append(took, time.Since(start))
 				w.must(err)
 				w.must(hold.Release(w.ctx))

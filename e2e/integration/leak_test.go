@@ -27,7 +27,7 @@ func TestSDKLeaksNoGoroutine(t *testing.T) {
 	before := goleak.IgnoreCurrent()
 
 	ctx, cancel := context.WithCancel(w.ctx)
-	hold, err := a.AcquireLease(ctx, "db", a.withHolder(nil)...)
+	hold, err := a.AcquireLease(ctx, "db", a.asHolder())
 	w.must(err)
 	cancelled := b.enqueueWithContext(ctx, konductorv1.KindLease, lease)
 	timedOut := runAsyncErr(w, func() error {
@@ -41,7 +41,7 @@ func TestSDKLeaksNoGoroutine(t *testing.T) {
 	w.must(err)
 	w.must(a.deleteAllClaims(konductorv1.KindSemaphore, s.Name))
 	w.waitClosed(broken.Lost(), "the loss of a broken hold")
-	detached, err := b.AcquireSemaphore(w.ctx, s.Name, b.withHolder([]konductor.Option{konductor.Detached(), konductor.WithTTL(time.Hour)})...)
+	detached, err := b.AcquireSemaphore(w.ctx, s.Name, b.asHolder(), konductor.Detached(), konductor.WithTTL(time.Hour))
 	w.must(err)
 	w.must(detached.Renew(w.ctx))
 	w.must(detached.Release(w.ctx))

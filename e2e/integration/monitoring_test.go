@@ -145,7 +145,7 @@ func (w *testEnv) generateActivity(n int) {
 }
 
 func TestDashboardPanelsAndAlertsInPrometheus(t *testing.T) {
-	program := toolchaintest.Path(t, "prometheus")
+	program := toolchaintest.ProgramPath(t, "prometheus")
 	w := newTestEnv(t)
 	address := w.freeAddress()
 	w.startKoncli("operator", "--leader-elect=false", "--watch-namespaces="+w.namespace,
@@ -207,7 +207,7 @@ func TestDashboardPanelsAndAlertsInPrometheus(t *testing.T) {
 }
 
 func TestMetricsEndpoint(t *testing.T) {
-	promtool := toolchaintest.Path(t, "promtool")
+	promtool := toolchaintest.ProgramPath(t, "promtool")
 	w := newTestEnv(t)
 	address := w.freeAddress()
 	w.startKoncli("operator", "--leader-elect=false", "--watch-namespaces="+w.namespace,

@@ -100,17 +100,18 @@ func TestUnnotifiedGrantIsCompleted(t *testing.T) {
 	onS := []*future[*konductor.Hold]{w.newParticipant("a").enqueue(konductorv1.KindSemaphore, s), w.newParticipant("b").enqueue(konductorv1.KindSemaphore, s)}
 	const token = 1 << 40 // no revision is that large
 	granted := func(kind string, target metav1.Object, holder string) (string, types.UID) {
-		name := konductorv1.ClaimName(konductorv1.ClaimTarget{Kind: kind, Name: target.GetName()}, target.GetUID(), holder, "")
+		name := konductorv1.ClaimName(konductorv1.ClaimTarget{Kind: kind, Name: target.GetName(), UID: target.GetUID()}, holder, "")
 		return name, getObject[*konductorv1.Claim](w, name).UID
 	}
 	now := metav1.NowMicro()
-	lease.Status = konductorv1.LeaseStatus{Phase: konductorv1.LeaseHeld, Holder: "b", FencingToken: token, AcquiredAt: &now}
-	lease.Status.Claim, lease.Status.ClaimUID = granted(konductorv1.KindLease, lease, "b")
+	h := konductorv1.Holder{Name: "b", Permits: 1, FencingToken: token, AcquiredAt: now}
+	h.Claim, h.ClaimUID = granted(konductorv1.KindLease, lease, "b")
+	lease.Status = konductorv1.LeaseStatus{Phase: konductorv1.LeaseHeld}
+	lease.Status.SetHolder(&h)
 	w.must(w.client.Status().Update(w.ctx, lease))
-	h := konductorv1.SemaphoreHolder{Holder: "b", Permits: 1, FencingToken: token, AcquiredAt: now}
 	h.Claim, h.ClaimUID = granted(konductorv1.KindSemaphore, s, "b")
 	s.Status = konductorv1.SemaphoreStatus{
-		Phase: konductorv1.SemaphoreFull, InUse: 1, FencingToken: token, Holders: []konductorv1.SemaphoreHolder{h},
+		Phase: konductorv1.SemaphoreFull, InUse: 1, FencingToken: token, Holders: []konductorv1.Holder{h},
 		ObservedGeneration: s.Generation,
 	}
 	w.must(w.client.Status().Update(w.ctx, s))
@@ -140,9 +141,9 @@ func TestHolderWithoutClaimIsReleased(t *testing.T) {
 	w.must(w.client.Status().Update(w.ctx, lease))
 	// One claim is gone, and the other one was replaced by another of the same name.
 	w.createClaimYAML("metadata: {name: reused}\nspec: {target: {kind: Semaphore, name: elsewhere}, holder: somebody}")
-	s.Status = konductorv1.SemaphoreStatus{FencingToken: 2, Holders: []konductorv1.SemaphoreHolder{
-		{Holder: "ghost", Claim: "no-such", ClaimUID: "1", Permits: 1, FencingToken: 1, AcquiredAt: now},
-		{Holder: "former", Claim: "reused", ClaimUID: "2", Permits: 1, FencingToken: 2, AcquiredAt: now},
+	s.Status = konductorv1.SemaphoreStatus{FencingToken: 2, Holders: []konductorv1.Holder{
+		{Name: "ghost", Claim: "no-such", ClaimUID: "1", Permits: 1, FencingToken: 1, AcquiredAt: now},
+		{Name: "former", Claim: "reused", ClaimUID: "2", Permits: 1, FencingToken: 2, AcquiredAt: now},
 	}}
 	w.must(w.client.Status().Update(w.ctx, s))
 	onLease := w.newParticipant("a").enqueue(konductorv1.KindLease, lease)
@@ -160,7 +161,7 @@ func TestUnrecordedHoldIsRevoked(t *testing.T) {
 	op.stop()
 	// A user with the right to do so empties the status by hand.
 	lease := getObject[*konductorv1.Lease](w, "db")
-	lease.Status.Holder, lease.Status.Claim, lease.Status.ClaimUID = "", "", ""
+	lease.Status.SetHolder(nil)
 	w.must(w.client.Status().Update(w.ctx, lease))
 	w.startOperator()
 	w.waitClosed(hold.Lost(), "the loss of the hold")

@@ -22,7 +22,7 @@ import (
 
 	konductorv1 "github.com/LogicIQ/konductor/apis/v1"
 	"github.com/LogicIQ/konductor/e2e/chaos/proxy"
-	"github.com/LogicIQ/konductor/e2e/install"
+	"github.com/LogicIQ/konductor/e2e/internal/credentials"
 	"github.com/LogicIQ/konductor/operator"
 	konductor "github.com/LogicIQ/konductor/sdk/go"
 )
@@ -31,7 +31,7 @@ import (
 // API server. Both can be made to fail, and for participants in this process DNS lookups can fail.
 type faultyConnection struct {
 	*proxy.Proxy
-	connectProxy *proxy.ConnectProxy
+	connectProxy *connectProxy
 	dnsFails     atomic.Bool
 	config       *rest.Config
 	kubeconfig   string
@@ -44,21 +44,20 @@ func (w *testEnv) newFaultyConnection() *faultyConnection {
 	config := w.serviceAccountConfig(workerAccount)
 	p, err := proxy.New(config, rand.New(rand.NewPCG(1, 1)))
 	w.must(err)
-	t, err := proxy.NewConnectProxy()
-	w.must(err)
+	t := newConnectProxy()
 	v := &faultyConnection{Proxy: p, connectProxy: t, config: p.Config(config), kubeconfig: filepath.Join(w.TempDir(), "kubeconfig")}
 	w.Cleanup(func() {
-		_ = t.Close()
+		t.close()
 		_ = p.Close()
 	})
-	w.must(install.WriteKubeconfig(v.config, w.namespace, v.kubeconfig))
+	w.must(credentials.WriteKubeconfig(v.config, w.namespace, v.kubeconfig))
 	file, err := clientcmd.LoadFromFile(v.kubeconfig)
 	w.must(err)
 	for _, c := range file.Clusters {
-		c.ProxyURL = t.URL().String()
+		c.ProxyURL = t.url().String()
 	}
 	w.must(clientcmd.WriteToFile(*file, v.kubeconfig))
-	v.config.Proxy = http.ProxyURL(t.URL())
+	v.config.Proxy = http.ProxyURL(t.url())
 	v.config.Dial = func(ctx context.Context, network, address string) (net.Conn, error) {
 		if v.dnsFails.Load() {
 			return nil, &net.OpError{Op: "dial", Net: network, Err: &net.DNSError{Err: "no such host", Name: "api.example.com", IsNotFound: true}}
@@ -87,7 +86,7 @@ func allOutages() map[string]outage {
 			func(v *faultyConnection) { v.dnsFails.Store(false); v.SetProfile(proxy.FaultProfile{}) }, true,
 		},
 		"a CONNECT proxy answers 503": {
-			func(v *faultyConnection) { v.connectProxy.RespondWith(http.StatusServiceUnavailable) }, func(v *faultyConnection) { v.connectProxy.RespondWith(0) }, true,
+			func(v *faultyConnection) { v.connectProxy.respondWith(http.StatusServiceUnavailable) }, func(v *faultyConnection) { v.connectProxy.respondWith(0) }, true,
 		},
 		"the certificate is of an unknown authority": proxyOutage(proxy.FaultProfile{UntrustedCertificate: true}),
 		"nothing is answered":                        proxyOutage(proxy.FaultProfile{Unresponsive: true}),
@@ -124,7 +123,7 @@ func TestCallsSurviveOutages(t *testing.T) {
 			// All have reached the API server before.
 			a := w.newParticipantWithConfig(v.config, "a")
 			hold := a.mustAcquire(konductorv1.KindLease, "held", konductor.WithTTL(time.Minute))
-			detached := []konductor.Option{konductor.Detached(), konductor.WithTTL(time.Hour)}
+			detached := []konductor.AcquireSemaphoreOption{konductor.Detached(), konductor.WithTTL(time.Hour)}
 			for _, name := range []string{"kept", "given"} {
 				a.mustAcquire(konductorv1.KindLease, name, detached...)
 			}
@@ -150,8 +149,8 @@ func TestCallsSurviveOutages(t *testing.T) {
 				w.mustRelease(h)
 			}
 			waits = append(waits, runAsyncErr(w, func() error { return a.ArriveBarrier(w.ctx, "stage", konductor.WithHolder("a")) }),
-				runAsyncErr(w, func() error { return a.RenewLease(w.ctx, "kept", a.withHolder(nil)...) }),
-				runAsyncErr(w, func() error { return a.ReleaseLease(w.ctx, "given", a.withHolder(nil)...) }))
+				runAsyncErr(w, func() error { return a.RenewLease(w.ctx, "kept", a.asHolder()) }),
+				runAsyncErr(w, func() error { return a.ReleaseLease(w.ctx, "given", a.asHolder()) }))
 			began := a.startAcquire(konductorv1.KindLease, "free")
 			newcomers := []*koncliProcess{
 				w.startKoncliWithKubeconfig(v.kubeconfig, "barrier", "arrive", "stage", "--holder=k"),
@@ -174,7 +173,7 @@ func TestCallsSurviveOutages(t *testing.T) {
 			holder.signal(syscall.SIGTERM)
 			holder.expectExit(0)
 			w.mustRelease(hold)
-			w.must(a.ReleaseLease(w.ctx, "kept", a.withHolder(nil)...))
+			w.must(a.ReleaseLease(w.ctx, "kept", a.asHolder()))
 			for _, name := range []string{"koncli-kept", "busy"} {
 				w.startKoncliWithKubeconfig(v.kubeconfig, "lease", "release", name, "--holder=k").expectExit(0)
 			}

@@ -26,7 +26,7 @@ func (w *testEnv) createWorkerJob(name string, change func(*batchv1.JobSpec)) {
 	w.createObjects(job)
 }
 
-func participantName(w *testEnv, a *testParticipant, opts ...konductor.Option) string {
+func participantName(w *testEnv, a *testParticipant, opts ...konductor.HolderOption) string {
 	w.Helper()
 	name, err := a.Participant(w.ctx, opts...)
 	w.must(err)
@@ -129,7 +129,7 @@ func TestParticipantNameForbidden(t *testing.T) {
 	if !errors.As(err, &forbidden) || forbidden.Verb != "get" || forbidden.Resource != "pods" {
 		t.Fatalf("the error is %v", err)
 	}
-	if !strings.Contains(err.Error(), "finding out which job pod blind belongs to (a name given as holder makes it unnecessary)") {
+	if !strings.Contains(err.Error(), "finding the job of pod blind (not needed if a holder name is set)") {
 		t.Errorf("the error is %q", err)
 	}
 	w.must(blind.ArriveBarrier(w.ctx, "stage", konductor.WithHolder("blind")))

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -16,14 +17,14 @@ import (
 	konductor "github.com/LogicIQ/konductor/sdk/go"
 )
 
-func (w *testEnv) createLease(name string, opts ...konductor.Option) *konductorv1.Lease {
+func (w *testEnv) createLease(name string, opts ...konductor.TargetOption) *konductorv1.Lease {
 	w.Helper()
 	l := konductor.NewLease(name, opts...)
 	w.createObjects(l)
 	return l
 }
 
-func (w *testEnv) createSemaphore(name string, permits int32, opts ...konductor.Option) *konductorv1.Semaphore {
+func (w *testEnv) createSemaphore(name string, permits int32, opts ...konductor.TargetOption) *konductorv1.Semaphore {
 	w.Helper()
 	s := konductor.NewSemaphore(name, permits, opts...)
 	w.createObjects(s)
@@ -31,12 +32,12 @@ func (w *testEnv) createSemaphore(name string, permits int32, opts ...konductor.
 }
 
 // enqueue makes the participant acquire in the background and returns when its claim exists, so that later ones are behind it.
-func (a *testParticipant) enqueue(kind string, target client.Object, opts ...konductor.Option) *future[*konductor.Hold] {
+func (a *testParticipant) enqueue(kind string, target client.Object, opts ...konductor.AcquireSemaphoreOption) *future[*konductor.Hold] {
 	a.env.Helper()
 	return a.enqueueWithContext(a.env.ctx, kind, target, opts...)
 }
 
-func (a *testParticipant) enqueueWithContext(ctx context.Context, kind string, target client.Object, opts ...konductor.Option) *future[*konductor.Hold] {
+func (a *testParticipant) enqueueWithContext(ctx context.Context, kind string, target client.Object, opts ...konductor.AcquireSemaphoreOption) *future[*konductor.Hold] {
 	a.env.Helper()
 	f := a.startAcquireWithContext(ctx, kind, target.GetName(), opts...)
 	waitFor(a.env, a.claimName(kind, target), "made", func(*konductorv1.Claim) bool { return true })
@@ -124,7 +125,7 @@ func TestRetriedAcquire(t *testing.T) {
 	if byDefault.Token() != first.Token() || byDefault.TTL() != time.Hour {
 		t.Errorf("without terms it got token %d, ttl %s", byDefault.Token(), byDefault.TTL())
 	}
-	for what, opts := range map[string][]konductor.Option{
+	for what, opts := range map[string][]konductor.AcquireSemaphoreOption{
 		"ttl: 1h0m0s before, 1m0s now": {konductor.WithTTL(time.Minute)},
 		"priority: 0 before, 5 now":    {konductor.WithTTL(time.Hour), konductor.WithPriority(5)},
 	} {
@@ -143,7 +144,7 @@ func TestTooManyPermitsRefused(t *testing.T) {
 	w.startOperator()
 	s := w.createSemaphore("api", 2)
 	err := requireErrorAs[*konductor.RefusedError](w, w.newParticipant("a").startAcquire(konductorv1.KindSemaphore, "api", konductor.WithPermits(3)).mustFail())
-	if want := "semaphore/api refused the claim: asks for 3 permits of 2: ask for fewer or raise spec.permits"; err.Error() != want {
+	if want := "semaphore/api refused the claim: asks for 3 permits, but spec.permits is 2: ask for fewer or raise it"; err.Error() != want {
 		t.Errorf("the error is %q, want %q", err, want)
 	}
 	// A waiter that can't be served any more after a resize is refused as well.
@@ -325,4 +326,23 @@ func TestLowerPermitsBelowInUse(t *testing.T) {
 	}
 	w.mustRelease(holds[2])
 	w.mustRelease(d.mustSucceed())
+}
+
+func TestMaxPriority(t *testing.T) {
+	w := newTestEnv(t)
+	w.startOperator()
+	lease, s := w.createLease("db", konductor.WithMaxPriority(5)), w.createSemaphore("api", 1, konductor.WithMaxPriority(0))
+	for _, target := range []struct {
+		kind     string
+		object   client.Object
+		priority int32
+	}{{konductorv1.KindLease, lease, 5}, {konductorv1.KindSemaphore, s, 0}} {
+		hold := w.newParticipant("allowed").mustAcquire(target.kind, target.object.GetName(), konductor.WithPriority(target.priority))
+		err := w.newParticipant("above").startAcquire(target.kind, target.object.GetName(), konductor.WithPriority(target.priority+1)).mustFail()
+		want := fmt.Sprintf("asks for priority %d: ask for at most %d, or raise spec.maxPriority", target.priority+1, target.priority)
+		if refused := (*konductor.RefusedError)(nil); !errors.As(err, &refused) || !strings.Contains(err.Error(), want) {
+			t.Errorf("the acquire ended with %v, want one refused because it %s", err, want)
+		}
+		w.mustRelease(hold)
+	}
 }

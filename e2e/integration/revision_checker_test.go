@@ -16,7 +16,6 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	konductorv1 "github.com/LogicIQ/konductor/apis/v1"
-	"github.com/LogicIQ/konductor/internal/rules"
 )
 
 // revisionChecker reads every revision of one Lease or Semaphore, independently of operator and SDK, and checks the guarantee:
@@ -30,10 +29,10 @@ type revisionChecker struct {
 	mu           sync.Mutex
 	changed      chan struct{} // closed and replaced at each revision
 	revision     string
-	current      map[types.UID]konductorv1.SemaphoreHolder
-	everGranted  map[types.UID]konductorv1.SemaphoreHolder
+	current      map[types.UID]konductorv1.Holder
+	everGranted  map[types.UID]konductorv1.Holder
 	highestToken int64
-	grants       []konductorv1.SemaphoreHolder
+	grants       []konductorv1.Holder
 	violations   []string
 }
 
@@ -42,7 +41,7 @@ func (w *testEnv) checkRevisions(kind, name string) *revisionChecker {
 	w.Helper()
 	s := &revisionChecker{
 		env: w, name: kind + " " + name, changed: make(chan struct{}),
-		current: map[types.UID]konductorv1.SemaphoreHolder{}, everGranted: map[types.UID]konductorv1.SemaphoreHolder{},
+		current: map[types.UID]konductorv1.Holder{}, everGranted: map[types.UID]konductorv1.Holder{},
 	}
 	var list client.ObjectList = &konductorv1.LeaseList{}
 	if kind == konductorv1.KindSemaphore {
@@ -150,10 +149,10 @@ func (s *revisionChecker) checkRevision(obj client.Object, deleted bool) {
 	defer s.mu.Unlock()
 	defer func() { close(s.changed); s.changed = make(chan struct{}) }()
 	s.revision = obj.GetResourceVersion()
-	permits, holders := int32(1), []konductorv1.SemaphoreHolder(nil)
+	permits, holders := int32(1), []konductorv1.Holder(nil)
 	switch obj := obj.(type) {
 	case *konductorv1.Lease:
-		holders = rules.LeaseHolders(&obj.Status)
+		holders = obj.Status.Holders()
 	case *konductorv1.Semaphore:
 		permits, holders = obj.Spec.Permits, obj.Status.Holders
 		if !deleted && obj.Status.ObservedGeneration == obj.Generation {
@@ -164,13 +163,13 @@ func (s *revisionChecker) checkRevision(obj client.Object, deleted bool) {
 		holders = nil
 	}
 	s.checkHolders(permits, holders)
-	s.current = map[types.UID]konductorv1.SemaphoreHolder{}
+	s.current = map[types.UID]konductorv1.Holder{}
 	for _, h := range holders {
 		s.current[h.ClaimUID] = h
 	}
 }
 
-func (s *revisionChecker) checkHolders(permits int32, holders []konductorv1.SemaphoreHolder) {
+func (s *revisionChecker) checkHolders(permits int32, holders []konductorv1.Holder) {
 	if in, before := sumPermits(holders), sumPermits(slices.Collect(maps.Values(s.current))); in > permits && in > before {
 		s.addViolation("%d permits are held of %d, before it were %d: %s", in, permits, before, describeHolders(holders))
 	}
@@ -179,11 +178,11 @@ func (s *revisionChecker) checkHolders(permits int32, holders []konductorv1.Sema
 		_, holds := s.current[h.ClaimUID]
 		switch {
 		case !held && h.FencingToken <= s.highestToken:
-			s.addViolation("%s was granted with token %d after token %d", h.Holder, h.FencingToken, s.highestToken)
+			s.addViolation("%s was granted with token %d after token %d", h.Name, h.FencingToken, s.highestToken)
 		case held && before.FencingToken != h.FencingToken:
-			s.addViolation("the token of %s went from %d to %d", h.Holder, before.FencingToken, h.FencingToken)
+			s.addViolation("the token of %s went from %d to %d", h.Name, before.FencingToken, h.FencingToken)
 		case held && !holds:
-			s.addViolation("the ended hold of %s came back", h.Holder)
+			s.addViolation("the ended hold of %s came back", h.Name)
 		}
 		if !held {
 			s.everGranted[h.ClaimUID] = h
@@ -205,17 +204,17 @@ func (s *revisionChecker) addViolation(format string, args ...any) {
 	s.violations = append(s.violations, fmt.Sprintf("revision %s: ", s.revision)+fmt.Sprintf(format, args...))
 }
 
-func sumPermits(holders []konductorv1.SemaphoreHolder) (n int32) {
+func sumPermits(holders []konductorv1.Holder) (n int32) {
 	for _, h := range holders {
 		n += h.Permits
 	}
 	return n
 }
 
-func describeHolders(holders []konductorv1.SemaphoreHolder) string {
+func describeHolders(holders []konductorv1.Holder) string {
 	var all []string
 	for _, h := range holders {
-		all = append(all, h.Holder+"×"+strconv.Itoa(int(h.Permits)))
+		all = append(all, h.Name+"×"+strconv.Itoa(int(h.Permits)))
 	}
 	return strings.Join(all, ", ")
 }
@@ -225,10 +224,10 @@ func (s *revisionChecker) grantedHolders() []string {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	grants := slices.Clone(s.grants)
-	slices.SortFunc(grants, func(a, b konductorv1.SemaphoreHolder) int { return int(a.FencingToken - b.FencingToken) })
+	slices.SortFunc(grants, func(a, b konductorv1.Holder) int { return int(a.FencingToken - b.FencingToken) })
 	names := make([]string, len(grants))
 	for i, g := range grants {
-		names[i] = g.Holder
+		names[i] = g.Name
 	}
 	return names
 }

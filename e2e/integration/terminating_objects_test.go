@@ -37,14 +37,12 @@ func isTerminating(conditions []metav1.Condition) bool {
 	return ready != nil && ready.Status == metav1.ConditionFalse && ready.Reason == konductorv1.ReasonTerminating
 }
 
-// createOwnedClaim creates a claim with an object as its owner, as a client would that doesn't check the object.
-func (w *testEnv) createOwnedClaim(name, kind string, target client.Object) *konductorv1.Claim {
+// createClaimOn creates a claim on an object, as a client would that doesn't check the object.
+func (w *testEnv) createClaimOn(name, kind string, target client.Object) *konductorv1.Claim {
 	w.Helper()
 	claim := &konductorv1.Claim{
-		ObjectMeta: metav1.ObjectMeta{Name: name, OwnerReferences: []metav1.OwnerReference{{
-			APIVersion: konductorv1.GroupVersion().String(), Kind: kind, Name: target.GetName(), UID: target.GetUID(),
-		}}},
-		Spec: konductorv1.ClaimSpec{Target: konductorv1.ClaimTarget{Kind: kind, Name: target.GetName()}, Holder: name, TTL: konductorv1.NewDuration(time.Hour)},
+		ObjectMeta: metav1.ObjectMeta{Name: name},
+		Spec:       konductorv1.ClaimSpec{Target: konductorv1.ClaimTarget{Kind: kind, Name: target.GetName(), UID: target.GetUID()}, Holder: name, TTL: konductorv1.NewDuration(time.Hour)},
 	}
 	w.createObjects(claim)
 	return claim
@@ -65,10 +63,10 @@ func TestTerminatingTarget(t *testing.T) {
 			}
 			create()
 			checker := w.checkRevisions(kind, "x")
-			w.createOwnedClaim("holder", kind, obj)
+			w.createClaimOn("holder", kind, obj)
 			waitClaimPhase(w, "holder", konductorv1.ClaimGranted)
 			w.setRenewals("holder", "1")
-			waiter := w.createOwnedClaim("waiter", kind, obj)
+			waiter := w.createClaimOn("waiter", kind, obj)
 			w.createClaimYAML("metadata: {name: without-owner}\nspec: {target: {kind: " + kind + ", name: x}, holder: without-owner, ttl: 1h}")
 			w.deleteWithFinalizer(obj)
 			ended := waitClaimPhase(w, "holder", konductorv1.ClaimExpired)
@@ -76,12 +74,14 @@ func TestTerminatingTarget(t *testing.T) {
 				t.Errorf("the holder is told %q, want %q", ended.Status.Message, want)
 			}
 			waitGone(w, waiter)
-			waitGone(w, w.createOwnedClaim("late", kind, obj))
+			waitGone(w, w.createClaimOn("late", kind, obj))
 			over := func(holder string, waiting int32, conditions []metav1.Condition) bool {
 				return holder == "" && waiting == 1 && isTerminating(conditions)
 			}
 			if kind == konductorv1.KindLease {
-				waitFor(w, "x", "over", func(l *konductorv1.Lease) bool { return over(l.Status.Holder, l.Status.Waiting, l.Status.Conditions) })
+				waitFor(w, "x", "over", func(l *konductorv1.Lease) bool {
+					return over(l.Status.Holder, l.Status.Waiting, l.Status.Conditions)
+				})
 			} else {
 				waitFor(w, "x", "over", func(s *konductorv1.Semaphore) bool {
 					return len(s.Status.Holders) == 0 && over("", s.Status.Waiting, s.Status.Conditions)
@@ -94,7 +94,7 @@ func TestTerminatingTarget(t *testing.T) {
 					t.Errorf("%s says\n%s%s", args, got.Stdout, got.Stderr)
 				}
 			}
-			w.startDashboard(sharedCluster, 160, 24).waitForText("it is being deleted, and kept by " + testFinalizer).typeKeys("q").expectExit(0)
+			w.startDashboard(sharedCluster, 160, 24).waitForText("it is being deleted, blocked by finalizers: " + testFinalizer).typeKeys("q").expectExit(0)
 
 			w.removeFinalizers(obj)
 			switch former := obj.(type) {
@@ -123,10 +123,8 @@ func TestTerminatingBarrier(t *testing.T) {
 	w.deleteWithFinalizer(b)
 	waitGatePhase(w, "ready", konductorv1.GateWaiting, "barrier/stage is being deleted")
 	w.createObjects(&konductorv1.Arrival{
-		ObjectMeta: metav1.ObjectMeta{Name: "late", OwnerReferences: []metav1.OwnerReference{{
-			APIVersion: konductorv1.GroupVersion().String(), Kind: konductorv1.KindBarrier, Name: "stage", UID: b.UID,
-		}}},
-		Spec: konductorv1.ArrivalSpec{Barrier: "stage", Participant: "b"},
+		ObjectMeta: metav1.ObjectMeta{Name: "late"},
+		Spec:       konductorv1.ArrivalSpec{Barrier: "stage", BarrierUID: b.UID, Participant: "b"},
 	})
 	over := waitFor(w, "stage", "over", func(b *konductorv1.Barrier) bool { return isTerminating(b.Status.Conditions) })
 	w.removeFinalizers(over)

@@ -155,33 +155,36 @@ func (w *testEnv) newParticipantWithConfig(config *rest.Config, name string) *te
 	return &testParticipant{Client: c, env: w, name: name, notifications: told}
 }
 
-// withHolder adds the participant's name to the options of a call.
-func (a *testParticipant) withHolder(opts []konductor.Option) []konductor.Option {
-	if a.name == "" {
-		return opts
+// asHolder returns the option for the participant's name.
+func (a *testParticipant) asHolder() konductor.HolderOption { return konductor.WithHolder(a.name) }
+
+// acquire acquires the lease, or permits of the semaphore, under the participant's name. A lease takes no WithPermits.
+func (a *testParticipant) acquire(ctx context.Context, kind, name string, opts ...konductor.AcquireSemaphoreOption) (*konductor.Hold, error) {
+	if kind == konductorv1.KindSemaphore {
+		return a.AcquireSemaphore(ctx, name, append([]konductor.AcquireSemaphoreOption{a.asHolder()}, opts...)...)
 	}
-	return append([]konductor.Option{konductor.WithHolder(a.name)}, opts...)
+	leaseOpts := konductor.AcquireLeaseOptions{a.asHolder()}
+	for _, o := range opts {
+		leaseOpts = append(leaseOpts, o.(konductor.AcquireLeaseOption))
+	}
+	return a.AcquireLease(ctx, name, leaseOpts)
 }
 
 // mustAcquire acquires and fails the test if that fails.
-func (a *testParticipant) mustAcquire(kind, name string, opts ...konductor.Option) *konductor.Hold {
+func (a *testParticipant) mustAcquire(kind, name string, opts ...konductor.AcquireSemaphoreOption) *konductor.Hold {
 	a.env.Helper()
 	return a.startAcquire(kind, name, opts...).mustSucceed()
 }
 
 // startAcquire acquires in the background. A hold that it gets is released when the test ends.
-func (a *testParticipant) startAcquire(kind, name string, opts ...konductor.Option) *future[*konductor.Hold] {
+func (a *testParticipant) startAcquire(kind, name string, opts ...konductor.AcquireSemaphoreOption) *future[*konductor.Hold] {
 	a.env.Helper()
 	return a.startAcquireWithContext(a.env.ctx, kind, name, opts...)
 }
 
-func (a *testParticipant) startAcquireWithContext(ctx context.Context, kind, name string, opts ...konductor.Option) *future[*konductor.Hold] {
+func (a *testParticipant) startAcquireWithContext(ctx context.Context, kind, name string, opts ...konductor.AcquireSemaphoreOption) *future[*konductor.Hold] {
 	a.env.Helper()
-	call := a.AcquireLease
-	if kind == konductorv1.KindSemaphore {
-		call = a.AcquireSemaphore
-	}
-	f := runAsync(a.env, func() (*konductor.Hold, error) { return call(ctx, name, a.withHolder(opts)...) })
+	f := runAsync(a.env, func() (*konductor.Hold, error) { return a.acquire(ctx, kind, name, opts...) })
 	a.env.Cleanup(func() {
 		if !f.waitUpTo(waitTimeout) || f.err != nil {
 			return
@@ -200,7 +203,7 @@ func (a *testParticipant) startAcquireWithContext(ctx context.Context, kind, nam
 
 // claimName returns the name of the participant's claim on the object of that kind and name.
 func (a *testParticipant) claimName(kind string, target client.Object) string {
-	return konductorv1.ClaimName(konductorv1.ClaimTarget{Kind: kind, Name: target.GetName()}, target.GetUID(), a.Holder(a.withHolder(nil)...), a.podUID)
+	return konductorv1.ClaimName(konductorv1.ClaimTarget{Kind: kind, Name: target.GetName(), UID: target.GetUID()}, a.Holder(a.asHolder()), a.podUID)
 }
 
 // mustRelease releases a hold and fails the test if that fails.

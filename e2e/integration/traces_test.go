@@ -281,7 +281,7 @@ func TestUnreachableTraceCollector(t *testing.T) {
 	w.newParticipant("ann").mustAcquire(konductorv1.KindLease, "db")
 	p.signal(syscall.SIGTERM)
 	p.expectExit(0)
-	if !strings.Contains(p.output.String(), "the last traces could not be sent") {
+	if !strings.Contains(p.output.String(), "failed to send the last traces") {
 		t.Errorf("nothing is said of traces that were lost:\n%s", p.output)
 	}
 }

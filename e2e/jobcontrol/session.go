@@ -11,10 +11,13 @@ import (
 	"path/filepath"
 	"regexp"
 	"runtime"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
 	"time"
+
+	"github.com/prometheus/procfs"
 
 	"github.com/LogicIQ/konductor/e2e/screen"
 )
@@ -48,19 +51,17 @@ func newSession(ctx context.Context, dir string, environment []string) (*session
 
 // processes returns the PIDs of the processes started here, except the shell: those with the session's $DIR in their environment.
 func (d *session) processes() ([]int, error) {
-	entries, err := os.ReadDir("/proc")
+	all, err := procfs.AllProcs()
 	if err != nil {
 		return nil, err
 	}
 	var found []int
-	for _, e := range entries {
-		pid, err := strconv.Atoi(e.Name())
-		if err != nil || pid == d.screen.PID() || processState(pid) == "" {
+	for _, p := range all {
+		if p.PID == d.screen.PID() || processState(p.PID) == "" {
 			continue
 		}
-		environ, err := os.ReadFile(filepath.Join("/proc", e.Name(), "environ"))
-		if err == nil && strings.Contains("\x00"+string(environ), "\x00DIR="+d.dir+"\x00") {
-			found = append(found, pid)
+		if environ, err := p.Environ(); err == nil && slices.Contains(environ, "DIR="+d.dir) {
+			found = append(found, p.PID)
 		}
 	}
 	return found, nil
@@ -165,12 +166,15 @@ func (d *session) waitForPID(name string) int {
 
 // processState returns the state letter in /proc: T when the process is stopped; "" when it has ended.
 func processState(pid int) string {
-	stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
-	end := strings.LastIndex(string(stat), ") ")
-	if err != nil || end < 0 || stat[end+2] == 'Z' || stat[end+2] == 'X' {
+	p, err := procfs.NewProc(pid)
+	if err != nil {
 		return ""
 	}
-	return string(stat[end+2])
+	stat, err := p.Stat()
+	if err != nil || stat.State == "Z" || stat.State == "X" {
+		return ""
+	}
+	return stat.State
 }
 
 // waitForExit waits until a process has ended.

@@ -15,7 +15,7 @@ import (
 // runPromtool runs promtool and fails the test if promtool fails.
 func runPromtool(t *testing.T, args ...string) {
 	t.Helper()
-	path := toolchaintest.Path(t, "promtool")
+	path := toolchaintest.ProgramPath(t, "promtool")
 	if out, err := exec.CommandContext(t.Context(), path, args...).CombinedOutput(); err != nil {
 		t.Fatalf("promtool %s: %v\n%s", strings.Join(args, " "), err, out)
 	}

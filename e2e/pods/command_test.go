@@ -9,8 +9,8 @@ import (
 	"strings"
 
 	"k8s.io/client-go/rest"
-	"k8s.io/client-go/tools/clientcmd"
-	clientcmdapi "k8s.io/client-go/tools/clientcmd/api"
+
+	"github.com/LogicIQ/konductor/e2e/internal/credentials"
 )
 
 // commandResult is the result of a command.
@@ -124,13 +124,7 @@ func (s *testEnv) writeAdminKubeconfig() string {
 // writeKubeconfig writes a kubeconfig file for the credentials of config, and returns its path.
 func (s *testEnv) writeKubeconfig(config *rest.Config) string {
 	s.Helper()
-	const name = "test"
 	file := filepath.Join(s.TempDir(), "kubeconfig")
-	s.must(clientcmd.WriteToFile(clientcmdapi.Config{
-		Clusters:       map[string]*clientcmdapi.Cluster{name: {Server: config.Host, CertificateAuthorityData: config.CAData}},
-		AuthInfos:      map[string]*clientcmdapi.AuthInfo{name: {Token: config.BearerToken}},
-		Contexts:       map[string]*clientcmdapi.Context{name: {Cluster: name, AuthInfo: name, Namespace: s.namespace}},
-		CurrentContext: name,
-	}, file))
+	s.must(credentials.WriteKubeconfig(config, s.namespace, file))
 	return file
 }

@@ -17,6 +17,7 @@ import (
 
 	konductorv1 "github.com/LogicIQ/konductor/apis/v1"
 	"github.com/LogicIQ/konductor/e2e/install"
+	"github.com/LogicIQ/konductor/internal/rules"
 )
 
 // failureReport describes the state of a test's namespace and the operator, to find out why the test failed.
@@ -88,7 +89,7 @@ func (s *testEnv) reportEvents(ctx context.Context, out *strings.Builder) error 
 	if err != nil {
 		return err
 	}
-	slices.SortFunc(list.Items, func(a, b corev1.Event) int { return cmp.Compare(parseRevision(&a), parseRevision(&b)) })
+	slices.SortFunc(list.Items, func(a, b corev1.Event) int { return cmp.Compare(rules.RevisionOrZero(&a), rules.RevisionOrZero(&b)) })
 	for i := max(0, len(list.Items)-20); i < len(list.Items); i++ {
 		e := &list.Items[i]
 		fmt.Fprintf(out, "%s %s/%s: %s: %s\n", e.LastTimestamp.Format("15:04:05"), e.InvolvedObject.Kind, e.InvolvedObject.Name, e.Reason, e.Message)

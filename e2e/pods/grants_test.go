@@ -11,12 +11,11 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	konductorv1 "github.com/LogicIQ/konductor/apis/v1"
-	"github.com/LogicIQ/konductor/internal/rules"
 )
 
 // grant is one hold, from the revision at which it was granted to the one at which it ended.
 type grant struct {
-	konductorv1.SemaphoreHolder
+	konductorv1.Holder
 	grantedAtRevision, endedAtRevision uint64    // endedAtRevision is 0 while it is held
 	seenAt                             time.Time // when the grant was received here
 }
@@ -44,14 +43,14 @@ func checkedGrants[T client.Object](c *revisionLog[T], name string) []grant {
 			g, known := ever[h.ClaimUID]
 			switch {
 			case !known && h.FencingToken <= top:
-				c.env.Errorf("%s: revision %d grants %s token %d after token %d", name, e.revision, h.Holder, h.FencingToken, top)
+				c.env.Errorf("%s: revision %d grants %s token %d after token %d", name, e.revision, h.Name, h.FencingToken, top)
 			case known && g.endedAtRevision != 0:
-				c.env.Errorf("%s: the hold of %s, over since revision %d, is back at %d", name, h.Holder, g.endedAtRevision, e.revision)
+				c.env.Errorf("%s: the hold of %s, over since revision %d, is back at %d", name, h.Name, g.endedAtRevision, e.revision)
 			case known && g.FencingToken != h.FencingToken:
-				c.env.Errorf("%s: the token of %s went from %d to %d at revision %d", name, h.Holder, g.FencingToken, h.FencingToken, e.revision)
+				c.env.Errorf("%s: the token of %s went from %d to %d at revision %d", name, h.Name, g.FencingToken, h.FencingToken, e.revision)
 			}
 			if !known {
-				ever[h.ClaimUID] = &grant{SemaphoreHolder: h, grantedAtRevision: e.revision, seenAt: e.receivedAt}
+				ever[h.ClaimUID] = &grant{Holder: h, grantedAtRevision: e.revision, seenAt: e.receivedAt}
 			}
 			highest = max(highest, h.FencingToken)
 		}
@@ -74,10 +73,10 @@ func checkedGrants[T client.Object](c *revisionLog[T], name string) []grant {
 }
 
 // holdersOf returns the number of permits, and the holders.
-func holdersOf(obj client.Object) (permits int32, holders []konductorv1.SemaphoreHolder) {
+func holdersOf(obj client.Object) (permits int32, holders []konductorv1.Holder) {
 	switch obj := obj.(type) {
 	case *konductorv1.Lease:
-		return 1, rules.LeaseHolders(&obj.Status)
+		return 1, obj.Status.Holders()
 	case *konductorv1.Semaphore:
 		return obj.Spec.Permits, obj.Status.Holders
 	default:
@@ -85,10 +84,10 @@ func holdersOf(obj client.Object) (permits int32, holders []konductorv1.Semaphor
 	}
 }
 
-func holderNames(holders []konductorv1.SemaphoreHolder) string {
+func holderNames(holders []konductorv1.Holder) string {
 	all := make([]string, len(holders))
 	for i, h := range holders {
-		all[i] = h.Holder
+		all[i] = h.Name
 	}
 	return strings.Join(all, ", ")
 }

@@ -28,9 +28,9 @@ func TestMigrationExample(t *testing.T) {
 
 	gone := s.pods.firstEntry("the victim gone", func(e entry[*corev1.Pod]) bool { return e.obj.UID == victim.UID && e.deleted })
 	all := checkedGrants(leases, "db-migration")
-	taken := all[slices.IndexFunc(all, func(g grant) bool { return g.Holder == next.Status.Holder })]
+	taken := all[slices.IndexFunc(all, func(g grant) bool { return g.Name == next.Status.Holder })]
 	took := taken.seenAt.Sub(gone.receivedAt)
-	t.Logf("%s had the lease %s after the holder's Pod was gone", taken.Holder, took.Round(time.Millisecond))
+	t.Logf("%s had the lease %s after the holder's Pod was gone", taken.Name, took.Round(time.Millisecond))
 	if took > promptLimit {
 		t.Errorf("it took %s to hand over the lease of a Pod that was killed", took)
 	}
@@ -46,7 +46,7 @@ func TestMigrationExample(t *testing.T) {
 // endRevisionOf returns the revision at which the hold of that holder ended.
 func endRevisionOf(all []grant, holder string) uint64 {
 	for _, g := range all {
-		if g.Holder == holder {
+		if g.Name == holder {
 			return g.endedAtRevision
 		}
 	}
@@ -62,7 +62,7 @@ func checkOneAtATime(s *testEnv, all []grant) {
 	}
 	granted := map[string]uint64{}
 	for _, g := range all {
-		granted[g.Holder] = g.grantedAtRevision
+		granted[g.Name] = g.grantedAtRevision
 	}
 	for _, e := range s.pods.history() {
 		if from, ok := granted[e.obj.Name]; hasContainerStarted(e.obj, "migrate") && (!ok || e.revision <= from) {

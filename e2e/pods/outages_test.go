@@ -61,9 +61,9 @@ func TestSemaphoreWhileNoOperatorRuns(t *testing.T) {
 	if len(all) != 8 {
 		t.Errorf("there were %d grants for 8 jobs", len(all))
 	}
-	first := all[slices.IndexFunc(all, func(g grant) bool { return strings.HasPrefix(g.Holder, holders[0]) })]
+	first := all[slices.IndexFunc(all, func(g grant) bool { return strings.HasPrefix(g.Name, holders[0]) })]
 	if first.endedAtRevision != 0 {
-		t.Errorf("%s lost its hold at revision %d", first.Holder, first.endedAtRevision)
+		t.Errorf("%s lost its hold at revision %d", first.Name, first.endedAtRevision)
 	}
 	if most := s.pods.maxConcurrent(func(pod *corev1.Pod) bool { return isContainerRunning(pod, "work") && !isPodFinished(pod) }); most != 3 {
 		t.Errorf("%d Pods were at work at the same time, not 3", most)

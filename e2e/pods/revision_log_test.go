@@ -7,10 +7,10 @@ import (
 	"maps"
 	"reflect"
 	"slices"
-	"strconv"
 	"sync"
 	"time"
 
+	"github.com/LogicIQ/konductor/internal/rules"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -117,7 +117,7 @@ func (c *revisionLog[T]) recordList(ctx context.Context, list client.ObjectList)
 			unseen = append(unseen, obj)
 		}
 	}
-	slices.SortFunc(unseen, func(a, b T) int { return cmp.Compare(parseRevision(a), parseRevision(b)) })
+	slices.SortFunc(unseen, func(a, b T) int { return cmp.Compare(rules.RevisionOrZero(a), rules.RevisionOrZero(b)) })
 	for _, obj := range unseen {
 		c.record(obj, false)
 	}
@@ -156,7 +156,7 @@ func (c *revisionLog[T]) consumeWatch(ctx context.Context, stream watch.Interfac
 func (c *revisionLog[T]) record(obj T, deleted bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.entries = append(c.entries, entry[T]{obj: obj, deleted: deleted, revision: parseRevision(obj), receivedAt: time.Now()})
+	c.entries = append(c.entries, entry[T]{obj: obj, deleted: deleted, revision: rules.RevisionOrZero(obj), receivedAt: time.Now()})
 	applyEntry(c.current, c.entries[len(c.entries)-1])
 	close(c.changed)
 	c.changed = make(chan struct{})
@@ -257,15 +257,6 @@ func countObjects[T client.Object](objects map[string]T, condition func(T) bool)
 		if condition(obj) {
 			n++
 		}
-	}
-	return n
-}
-
-// parseRevision returns the revision of the last write to the object.
-func parseRevision(obj client.Object) uint64 {
-	n, err := strconv.ParseUint(obj.GetResourceVersion(), 10, 64)
-	if err != nil {
-		return 0
 	}
 	return n
 }

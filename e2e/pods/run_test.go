@@ -20,7 +20,7 @@ func TestRunExample(t *testing.T) {
 	barriers.waitForObject("migrated", "open", isOpen)
 	leases.waitForObject("db-migration", "free", func(l *konductorv1.Lease) bool { return !isHeld(l) })
 	all := checkedGrants(leases, "db-migration")
-	if len(all) != 1 || all[0].Holder != pod.Name {
+	if len(all) != 1 || all[0].Name != pod.Name {
 		t.Fatalf("the grants were %+v, want one to %s", all, pod.Name)
 	}
 	want := "migrating with token " + strconv.FormatInt(all[0].FencingToken, 10)
@@ -71,9 +71,9 @@ func TestSidecarExample(t *testing.T) {
 		t.Errorf("there were %d grants for 3 Pods", len(all))
 	}
 	for _, g := range all {
-		work := s.pods.firstEntry(g.Holder+" at work", func(e entry[*corev1.Pod]) bool { return e.obj.Name == g.Holder && hasContainerStarted(e.obj, "render") })
+		work := s.pods.firstEntry(g.Name+" at work", func(e entry[*corev1.Pod]) bool { return e.obj.Name == g.Name && hasContainerStarted(e.obj, "render") })
 		if work.revision <= g.grantedAtRevision {
-			t.Errorf("%s began its work at revision %d, before it had the license at %d", g.Holder, work.revision, g.grantedAtRevision)
+			t.Errorf("%s began its work at revision %d, before it had the license at %d", g.Name, work.revision, g.grantedAtRevision)
 		}
 	}
 }

@@ -229,7 +229,7 @@ func TestChartImageVersion(t *testing.T) {
 	home := t.TempDir()
 	env := []string{"HOME=" + home, "HELM_CACHE_HOME=" + home, "HELM_CONFIG_HOME=" + home, "HELM_DATA_HOME=" + home}
 	for _, helm := range []string{"helm", "helm3"} {
-		out := mustRun(t, home, env, toolchaintest.Path(t, helm), "template", "konductor", chart, "--kube-version", "v1.36.3")
+		out := mustRun(t, home, env, toolchaintest.ProgramPath(t, helm), "template", "konductor", chart, "--kube-version", "v1.36.3")
 		for _, want := range []string{`image: "logiciq/koncli:` + version + `"`, "app.kubernetes.io/version: " + version} {
 			if !strings.Contains(out, want) {
 				t.Errorf("%s: the chart doesn't have %s", helm, want)
@@ -254,12 +254,12 @@ func TestInstallWithKrew(t *testing.T) {
 
 	bin := t.TempDir()
 	for _, name := range []string{"kubectl", "kubectl-krew"} {
-		if err := os.Symlink(toolchaintest.Path(t, name), filepath.Join(bin, name)); err != nil {
+		if err := os.Symlink(toolchaintest.ProgramPath(t, name), filepath.Join(bin, name)); err != nil {
 			t.Fatal(err)
 		}
 	}
 	env := []string{"PATH=" + bin + ":" + os.Getenv("PATH"), "HOME=" + t.TempDir(), "KREW_NO_UPGRADE_CHECK=1"}
-	mustRun(t, bin, env, toolchaintest.Path(t, "validate-krew-manifest"), "-manifest", file)
+	mustRun(t, bin, env, toolchaintest.ProgramPath(t, "validate-krew-manifest"), "-manifest", file)
 
 	root := t.TempDir()
 	env = append(env, "KREW_ROOT="+root)

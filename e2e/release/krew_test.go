@@ -194,5 +194,5 @@ func TestGoreleaserKrewSection(t *testing.T) {
 }
 
 func TestGoreleaserCheck(t *testing.T) {
-	mustRun(t, repoRoot(t), nil, toolchaintest.Path(t, "goreleaser"), "check") // which also fails on deprecated settings
+	mustRun(t, repoRoot(t), nil, toolchaintest.ProgramPath(t, "goreleaser"), "check") // which also fails on deprecated settings
 }

@@ -26,7 +26,7 @@ type workflow struct {
 
 func TestActionlint(t *testing.T) {
 	// shellcheck is off: the result must not depend on the programs of this machine.
-	mustRun(t, repoRoot(t), nil, toolchaintest.Path(t, "actionlint"), "-shellcheck=", "-pyflakes=")
+	mustRun(t, repoRoot(t), nil, toolchaintest.ProgramPath(t, "actionlint"), "-shellcheck=", "-pyflakes=")
 }
 
 func TestWorkflowPermissionsAndTargets(t *testing.T) {

@@ -136,7 +136,7 @@ func loadMetadata(all files, r Release) (chartMetadata, error) {
 	if ok, err := semverCompare(m.KubeVersion, r.KubeVersion); err != nil {
 		return m, err
 	} else if !ok {
-		return m, fmt.Errorf("konductor needs Kubernetes %s, and this is %s", m.KubeVersion, r.KubeVersion)
+		return m, fmt.Errorf("konductor needs Kubernetes %s, not %s", m.KubeVersion, r.KubeVersion)
 	}
 	if r.Version != "" {
 		m.Version, m.AppVersion = strings.TrimPrefix(r.Version, "v"), r.Version

@@ -107,7 +107,7 @@ func validationMessage(err error) string {
 	var coded *openapierrors.Validation
 	if errors.As(err, &coded) && coded.Code() == openapierrors.UnallowedPropertyCode || strings.HasSuffix(message, "is a forbidden property") {
 		name, _, _ := strings.Cut(message, " ")
-		return fmt.Sprintf("%q is not known to the chart: charts/konductor/README.md lists those that are", name)
+		return fmt.Sprintf("%q is not known to the chart: see charts/konductor/README.md for the chart's values", name)
 	}
 	wrong := regexp.MustCompile(`^(.* must be of type (\w+)): "(\w+)"$`).FindStringSubmatch(message)
 	if wrong == nil {

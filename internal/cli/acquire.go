@@ -28,7 +28,7 @@ type acquireOutput struct {
 	AlreadyHeld bool `json:"alreadyHeld,omitempty"`
 }
 
-func (a *app) acquireCommand(kind string, acquire func(*konductor.Client, context.Context, string, ...konductor.Option) (*konductor.Hold, error)) *cobra.Command {
+func (a *app) acquireCommand(kind string) *cobra.Command {
 	var w waitFlags
 	var ttl time.Duration
 	var priority int32
@@ -44,19 +44,19 @@ func (a *app) acquireCommand(kind string, acquire func(*konductor.Client, contex
 		Long: fmt.Sprintf(`Acquire %s: wait until %s, hold %s, and print
 the fencing token, a number that is larger than those of all earlier grants.
 
-In a Pod, the hold is bound to the Pod: it ends when it is released, or when the Pod
-has finished or is gone. Elsewhere, it expires after its TTL (10m unless one is set).
+In a Pod, the hold ends when it is released or the Pod ends, and with a TTL also when it
+isn't renewed in time. Outside of Pods it always has a TTL (10m unless one is set).
 
-If the same name acquires again in the same Pod, it finds its hold, and the command
-prints "already held" instead of "acquired". Outside of Pods, the name is the host's,
-with a suffix for the machine and the user. Two machines with the same --holder are
-one holder: the second finds the hold of the first.`, what, available, pronoun),
+Acquiring again as the same holder in the same Pod returns the existing hold, and
+prints "already held" instead of "acquired". Outside of Pods, the holder is named
+after the host, with a suffix for the machine and the user. Two machines with the same
+--holder are one holder: the second gets the hold of the first.`, what, available, pronoun),
 		Example: a.formatExamples(fmt.Sprintf(`  # hold until the Pod ends
-  koncli %s acquire nightly
+  koncli %[1]s acquire %[2]s
 
   # don't wait: exit with code 5 if it is not available
-  if koncli %s acquire nightly --timeout 0; then report; koncli %s release nightly; else echo skipped; fi
-`, lower, lower, lower)),
+  if koncli %[1]s acquire %[2]s --timeout 0; then report; koncli %[1]s release %[2]s; else echo skipped; fi
+`, lower, exampleTargetName(kind))),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			defer a.tolerateClosedOutput()()
 			if err := validateTTL(cmd); err != nil {
@@ -70,7 +70,7 @@ one holder: the second finds the hold of the first.`, what, available, pronoun),
 			default:
 				return fmt.Errorf("-o must be json, yaml or name, not %q", format)
 			}
-			opts, err := holderOption(cmd, holder)
+			as, err := holderOption(cmd, holder)
 			if err != nil {
 				return err
 			}
@@ -78,9 +78,16 @@ one holder: the second finds the hold of the first.`, what, available, pronoun),
 			if err != nil {
 				return err
 			}
-			opts = append(opts, w.options()...)
-			opts = append(opts, konductor.WithTTL(ttl), konductor.WithPriority(priority), konductor.WithPermits(permits), konductor.Detached())
-			hold, err := acquire(client, cmd.Context(), args[0], opts...)
+			opts := konductor.AcquireLeaseOptions{as, konductor.WithTTL(ttl), konductor.WithPriority(priority), konductor.Detached()}
+			for _, o := range w.options() {
+				opts = append(opts, o)
+			}
+			var hold *konductor.Hold
+			if kind == konductorv1.KindSemaphore {
+				hold, err = client.AcquireSemaphore(cmd.Context(), args[0], opts, konductor.WithPermits(permits))
+			} else {
+				hold, err = client.AcquireLease(cmd.Context(), args[0], opts)
+			}
 			if err != nil {
 				return err
 			}
@@ -96,7 +103,7 @@ one holder: the second finds the hold of the first.`, what, available, pronoun),
 	}
 	w.addFlags(cmd)
 	addHiddenWaitFlag(cmd)
-	addDurationFlag(cmd, &ttl, "ttl", 0, fmt.Sprintf("time after which the hold expires unless renewed (default the %s's ttl; else when the Pod ends, or 10m without a Pod)", lower))
+	addDurationFlag(cmd, &ttl, "ttl", 0, fmt.Sprintf("time after which the hold expires unless renewed (default: the %s's ttl; without one, the hold lasts until the Pod ends, or 10m outside of Pods)", lower))
 	cmd.Flags().Int32Var(&priority, "priority", 0, "queue priority; higher is served first (default 0)")
 	if kind == konductorv1.KindSemaphore {
 		cmd.Flags().Int32Var(&permits, "permits", 1, "number of permits to acquire")
@@ -110,10 +117,10 @@ one holder: the second finds the hold of the first.`, what, available, pronoun),
 // before stays: its owner knows of it.
 func releaseUnprinted(ctx context.Context, hold *konductor.Hold, why error) error {
 	if hold.Found() {
-		return fmt.Errorf("%s is held, as it was before, and its fencing token could not be written: %s", hold.Object(), why.Error())
+		return fmt.Errorf("%s was already held and still is, but its fencing token couldn't be printed: %s", hold.Object(), why.Error())
 	}
 	// A broken pipe is an error here, as a full disk is.
-	failed := fmt.Errorf("%s is given back, since its fencing token could not be written: %s", hold.Object(), why.Error())
+	failed := fmt.Errorf("releasing %s, because its fencing token couldn't be printed: %s", hold.Object(), why.Error())
 	return errors.Join(failed, hold.Release(ctx))
 }
 

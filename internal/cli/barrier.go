@@ -1,12 +1,12 @@
 package cli
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"time"
 
 	"github.com/spf13/cobra"
+	"k8s.io/apimachinery/pkg/types"
 
 	konductorv1 "github.com/LogicIQ/konductor/apis/v1"
 	konductor "github.com/LogicIQ/konductor/sdk/go"
@@ -16,7 +16,7 @@ func (a *app) barrierCommand() *cobra.Command {
 	return kindCommand("barrier", []string{"barriers", "kbar"}, "Block until enough participants have arrived",
 		a.barrierCreateCommand(), a.barrierArriveCommand(), a.waitCommand(konductorv1.KindBarrier, (*konductor.Client).WaitBarrier),
 		a.kindStatusCommand(konductorv1.KindBarrier), a.listCommand(konductorv1.KindBarrier, "barriers"),
-		a.deleteCommand(konductorv1.KindBarrier, (*konductor.Client).DeleteBarrier))
+		a.deleteCommand(konductorv1.KindBarrier))
 }
 
 func (a *app) barrierCreateCommand() *cobra.Command {
@@ -29,29 +29,30 @@ func (a *app) barrierCreateCommand() *cobra.Command {
   koncli barrier create extracts-done --expected 10
 
   # open when 7 of 10 have arrived, time out after 1 hour, delete the barrier a day later
-  koncli barrier create extracts-done --expected 10 --quorum 7 --timeout 1h --ttl 24h
+  koncli barrier create extracts-done --expected 10 --quorum 7 --timeout 1h --ttl-after-finished 24h
 `),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if !cmd.Flags().Changed("expected") {
-				return errors.New("--expected is missing: say how many participants there are, for example --expected 10")
+				return errors.New("--expected is required: the number of participants, for example --expected 10")
 			}
-			if err := validatePositive(cmd, "timeout", "ttl"); err != nil {
+			if err := validatePositive(cmd, "timeout", "ttl-after-finished"); err != nil {
 				return err
 			}
-			return runCreate(cmd.Context(), a, out,
-				[]konductor.Option{konductor.WithQuorum(quorum), konductor.TimeOutAfter(timeout), konductor.ExpireAfter(ttl)},
-				func(opts ...konductor.Option) *konductorv1.Barrier {
-					return konductor.NewBarrier(args[0], expected, opts...)
-				},
-				func(ctx context.Context, client *konductor.Client, opts ...konductor.Option) (*konductorv1.Barrier, error) {
-					return client.CreateBarrier(ctx, args[0], expected, opts...)
+			withQuorum, withTimeout, withTTL := konductor.WithQuorum(quorum), konductor.WithTimeoutAfterCreation(timeout), konductor.WithTTLAfterFinished(ttl)
+			return runCreate(a, out, konductor.NewBarrier(args[0], expected, withQuorum, withTimeout, withTTL),
+				func(client *konductor.Client) (*konductorv1.Barrier, error) {
+					opts := []konductor.CreateBarrierOption{withQuorum, withTimeout, withTTL}
+					if out.isServerDryRun() {
+						opts = append(opts, konductor.DryRun())
+					}
+					return client.CreateBarrier(cmd.Context(), args[0], expected, opts...)
 				})
 		},
 	}
 	cmd.Flags().Int32Var(&expected, "expected", 0, "number of participants, at least 1")
 	cmd.Flags().Int32Var(&quorum, "quorum", 0, "number of arrivals that open the barrier, from 1 to --expected (default all)")
 	addDurationFlag(cmd, &timeout, "timeout", 0, "time out the barrier this long after its creation (default never)")
-	addDurationFlag(cmd, &ttl, "ttl", 0, "delete the barrier this long after it opened, failed or timed out (default never)")
+	addDurationFlag(cmd, &ttl, "ttl-after-finished", 0, "delete the barrier this long after it opened, failed or timed out (default never)")
 	out.addFlags(cmd)
 	return cmd
 }
@@ -80,9 +81,9 @@ Job), else the Pod, else this host. --holder sets another name.`,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			defer a.tolerateClosedOutput()()
 			if reason != "" && !failed {
-				return errors.New("--reason goes with --failed: add --failed or leave --reason out")
+				return errors.New("--reason requires --failed: add --failed, or omit --reason")
 			}
-			opts, err := holderOption(cmd, holder)
+			asParticipant, err := holderOption(cmd, holder)
 			if err != nil {
 				return err
 			}
@@ -91,9 +92,15 @@ Job), else the Pod, else this host. --holder sets another name.`,
 				return err
 			}
 			what := "arrived"
-			opts = append(append(append(opts, w.options()...), out.clientOptions()...), uidOption(uid)...)
+			opts := []konductor.ArriveOption{asParticipant, konductor.OnlyUID(types.UID(uid))}
+			for _, o := range w.options() {
+				opts = append(opts, o)
+			}
+			if out.isServerDryRun() {
+				opts = append(opts, konductor.DryRun())
+			}
 			if failed {
-				what, opts = "arrived failed", append(opts, konductor.AsFailed(reason))
+				what, opts = "arrived as failed", append(opts, konductor.AsFailed(reason))
 			}
 			begin := time.Now()
 			if !out.isClientDryRun() {
@@ -129,16 +136,16 @@ type waitFlags struct {
 }
 
 func (w *waitFlags) addFlags(cmd *cobra.Command) {
-	addDurationFlag(cmd, &w.timeout, "timeout", -time.Second, "maximum time to wait, including for the object to be created; 0 checks once, negative waits forever")
+	addDurationFlag(cmd, &w.timeout, "timeout", -time.Second, "maximum time to wait, also for an object that doesn't exist yet; 0: don't wait; negative: no limit")
 	cmd.Flags().BoolVar(&w.failIfMissing, "fail-if-missing", false, "exit with code 2 if the object does not exist, instead of waiting for it to be created")
 }
 
-func (w *waitFlags) options() []konductor.Option { return w.optionsAfter(0) }
+func (w *waitFlags) options() []konductor.WaitOption { return w.optionsAfter(0) }
 
 // optionsAfter returns the options of a step of a command that has already taken that long: the timeout covers the whole
 // command.
-func (w *waitFlags) optionsAfter(taken time.Duration) []konductor.Option {
-	opts := []konductor.Option{konductor.WithTimeout(w.remainingTimeout(taken))}
+func (w *waitFlags) optionsAfter(taken time.Duration) []konductor.WaitOption {
+	opts := []konductor.WaitOption{konductor.WithTimeout(w.remainingTimeout(taken))}
 	if w.failIfMissing {
 		opts = append(opts, konductor.FailIfMissing())
 	}
@@ -162,17 +169,14 @@ func addHolderFlag(cmd *cobra.Command, holder *string, what string) {
 	cmd.Flags().StringVar(holder, "holder", "", usage)
 }
 
-// holderOption returns the option for --holder. An empty name is an error: it is most likely an unset variable, and the
-// default would make one holder out of several.
-func holderOption(cmd *cobra.Command, holder string) ([]konductor.Option, error) {
-	if !cmd.Flags().Changed("holder") {
-		return nil, nil
-	}
-	if holder == "" {
-		return nil, errors.New("--holder is empty: is the variable set? Give a name, or leave --holder out for the default")
+// holderOption returns the option for --holder. An empty name that was given is an error: it is most likely an unset
+// variable, and the default would make one holder out of several.
+func holderOption(cmd *cobra.Command, holder string) (konductor.HolderOption, error) {
+	if holder == "" && cmd.Flags().Changed("holder") {
+		return nil, errors.New("--holder is empty: pass a name, or omit --holder for the default (is a variable unset?)")
 	}
 	if len(holder) > 320 {
 		return nil, fmt.Errorf("--holder has %d characters: use at most 320", len(holder))
 	}
-	return []konductor.Option{konductor.WithHolder(holder)}, nil
+	return konductor.WithHolder(holder), nil
 }

@@ -154,17 +154,17 @@ func (a *app) highlightError(word string) string {
 }
 
 // errDeclined means that the user answered no.
-var errDeclined = errors.New("nothing was done")
+var errDeclined = errors.New("canceled: nothing was done")
 
-// confirm asks the user on a terminal; without one yes must be given.
-func (a *app) confirm(yes bool, question string) error {
+// confirm asks the user on a terminal whether to do verb, such as "delete", to object; without a terminal yes must be given.
+func (a *app) confirm(yes bool, verb, object string) error {
 	if yes {
 		return nil
 	}
 	if !a.canPrompt() {
-		return fmt.Errorf("%s: not confirmed; pass --yes", question)
+		return fmt.Errorf("not %sing %s without confirmation; pass --yes", strings.TrimSuffix(verb, "e"), object)
 	}
-	fmt.Fprintf(a.streams.ErrOut, "%s? [y/N] ", question)
+	fmt.Fprintf(a.streams.ErrOut, "%s %s? [y/N] ", verb, object)
 	answer, err := bufio.NewReader(a.streams.In).ReadString('\n')
 	if err != nil && !errors.Is(err, io.EOF) {
 		return err
@@ -227,7 +227,7 @@ func validateTTL(cmd *cobra.Command) error {
 	}
 	f := cmd.Flags().Lookup("ttl")
 	if v, ok := f.Value.(*durationValue); ok && f.Changed && time.Duration(*v) < konductorv1.MinTTL {
-		return fmt.Errorf("--ttl must be at least %s: a shorter hold ends before its holder has heard of it", konductorv1.MinTTL)
+		return fmt.Errorf("--ttl must be at least %s: a shorter hold could expire before its holder learns of it", konductorv1.MinTTL)
 	}
 	return nil
 }

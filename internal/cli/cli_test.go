@@ -48,29 +48,31 @@ func TestArgumentErrors(t *testing.T) {
 		"a command that has nothing in common with any": {"koncli frobnicate", `koncli has no command "frobnicate" (see 'koncli --help')`},
 		"a barrier without a name":                      {"koncli barrier wait", "the name of the barrier is missing: koncli barrier wait NAME"},
 		"two barriers at once":                          {"koncli barrier wait a b", `one barrier at a time, not ["a" "b"]: koncli barrier wait NAME`},
-		"a barrier without participants":                {"koncli barrier create x", "--expected is missing: say how many participants there are, for example --expected 10"},
+		"a barrier without participants":                {"koncli barrier create x", "--expected is required: the number of participants, for example --expected 10"},
 		"a number that is none":                         {"koncli barrier create x --expected ten", `--expected must be a whole number, not "ten" (see 'koncli barrier create --help')`},
 		"a timeout without a unit":                      {"koncli barrier wait x --timeout 30", `--timeout: "30" is not a duration: write a number with a unit, for example 30s, 5m or 1h30m`},
 		"a timeout in days":                             {"koncli gate wait x --timeout 1d", `--timeout: "1d" is not a duration: write a number with a unit, for example 30s, 5m or 1h30m`},
 		"a ttl of zero":                                 {"koncli lease create x --ttl 0s", "--ttl must be longer than zero, for example 30s, 5m or 1h30m"},
 		"a negative ttl of a hold":                      {"koncli lease acquire x --ttl -5s", "--ttl must be longer than zero, for example 30s, 5m or 1h30m"},
-		"a semaphore without permits":                   {"koncli semaphore create x", "--permits is missing: say how many may hold at the same time, for example --permits 10"},
+		"a semaphore without permits":                   {"koncli semaphore create x", "--permits is required: the number of permits that can be held at the same time, for example --permits 10"},
 		"no permits at all":                             {"koncli semaphore acquire x --permits 0", "--permits must be at least 1, not 0"},
 		"permits of a lease":                            {"koncli lease acquire x --permits 2", "koncli lease acquire has no flag --permits (see 'koncli lease acquire --help')"},
-		"a resize to nothing in particular":             {"koncli semaphore resize x", "--permits is missing: say how many permits there are to be, for example --permits 10"},
+		"a resize to nothing in particular":             {"koncli semaphore resize x", "--permits is required: the new number of permits, for example --permits 10"},
 		"a gate without conditions":                     {"koncli gate create x", "the gate has no condition: add one, for example --job NAME or --barrier NAME"},
 		"a condition without a name":                    {"koncli gate create x --job =Failed", `--job "=Failed": write NAME or NAME=STATE`},
 		"a condition without a state":                   {"koncli gate create x --job a=", `--job "a=": write NAME or NAME=STATE`},
-		"a holder from a variable that is not set":      {"koncli lease acquire x --holder=", "--holder is empty: is the variable set? Give a name, or leave --holder out for the default"},
-		"a reason for what went well":                   {"koncli barrier arrive x --reason why", "--reason goes with --failed: add --failed or leave --reason out"},
+		"a priority below all that can be limited":      {"koncli lease create x --max-priority -1", "--max-priority must be from 0 to 1000000, not -1"},
+		"a priority above all":                          {"koncli semaphore create x --permits 1 --max-priority 1000001", "--max-priority must be from 0 to 1000000, not 1000001"},
+		"a holder from a variable that is not set":      {"koncli lease acquire x --holder=", "--holder is empty: pass a name, or omit --holder for the default (is a variable unset?)"},
+		"a reason for what went well":                   {"koncli barrier arrive x --reason why", "--reason requires --failed: add --failed, or omit --reason"},
 		"an output that does not exist":                 {"koncli lease acquire x -o table", `-o must be json, yaml or name, not "table"`},
 		"a list in a format that does not exist":        {"koncli barrier list -o csv", `-o must be json, yaml, name, wide, jsonpath=…, go-template=… or custom-columns=…, not "csv"`},
 		"a dry run of another kind":                     {"koncli lease create x --dry-run=maybe", `--dry-run must be none, client or server, not "maybe"`},
 		"the status of a kind that does not exist":      {"koncli status mutex x", `there is no kind "mutex": use barrier, gate, lease or semaphore`},
 		"the status of a kind without a name":           {"koncli status lease", "the name is missing: koncli status lease/NAME"},
-		"deleting another kind":                         {"koncli barrier delete lease/x --yes", "lease/x is no barrier: give names, or barrier/NAME"},
+		"deleting another kind":                         {"koncli barrier delete lease/x --yes", "lease/x is not a barrier: pass NAME or barrier/NAME"},
 		"deleting a type without a name":                {"koncli gate delete kgate/ --yes", `the name of the gate is missing in "kgate/"`},
-		"deleting a kind that does not exist":           {"koncli gate delete mutex/x --yes", "mutex/x is no gate: give names, or gate/NAME"},
+		"deleting a kind that does not exist":           {"koncli gate delete mutex/x --yes", "mutex/x is not a gate: pass NAME or gate/NAME"},
 		"no directory to copy to":                       {"koncli copy-to", "name one directory: koncli copy-to DIR"},
 		"a directory that is not there":                 {"koncli copy-to /does/not/exist", "directory /does/not/exist does not exist: mount a volume there or create it first"},
 		"a log level that does not exist":               {"koncli operator --log-level loud", `--log-level must be debug, info, warn or error, not "loud"`},
@@ -81,7 +83,7 @@ func TestArgumentErrors(t *testing.T) {
 		"more traces than all":                          {"koncli operator --tracing-sampling-rate 1000001", "--tracing-sampling-rate must be from 0 to 1000000, not 1000001"},
 		"a share of traces":                             {"koncli operator --tracing-sampling-rate 0.5", `--tracing-sampling-rate must be a whole number, not "0.5" (see 'koncli operator --help')`},
 		"a version in a format that does not exist":     {"koncli version --client -o xml", `-o must be json or yaml, not "xml"`},
-		"nothing to do with a barrier":                  {"kubectl-konductor barrier", "say what to do: kubectl konductor barrier VERB NAME"},
+		"nothing to do with a barrier":                  {"kubectl-konductor barrier", "specify a command: kubectl konductor barrier VERB NAME"},
 	} {
 		t.Run(mistake, func(t *testing.T) {
 			got := runCLI(t, strings.Fields(c.args)...)
@@ -102,20 +104,20 @@ func TestRunArgumentErrors(t *testing.T) {
 		want string
 	}{
 		"no command":                    {"run --lease a", 65, "the command to run is missing: koncli run [--lease NAME]… [--semaphore NAME[:N]]… [--arrive BARRIER] -- COMMAND [ARGS]…"},
-		"nothing to hold":               {"run -- true", 65, "say what to hold while the command runs: --lease NAME or --semaphore NAME[:N]"},
+		"nothing to hold":               {"run -- true", 65, "nothing to hold while the command runs: pass --lease NAME or --semaphore NAME[:N]"},
 		"a flag that does not exist":    {"run --leese a -- true", 65, "koncli run has no flag --leese: did you mean --lease?"},
 		"no permits":                    {"run --semaphore a:0 -- true", 65, "--semaphore a:0: write NAME or NAME:N with N permits, at least 1, for example db:3"},
 		"permits that are no number":    {"run --semaphore a:b -- true", 65, "--semaphore a:b: write NAME or NAME:N with N permits, at least 1, for example db:3"},
 		"permits of nothing":            {"run --semaphore :2 -- true", 65, `--semaphore ":2" has no name: write NAME or NAME:N, for example db:3`},
-		"a lease without a name":        {"run --lease= -- true", 65, "--lease is empty: is the variable set? Give the name of a lease"},
+		"a lease without a name":        {"run --lease= -- true", 65, "--lease is empty: pass the name of a lease (is a variable unset?)"},
 		"a ttl of zero":                 {"run --lease a --ttl 0s -- true", 65, "--ttl must be longer than zero, for example 30s, 5m or 1h30m"},
 		"an exit code that is none":     {"run --lease a --conflict-exit-code 256 -- true", 65, "--conflict-exit-code must be from 0 to 255, not 256"},
 		"another time to arrive":        {"run --arrive a --arrive-on failure -- true", 65, `--arrive-on must be end or success, not "failure"`},
-		"tokens that look the same":     {"run --lease a-b --lease a.b -- true", 65, "lease/a-b and lease/a.b would both put their token into KONDUCTOR_TOKEN_LEASE_A_B: run with one inside the other, or rename one"},
+		"tokens that look the same":     {"run --lease a-b --lease a.b -- true", 65, "lease/a-b and lease/a.b would both set KONDUCTOR_TOKEN_LEASE_A_B: nest two 'run' commands, or rename one of them"},
 		"a command that does not exist": {"run --lease a -- no-such-command", 127, "command no-such-command not found: check its name and PATH"},
 		"a command without the right":   {"run --lease a -- /dev/null", 126, "/dev/null can't be executed: check its permissions"},
-		"nothing to hold at all":        {"hold", 1, "say what to hold: --lease NAME or --semaphore NAME[:N]"},
-		"the internal command":          {"keep", 1, "this command is only for koncli itself: use 'koncli run'"},
+		"nothing to hold at all":        {"hold", 1, "nothing to hold: pass --lease NAME or --semaphore NAME[:N]"},
+		"the internal command":          {"run-internal", 1, "this command is only for koncli itself: use 'koncli run'"},
 	} {
 		t.Run(mistake, func(t *testing.T) {
 			got := runCLI(t, append([]string{"koncli"}, strings.Fields(c.args)...)...)
@@ -163,6 +165,8 @@ func TestExitCode(t *testing.T) {
 		"anything else":           {errors.New("bad luck"), 1},
 		"a claim that is refused": {wrap(&konductor.RefusedError{}), 1},
 		"other terms":             {wrap(&konductor.TermsError{}), 1},
+		"another number":          {wrap(&konductor.ConflictError{}), 1},
+		"no answer":               {wrap(&konductor.UnansweredError{}), 1},
 		"not installed":           {wrap(&konductor.UninstalledError{}), 1},
 		"not found":               {wrap(&konductor.NotFoundError{}), 2},
 		"timed out":               {wrap(&konductor.TimeoutError{}), 3},
@@ -328,6 +332,19 @@ spec:
 	if diff := cmp.Diff(cliResult{Out: want}, got); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)
 	}
+	got = runCLI(t, strings.Fields("koncli semaphore create slots --permits 3 --ttl 5m --max-priority 0 --dry-run=client -o yaml")...)
+	want = `apiVersion: konductor.io/v1
+kind: Semaphore
+metadata:
+  name: slots
+spec:
+  maxPriority: 0
+  permits: 3
+  ttl: 5m0s
+`
+	if diff := cmp.Diff(cliResult{Out: want}, got); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
+	}
 	got = runCLI(t, strings.Fields("koncli lease create l --dry-run=client -o name")...)
 	if diff := cmp.Diff(cliResult{Out: "lease.konductor.io/l\n"}, got); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)
@@ -337,7 +354,7 @@ spec:
 func TestDeleteRequiresConfirmation(t *testing.T) {
 	t.Setenv("KUBERNETES_MASTER", "http://127.0.0.1:1")
 	got := runCLI(t, "koncli", "barrier", "delete", "a", "--server=http://127.0.0.1:1")
-	if want := "error: delete barrier a in namespace default: not confirmed; pass --yes\n"; got.Err != want || got.Code != exitError {
+	if want := "error: not deleting barrier/a in namespace default without confirmation; pass --yes\n"; got.Err != want || got.Code != exitError {
 		t.Errorf("got %+v, want %q", got, want)
 	}
 }

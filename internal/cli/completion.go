@@ -198,11 +198,11 @@ func (a *app) completionCommand() *cobra.Command {
 	shells := []string{"bash", "zsh", "fish", "powershell"}
 	cmd := &cobra.Command{
 		Use: "completion SHELL", Short: "Print a completion script for a shell",
-		Long: `Print a script with which bash, zsh, fish or powershell completes koncli's commands and
-flags, and the names of existing objects.
+		Long: `Print a completion script for bash, zsh, fish or powershell. It completes koncli's
+commands and flags, and the names of existing objects.
 
-"kubectl konductor" is completed by kubectl: set up kubectl's own completion (see
-'kubectl completion --help'), and run 'completion install'.`,
+For "kubectl konductor", set up kubectl's completion (see 'kubectl completion --help'),
+then run 'completion install'.`,
 		// The plugin is completed by kubectl. These are for the program under the name koncli, whatever it was called by.
 		Example: `  # koncli in this session of bash
   source <(koncli completion bash)
@@ -213,7 +213,7 @@ flags, and the names of existing objects.
 		ValidArgs: shells,
 		Args: func(cmd *cobra.Command, args []string) error {
 			if len(args) != 1 || !slices.Contains(shells, args[0]) {
-				return fmt.Errorf("say for which shell, %s: %s SHELL", joinAlternatives(shells), cmd.CommandPath())
+				return fmt.Errorf("specify a shell (%s): %s SHELL", joinAlternatives(shells), cmd.CommandPath())
 			}
 			return nil
 		},
@@ -261,7 +261,7 @@ program of that name to complete "kubectl konductor".`, completionExecutable),
 				return err
 			}
 			if !isOnPath(dir) {
-				a.notify(dir + " is not on the PATH, where kubectl looks for it: add it, or give --dir")
+				a.notify(dir + " is not on the PATH, so kubectl won't find it: add it to the PATH, or pass --dir")
 			}
 			_, err = fmt.Fprintln(a.streams.Out, link, "installed")
 			return err
@@ -287,7 +287,7 @@ func linkCompletionExecutable(self, dir string) (string, error) {
 	case err != nil:
 		return "", err
 	case before.Mode()&fs.ModeSymlink == 0 && runtime.GOOS != "windows":
-		return "", fmt.Errorf("%s is there already and no link: remove it first, or give another --dir", link)
+		return "", fmt.Errorf("%s already exists and isn't a link: remove it first, or pass another --dir", link)
 	default:
 		if err := os.Remove(link); err != nil {
 			return "", fmt.Errorf("can't replace %s: %w", link, err)

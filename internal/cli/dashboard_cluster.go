@@ -13,11 +13,11 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
-	"k8s.io/apimachinery/pkg/runtime/serializer"
 	"k8s.io/cli-runtime/pkg/genericiooptions"
 	"k8s.io/client-go/rest"
 
 	konductorv1 "github.com/LogicIQ/konductor/apis/v1"
+	"github.com/LogicIQ/konductor/internal/apiclient"
 	"github.com/LogicIQ/konductor/internal/cli/tui"
 	"github.com/LogicIQ/konductor/internal/live"
 	"github.com/LogicIQ/konductor/internal/view"
@@ -102,13 +102,8 @@ func (c *dashboardCluster) newRESTClient(gv schema.GroupVersion, register func(*
 	if err := register(s); err != nil {
 		return nil, err
 	}
-	config := rest.CopyConfig(c.config)
-	config.GroupVersion, config.APIPath = &gv, "/apis"
-	if gv.Group == "" {
-		config.APIPath = "/api"
-	}
-	config.NegotiatedSerializer = serializer.NewCodecFactory(s).WithoutConversion()
-	return rest.RESTClientFor(config)
+	clients, err := apiclient.NewRESTClients(c.config, s, gv)
+	return clients[gv], err
 }
 
 // RunCommand runs a command line of this program in this process, with the dashboard's connection, and returns its output.

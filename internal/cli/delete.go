@@ -1,9 +1,11 @@
 package cli
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
+	"strconv"
 	"strings"
 	"time"
 
@@ -19,13 +21,14 @@ type deleteOptions struct {
 	app            *app
 	out            *outputFlags
 	kind           string
-	deleteFunc     func(*konductor.Client, context.Context, string, ...konductor.Option) error
+	uid            types.UID // only the object with this UID; empty: any
+	unlessHeld     bool
 	ignoreNotFound bool
 	err            error
 }
 
 // confirmAndDelete reads the objects, asks whether to delete them, and deletes exactly those.
-func (d *deleteOptions) confirmAndDelete(ctx context.Context, client *konductor.Client, names []string, opts []konductor.Option) error {
+func (d *deleteOptions) confirmAndDelete(ctx context.Context, client *konductor.Client, names []string) error {
 	if !d.app.canPrompt() {
 		// There is nobody to answer, so the holders are only looked up for the message, and not for long.
 		const moment = 2 * time.Second
@@ -35,7 +38,7 @@ func (d *deleteOptions) confirmAndDelete(ctx context.Context, client *konductor.
 		if isHoldable(d.kind) {
 			found, _ = d.getObjects(ctx, client, names)
 		}
-		return d.app.confirm(false, d.confirmQuestion(client, names, found))
+		return d.app.confirm(false, "delete", d.objectsText(client, names, found))
 	}
 	found, err := d.getObjects(ctx, client, names)
 	d.err = err
@@ -46,17 +49,13 @@ func (d *deleteOptions) confirmAndDelete(ctx context.Context, client *konductor.
 	for _, obj := range found {
 		shown = append(shown, obj.GetName())
 	}
-	if err := d.app.confirm(false, d.confirmQuestion(client, shown, found)); err != nil {
+	if err := d.app.confirm(false, "delete", d.objectsText(client, shown, found)); err != nil {
 		return errors.Join(d.err, err)
 	}
 	for _, obj := range found {
-		// A given UID stays in force besides that of the object read.
-		only := append([]konductor.Option{konductor.OnlyUID(obj.GetUID())}, opts...)
-		if len(currentHolders(obj)) == 0 {
-			// The confirmation named no holder, so a held object must not be deleted.
-			only = append(only, konductor.UnlessHeld())
-		}
-		d.deleteObject(ctx, client, obj.GetName(), only...)
+		// A given UID stays in force instead of that of the object read. If the confirmation named no holder, a held object must
+		// not be deleted.
+		d.deleteObject(ctx, client, obj.GetName(), cmp.Or(d.uid, obj.GetUID()), d.unlessHeld || len(currentHolders(obj)) == 0)
 	}
 	return d.err
 }
@@ -74,36 +73,61 @@ func (d *deleteOptions) getObjects(ctx context.Context, client *konductor.Client
 	return found, err
 }
 
-// confirmQuestion asks whether to delete the objects of those names, and says which of those found are held.
-func (d *deleteOptions) confirmQuestion(client *konductor.Client, names []string, found []primitiveObject) string {
-	question := fmt.Sprintf("delete %s %s in namespace %s", strings.ToLower(d.kind), strings.Join(names, ", "), client.Namespace())
-	var held []string
+// objectsText lists the objects of those names, and says which of those found are held.
+func (d *deleteOptions) objectsText(client *konductor.Client, names []string, found []primitiveObject) string {
+	heldBy := map[string]string{}
 	for _, obj := range found {
 		if by := currentHolders(obj); len(by) > 0 {
-			held = append(held, fmt.Sprintf("%s is held by %s", obj.GetName(), firstNames(by)))
+			heldBy[obj.GetName()] = fmt.Sprintf(" (held by %s)", firstNames(by))
 		}
 	}
-	if len(held) > 0 {
-		question += ", although " + strings.Join(held, " and ")
+	var objects []string
+	for _, name := range names {
+		objects = append(objects, strings.ToLower(d.kind)+"/"+name+heldBy[name])
 	}
-	return question
+	return fmt.Sprintf("%s in namespace %s", strings.Join(objects, ", "), client.Namespace())
 }
 
 // deleteObject deletes one object and prints that.
-func (d *deleteOptions) deleteObject(ctx context.Context, client *konductor.Client, name string, opts ...konductor.Option) {
+func (d *deleteOptions) deleteObject(ctx context.Context, client *konductor.Client, name string, uid types.UID, unlessHeld bool) {
 	var err error
 	if d.out.isClientDryRun() {
 		_, err = getPrimitive(ctx, client, d.kind, name)
 	} else {
-		err = d.deleteFunc(client, ctx, name, opts...)
+		err = d.callDelete(ctx, client, name, uid, unlessHeld)
 	}
 	if busy, ok := errors.AsType[*konductor.BusyError](err); ok {
-		err = fmt.Errorf("%w: somebody holds it by now, so it was not deleted", busy)
+		err = fmt.Errorf("%w: it is held now, so it was not deleted", busy)
 	}
 	if err == nil {
 		err = d.out.printOperation(d.kind, name, "deleted", d.app.streams.Out)
 	}
 	d.err = errors.Join(d.err, d.dropNotFound(err))
+}
+
+// callDelete deletes the object of that name with the SDK.
+func (d *deleteOptions) callDelete(ctx context.Context, client *konductor.Client, name string, uid types.UID, unlessHeld bool) error {
+	opts := []konductor.DeleteOption{konductor.OnlyUID(uid)}
+	if d.out.isServerDryRun() {
+		opts = append(opts, konductor.DryRun())
+	}
+	switch d.kind {
+	case konductorv1.KindBarrier:
+		return client.DeleteBarrier(ctx, name, opts...)
+	case konductorv1.KindGate:
+		return client.DeleteGate(ctx, name, opts...)
+	}
+	var targetOpts []konductor.DeleteTargetOption
+	for _, o := range opts {
+		targetOpts = append(targetOpts, o)
+	}
+	if unlessHeld {
+		targetOpts = append(targetOpts, konductor.UnlessHeld())
+	}
+	if d.kind == konductorv1.KindLease {
+		return client.DeleteLease(ctx, name, targetOpts...)
+	}
+	return client.DeleteSemaphore(ctx, name, targetOpts...)
 }
 
 // dropNotFound returns err, or nil for a missing object with --ignore-not-found.
@@ -127,30 +151,31 @@ func currentHolders(obj primitiveObject) (by []string) {
 		}
 	case *konductorv1.Semaphore:
 		for i := range o.Status.Holders {
-			by = append(by, o.Status.Holders[i].Holder)
+			by = append(by, o.Status.Holders[i].Name)
 		}
 	}
 	return by
 }
 
-// firstNames joins the first few names.
+// firstNames quotes and joins the first few names.
 func firstNames(names []string) string {
 	const named = 3
 	if len(names) > named {
-		return fmt.Sprintf("%s, %d more", strings.Join(names[:named], ", "), len(names)-named)
+		return fmt.Sprintf("%s and %d more", quoteNames(names[:named]), len(names)-named)
 	}
-	return strings.Join(names, ", ")
+	return quoteNames(names)
+}
+
+// quoteNames quotes and joins names.
+func quoteNames(names []string) string {
+	quoted := make([]string, len(names))
+	for i, name := range names {
+		quoted[i] = strconv.Quote(name)
+	}
+	return strings.Join(quoted, ", ")
 }
 
 // addUIDFlag adds --uid, which requires the object to have that UID.
 func addUIDFlag(cmd *cobra.Command, uid *string, kind string) {
-	cmd.Flags().StringVar(uid, "uid", "", fmt.Sprintf("act only if the %s has this UID, and is not a new one of the same name; otherwise exit with code 2", kind))
-}
-
-// uidOption returns the option for --uid.
-func uidOption(uid string) []konductor.Option {
-	if uid == "" {
-		return nil
-	}
-	return []konductor.Option{konductor.OnlyUID(types.UID(uid))}
+	cmd.Flags().StringVar(uid, "uid", "", fmt.Sprintf("act only if the %s has this UID; exit with code 2 if it was deleted or replaced", kind))
 }

@@ -18,6 +18,7 @@ import (
 	"k8s.io/utils/ptr"
 	"sigs.k8s.io/yaml"
 
+	"github.com/LogicIQ/konductor/internal/apiclient"
 	"github.com/LogicIQ/konductor/internal/cli/terminal"
 	"github.com/LogicIQ/konductor/internal/doctor"
 	konductor "github.com/LogicIQ/konductor/sdk/go"
@@ -28,12 +29,15 @@ func (a *app) doctorCommand() *cobra.Command {
 	var of subjectFlags
 	cmd := &cobra.Command{
 		Use: "doctor", Short: "Check the installation, and the permissions to use it",
-		Long: `Check that konductor works in this cluster: versions, resource types, the operator, its
-leader, and how far it lags behind. Check that the API server prevents
-users and Pods from acting in another's name, and records who creates objects that are
-not bound to a Pod. Check that you have the permissions to use konductor; with --for,
-check those of a workload instead, and print the missing Role, ready to apply. Nothing
-is changed.
+		Long: `Check that konductor works in this cluster: the versions of Kubernetes and the operator,
+the resource types and their fields, how many of the operator's replicas are ready, when
+the leader last renewed its lease, and whether an object in the namespace has waited for
+the operator for more than 10 seconds. Check that users and Pods can't act in the name
+of another Pod, and that the creator of claims and arrivals made outside of Pods is
+recorded.
+
+Check that you have the permissions to use konductor; with --for or -f, check those of a
+workload instead, and print the missing Role, ready to apply. Nothing is changed.
 
 The exit code is 0 if no check has failed, 4 if only permissions are missing, and 1
 otherwise. -o json prints the same in a stable format.`,
@@ -41,8 +45,8 @@ otherwise. -o json prints the same in a stable format.`,
   koncli doctor
 
   # check the permissions of a Job's Pods, and grant them
-  koncli doctor --for -f job.yaml
-  koncli rbac --for -f job.yaml | kubectl apply -f -
+  koncli doctor -f job.yaml
+  koncli rbac -f job.yaml | kubectl apply -f -
 
   # in CI
   koncli doctor --for serviceaccount/worker -o json
@@ -88,16 +92,16 @@ func (a *app) runDoctor(ctx context.Context, of *subjectFlags, args []string) (*
 	if err != nil {
 		return nil, err
 	}
-	var date serverClock
+	var clock apiclient.ServerClock
 	config = rest.CopyConfig(config)
-	config.Wrap(date.wrapTransport)
+	config.Wrap(clock.WrapTransport)
 	kube, err := kubernetes.NewForConfig(config)
 	if err != nil {
 		return nil, fmt.Errorf("connecting to %s: %w", config.Host, err)
 	}
 	facts, err := doctor.Collect(ctx, kube, doctor.Options{
 		Program: a.displayName, ClientVersion: version(), Platform: runtime.GOOS + "/" + runtime.GOARCH,
-		Namespace: namespace, Context: a.contextName(), Kubeconfig: ptr.Deref(a.configFlags.KubeConfig, ""), Subjects: workloads, Now: date.now,
+		Namespace: namespace, Context: a.contextName(), Kubeconfig: ptr.Deref(a.configFlags.KubeConfig, ""), Subjects: workloads, Now: clock.Now,
 	})
 	if apierrors.IsUnauthorized(err) {
 		return nil, &konductor.ForbiddenError{Verb: "get", Resource: "version", Namespace: namespace, Unauthorized: true}
@@ -115,7 +119,7 @@ type subjectFlags struct {
 }
 
 func (s *subjectFlags) addFlags(cmd *cobra.Command) {
-	cmd.Flags().StringVar(&s.forValue, "for", "", "subject of the permissions: serviceaccount/NAME, user/NAME, a workload as KIND/NAME, or -f FILE")
+	cmd.Flags().StringVar(&s.forValue, "for", "", "subject of the permissions: serviceaccount/NAME, user/NAME, or a workload as KIND/NAME")
 	cmd.Flags().StringVarP(&s.filename, "filename", "f", "", "file with the workload that is the subject of the permissions; - reads standard input")
 }
 
@@ -125,9 +129,9 @@ func (s *subjectFlags) validateArgs(cmd *cobra.Command, args []string) error {
 	case s.forValue == "-f" && len(args) == 1 && s.filename == "":
 		return nil
 	case s.forValue == "-f":
-		return fmt.Errorf("the file is missing: %s --for -f FILE", cmd.CommandPath())
+		return fmt.Errorf("the file is missing: %s -f FILE", cmd.CommandPath())
 	case len(args) > 0:
-		return fmt.Errorf("%q is too much: %s takes no names, only --for KIND/NAME", args[0], cmd.CommandPath())
+		return fmt.Errorf("unexpected argument %q: %s takes no names, only --for KIND/NAME", args[0], cmd.CommandPath())
 	}
 	return nil
 }
@@ -138,7 +142,7 @@ func (a *app) resolveSubjects(ctx context.Context, s *subjectFlags, args []strin
 	if s.forValue == "-f" {
 		file = args[0]
 	} else if s.forValue != "" && file != "" {
-		return nil, errors.New("say for whom only once: either --for KIND/NAME or -f FILE")
+		return nil, errors.New("--for and -f can't be used together: pass either --for KIND/NAME or -f FILE")
 	}
 	builder := resource.NewBuilder(a.configFlags).Unstructured().NamespaceParam(namespace).DefaultNamespace().Flatten().ContinueOnError()
 	switch {
@@ -149,7 +153,7 @@ func (a *app) resolveSubjects(ctx context.Context, s *subjectFlags, args []strin
 			return []doctor.Subject{w}, nil
 		}
 		if kind, name, ok := strings.Cut(s.forValue, "/"); !ok || kind == "" || name == "" {
-			return nil, fmt.Errorf("--for must be serviceaccount/NAME, user/NAME, a workload as KIND/NAME, or -f FILE, not %q", s.forValue)
+			return nil, fmt.Errorf("--for must be serviceaccount/NAME, user/NAME, or a workload as KIND/NAME, not %q", s.forValue)
 		}
 		if err := a.enableReadRetry(ctx, nil); err != nil {
 			return nil, err
@@ -163,7 +167,7 @@ func (a *app) resolveSubjects(ctx context.Context, s *subjectFlags, args []strin
 		return nil, &konductor.NotFoundError{Message: s.forValue + " not found in namespace " + namespace}
 	}
 	if err != nil {
-		return nil, fmt.Errorf("finding out for whom: %w", err)
+		return nil, fmt.Errorf("finding the workload: %w", err)
 	}
 	var found []doctor.Subject
 	for _, info := range infos {
@@ -184,7 +188,7 @@ func (a *app) resolveSubjects(ctx context.Context, s *subjectFlags, args []strin
 		if file != "" {
 			named = file
 		}
-		return nil, fmt.Errorf("nothing in %s has Pods: name a Pod, Job, CronJob, Deployment or the like, or a ServiceAccount", named)
+		return nil, fmt.Errorf("%s has no workload: name a Pod, Job, CronJob, Deployment or similar, or a ServiceAccount", named)
 	}
 	return found, nil
 }
@@ -204,7 +208,7 @@ func writeReport(w io.Writer, r *doctor.Report) error {
 		}
 	}
 	if objects := r.RBACObjects(); len(objects) > 0 {
-		b.WriteString("\n# What is missing, ready to apply:\n")
+		b.WriteString("\n# Missing permissions, ready to apply:\n")
 		if err := writeYAMLDocuments(&b, objects); err != nil {
 			return err
 		}

@@ -33,6 +33,8 @@ func (a *app) errorMessage(ctx context.Context, cmd *cobra.Command, err error) s
 	var uninstalled *konductor.UninstalledError
 	var missing *konductor.NotFoundError
 	var forbidden *konductor.ForbiddenError
+	var timeout *konductor.TimeoutError
+	var unanswered *konductor.UnansweredError
 	if errors.As(err, &forbidden) {
 		forbidden.Flags = a.clusterFlags()
 	}
@@ -46,6 +48,9 @@ func (a *app) errorMessage(ctx context.Context, cmd *cobra.Command, err error) s
 		return err.Error() + a.notFoundHint(ctx, cmd, missing)
 	case errors.As(err, &unreachable):
 		return a.unreachableMessage(unreachable)
+	case errors.As(err, &timeout), errors.As(err, &unanswered):
+		// They are a context.DeadlineExceeded too, but say more.
+		return err.Error()
 	case errors.Is(err, context.DeadlineExceeded):
 		server := "the API server"
 		if config, err := a.restConfig(); err == nil {
@@ -55,7 +60,7 @@ func (a *app) errorMessage(ctx context.Context, cmd *cobra.Command, err error) s
 	case apierrors.IsAlreadyExists(err):
 		return a.alreadyExistsMessage(err)
 	case apierrors.IsTooManyRequests(err), apierrors.IsServerTimeout(err), apierrors.IsInternalError(err), apierrors.IsServiceUnavailable(err):
-		return fmt.Sprintf("the API server has trouble (%v): try again in a while", err)
+		return fmt.Sprintf("the API server can't handle the request now (%v): try again later", err)
 	default:
 		return err.Error()
 	}
@@ -86,9 +91,9 @@ func (a *app) unreachableMessage(err *url.Error) string {
 	}
 	switch {
 	case errors.As(err, &authority):
-		return fmt.Sprintf("the certificate of %s is signed by nobody known: check certificate-authority-data of the kubeconfig, or give --certificate-authority", server)
+		return fmt.Sprintf("the certificate of %s is signed by an unknown authority: check certificate-authority-data in the kubeconfig, or pass --certificate-authority", server)
 	case errors.As(err, &hostname):
-		return fmt.Sprintf("the certificate of %s is for another name (%v): check %s, or give --tls-server-name", server, hostname, where)
+		return fmt.Sprintf("the certificate of %s is for a different host name (%v): check %s, or pass --tls-server-name", server, hostname, where)
 	case errors.As(err, &invalid):
 		return fmt.Sprintf("the certificate of %s isn't valid (%v): check this machine's clock and the server", server, invalid)
 	case errors.As(err, &plain), strings.Contains(err.Error(), "server gave HTTP response to HTTPS client"):
@@ -96,13 +101,13 @@ func (a *app) unreachableMessage(err *url.Error) string {
 	case errors.As(err, &alert):
 		return fmt.Sprintf("%s refuses the client certificate (%v): log in again, or check the kubeconfig's user", server, alert)
 	case errors.As(err, &noHost):
-		return fmt.Sprintf("there is no host %s%s: check %s and the network", noHost.Name, tried, where)
+		return fmt.Sprintf("host %s not found%s: check %s and the network", noHost.Name, tried, where)
 	case errors.Is(err, syscall.ECONNREFUSED):
-		return fmt.Sprintf("can't reach the API server, nobody listens at %s%s: see whether the cluster runs, and check %s", server, tried, where)
+		return fmt.Sprintf("can't reach the API server: the connection to %s was refused%s; check that the cluster is running, and check %s", server, tried, where)
 	case err.Timeout():
-		return fmt.Sprintf("can't reach the API server, %s doesn't answer in time%s: check the network, %s and --request-timeout", server, tried, where)
+		return fmt.Sprintf("can't reach the API server: %s didn't answer in time%s; check the network, %s and --request-timeout", server, tried, where)
 	case errors.Is(err, io.EOF), errors.Is(err, syscall.ECONNRESET), strings.Contains(err.Error(), "server closed idle connection"):
-		return fmt.Sprintf("%s has hung up without an answer%s: check that %s is an API server", server, tried, where)
+		return fmt.Sprintf("%s closed the connection without an answer%s: check that %s is an API server", server, tried, where)
 	case lasting != nil:
 		return fmt.Sprintf("%v: check %s, or --server and --context", lasting, where)
 	default:
@@ -118,7 +123,7 @@ func (a *app) alreadyExistsMessage(err error) string {
 	}
 	details := status.Status().Details
 	kind := strings.TrimSuffix(details.Kind, "s")
-	return fmt.Sprintf("%[1]s/%[2]s exists already: use another name, or delete it first with '%[3]s %[1]s delete %[2]s'", kind, details.Name, a.displayName)
+	return fmt.Sprintf("%[1]s/%[2]s already exists: use another name, or delete it first with '%[3]s %[1]s delete %[2]s'", kind, details.Name, a.displayName)
 }
 
 // kubeconfigError says why the kubeconfig defines no cluster.
@@ -133,13 +138,13 @@ func (a *app) kubeconfigError(err error) error {
 	}
 	switch {
 	case clientcmd.IsEmptyConfig(err):
-		return errors.New("there is no kubeconfig that names a cluster: set KUBECONFIG, or give --kubeconfig or --server")
+		return errors.New("no cluster is configured: set KUBECONFIG, or pass --kubeconfig or --server")
 	case errors.Is(err, os.ErrNotExist) && file != "":
-		return fmt.Errorf("there is no kubeconfig %s: check --kubeconfig", file)
+		return fmt.Errorf("kubeconfig %s not found: check --kubeconfig", file)
 	case wanted != "" && strings.Contains(err.Error(), fmt.Sprintf("context %q does not exist", wanted)):
 		return fmt.Errorf("the kubeconfig has no context %s: see 'kubectl config get-contexts'", wanted)
 	default:
-		return fmt.Errorf("finding the cluster: %w", err)
+		return fmt.Errorf("loading the kubeconfig: %w", err)
 	}
 }
 
@@ -184,9 +189,9 @@ func (a *app) notFoundHint(ctx context.Context, cmd *cobra.Command, missing *kon
 	const named = 3
 	switch {
 	case len(elsewhere) == 1:
-		return fmt.Sprintf(": there is one in namespace %[1]s, so add -n %[1]s", elsewhere[0])
+		return fmt.Sprintf("; it exists in namespace %[1]s: add -n %[1]s", elsewhere[0])
 	case len(elsewhere) > 1:
-		return fmt.Sprintf(": there is one in each of the namespaces %s, so add -n", strings.Join(elsewhere[:min(len(elsewhere), named)], ", "))
+		return fmt.Sprintf("; it exists in namespaces %s: add -n NAMESPACE", strings.Join(elsewhere[:min(len(elsewhere), named)], ", "))
 	}
 	if meant := suggestWord(missing.Name, here); meant != "" {
 		return fmt.Sprintf(": did you mean %s?", meant)
@@ -226,7 +231,7 @@ func flagError(cmd *cobra.Command, err error) error {
 	case errors.As(err, &invalid):
 		return flagValueError(invalid, see)
 	case errors.As(err, &syntax):
-		return fmt.Errorf("%s is no flag: write --NAME or --NAME=VALUE %s", syntax.GetSpecifiedFlag(), see)
+		return fmt.Errorf("%s is not a flag: write --NAME or --NAME=VALUE %s", syntax.GetSpecifiedFlag(), see)
 	default:
 		return fmt.Errorf("%w %s", err, see)
 	}

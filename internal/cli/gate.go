@@ -1,7 +1,6 @@
 package cli
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"strconv"
@@ -18,7 +17,7 @@ func (a *app) gateCommand() *cobra.Command {
 	return kindCommand("gate", []string{"gates", "kgate"}, "Block until all conditions are met",
 		a.gateCreateCommand(), a.waitCommand(konductorv1.KindGate, (*konductor.Client).WaitGate),
 		a.kindStatusCommand(konductorv1.KindGate), a.listCommand(konductorv1.KindGate, "gates"),
-		a.deleteCommand(konductorv1.KindGate, (*konductor.Client).DeleteGate))
+		a.deleteCommand(konductorv1.KindGate))
 }
 
 func (a *app) gateCreateCommand() *cobra.Command {
@@ -45,7 +44,7 @@ NAMESPACE/NAME names an object in another namespace, if that namespace allows it
   koncli gate create load-failed --job load=Failed --timeout 1h
 `),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			if err := validatePositive(cmd, "timeout", "ttl"); err != nil {
+			if err := validatePositive(cmd, "timeout", "ttl-after-finished"); err != nil {
 				return err
 			}
 			var conditions []konductorv1.GateCondition
@@ -63,13 +62,14 @@ NAMESPACE/NAME names an object in another namespace, if that namespace allows it
 			if len(conditions) == 0 {
 				return errors.New("the gate has no condition: add one, for example --job NAME or --barrier NAME")
 			}
-			return runCreate(cmd.Context(), a, out,
-				[]konductor.Option{konductor.TimeOutAfter(timeout), konductor.ExpireAfter(ttl)},
-				func(opts ...konductor.Option) *konductorv1.Gate {
-					return konductor.NewGate(args[0], conditions, opts...)
-				},
-				func(ctx context.Context, client *konductor.Client, opts ...konductor.Option) (*konductorv1.Gate, error) {
-					return client.CreateGate(ctx, args[0], conditions, opts...)
+			withTimeout, withTTL := konductor.WithTimeoutAfterCreation(timeout), konductor.WithTTLAfterFinished(ttl)
+			return runCreate(a, out, konductor.NewGate(args[0], conditions, withTimeout, withTTL),
+				func(client *konductor.Client) (*konductorv1.Gate, error) {
+					opts := []konductor.CreateGateOption{withTimeout, withTTL}
+					if out.isServerDryRun() {
+						opts = append(opts, konductor.DryRun())
+					}
+					return client.CreateGate(cmd.Context(), args[0], conditions, opts...)
 				})
 		},
 	}
@@ -80,7 +80,7 @@ NAMESPACE/NAME names an object in another namespace, if that namespace allows it
 	f.StringArrayVar(wanted[konductorv1.GateOnLease], "lease", nil, "wait for this lease to be available")
 	f.StringArrayVar(wanted[konductorv1.GateOnSemaphore], "semaphore", nil, "wait for this semaphore to have a free permit")
 	addDurationFlag(cmd, &timeout, "timeout", 0, "time out the gate this long after its creation (default never)")
-	addDurationFlag(cmd, &ttl, "ttl", 0, "delete the gate this long after it opened, failed or timed out (default never)")
+	addDurationFlag(cmd, &ttl, "ttl-after-finished", 0, "delete the gate this long after it opened, failed or timed out (default never)")
 	out.addFlags(cmd)
 	return cmd
 }

@@ -15,8 +15,8 @@ func (a *app) graphCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "graph", Short: "Show who waits for whom", Args: cobra.NoArgs,
 		Long: `Show who waits for whom: gates, barriers, leases and semaphores, and the Jobs and
-Pods that wait for them, hold them or have yet to arrive. Each object is above what it
-waits for; wait cycles are marked.
+Pods that wait for them, hold them or have yet to arrive. What an object waits for is
+indented below it; wait cycles are marked.
 
 Use -o dot for Graphviz, -o mermaid for Markdown, and -o json or yaml for programs.`,
 		Example: a.formatExamples(`  # the namespace as a tree

@@ -176,7 +176,7 @@ func (t *treeWriter) drawNode(group []waitgraph.Edge, first, rest string, depth 
 		line += ", deadlocked"
 	}
 	if e.Position > 0 {
-		line += fmt.Sprintf(" (number %d)", e.Position)
+		line += fmt.Sprintf(" (queue position %d)", e.Position)
 	}
 	if e.Met {
 		line += " (met)"

@@ -27,12 +27,12 @@ stopped, and release them.
 
 This is for a sidecar: an initContainer with restartPolicy Always, whose startup probe
 requests http://POD:8470/held. The other containers need no change: they start when
-everything is held, and the holds are released when they have ended. They can read the
-fencing tokens at http://localhost:8470/held.
+everything is held, and when they have ended, the kubelet stops the sidecar, which
+releases the holds. They can read the fencing tokens at http://localhost:8470/held.
 
-If a hold is lost, the exit code is 7. If the program is stopped before it holds, the
-exit code is 130 (SIGINT) or 143 (SIGTERM). A lost hold doesn't stop the other
-containers: where that matters, use 'run'.`,
+If a hold is lost, the exit code is 7. If the program is stopped before it has acquired
+everything, the exit code is 130 (SIGINT) or 143 (SIGTERM). A lost hold doesn't stop
+the other containers: where that matters, use 'run'.`,
 		Example: a.formatExamples(`  # in a sidecar, see examples/sidecar
   koncli hold --lease db-migration --listen :8470
 
@@ -50,7 +50,7 @@ containers: where that matters, use 'run'.`,
 				return err
 			}
 			if len(wanted) == 0 {
-				return errors.New("say what to hold: --lease NAME or --semaphore NAME[:N]")
+				return errors.New("nothing to hold: pass --lease NAME or --semaphore NAME[:N]")
 			}
 			client, err := a.newClient()
 			if err != nil {
@@ -69,7 +69,7 @@ containers: where that matters, use 'run'.`,
 }
 
 // holdUntilDone acquires, and holds until ctx is done or a hold is lost.
-func (a *app) holdUntilDone(ctx context.Context, client *konductor.Client, wanted []konductor.Wanted, opts []konductor.Option, listen string) error {
+func (a *app) holdUntilDone(ctx context.Context, client *konductor.Client, wanted []konductor.Wanted, opts []konductor.AcquireAllOption, listen string) error {
 	defer runner.StartZombieReaper(func(int) bool { return false })()
 	var page holdStatusHandler
 	if listen != "" {
@@ -91,7 +91,7 @@ func (a *app) holdUntilDone(ctx context.Context, client *konductor.Client, wante
 	}
 	page.holds.Store(nil)
 	if holds.Reason() == nil {
-		a.notify("told to end, giving back")
+		a.notify("stopping: releasing all holds")
 	}
 	return a.releaseHolds(ctx, holds)
 }

@@ -35,7 +35,7 @@ func (h *holdFlags) addFlags(cmd *cobra.Command) {
 	cmd.Flags().StringArrayVar(&h.leases, "lease", nil, "acquire this lease (can be repeated)")
 	cmd.Flags().StringArrayVar(&h.semaphores, "semaphore", nil, "acquire a permit of this semaphore, or NAME:N for N permits (can be repeated)")
 	h.waitFlags.addFlags(cmd)
-	addDurationFlag(cmd, &h.ttl, "ttl", 0, "time after which a hold expires unless renewed (default the object's ttl; else when the Pod ends, or 1m without a Pod)")
+	addDurationFlag(cmd, &h.ttl, "ttl", 0, "time after which a hold expires unless renewed (default: the object's ttl; without one, the hold lasts until the Pod ends, or 1m outside of Pods)")
 	cmd.Flags().Int32Var(&h.priority, "priority", 0, "queue priority; higher is served first (default 0)")
 	cmd.Flags().StringVar(&h.holder, "holder", "", "name of the holder (default the Pod's name, else the host's name with a random suffix)")
 }
@@ -45,7 +45,7 @@ func (h *holdFlags) parseWanted() ([]konductor.Wanted, error) {
 	var all []konductor.Wanted
 	for _, name := range h.leases {
 		if name == "" {
-			return nil, errors.New("--lease is empty: is the variable set? Give the name of a lease")
+			return nil, errors.New("--lease is empty: pass the name of a lease (is a variable unset?)")
 		}
 		all = append(all, konductor.OnLease(name))
 	}
@@ -68,16 +68,19 @@ func (h *holdFlags) parseWanted() ([]konductor.Wanted, error) {
 
 // acquireOptions returns the options to acquire with. Two processes that run on one host at the same time are two holders,
 // unless they are given the same name. In a Pod they are one: a restarted container finds the hold it had.
-func (h *holdFlags) acquireOptions(cmd *cobra.Command, client *konductor.Client) ([]konductor.Option, error) {
-	opts, err := holderOption(cmd, h.holder)
+func (h *holdFlags) acquireOptions(cmd *cobra.Command, client *konductor.Client) ([]konductor.AcquireAllOption, error) {
+	holder, err := holderOption(cmd, h.holder)
 	if err != nil {
 		return nil, err
 	}
-	if opts == nil && client.Pod() == "" {
-		opts = append(opts, konductor.WithHolder(client.Holder()+"/"+strings.ToLower(rand.Text()[:6])))
+	if h.holder == "" && client.Pod() == "" {
+		holder = konductor.WithHolder(client.Holder() + "/" + strings.ToLower(rand.Text()[:6]))
 	}
-	opts = append(opts, h.options()...)
-	return append(opts, konductor.WithTTL(h.ttl), konductor.WithDefaultTTL(defaultHoldTTL), konductor.WithPriority(h.priority)), nil
+	opts := []konductor.AcquireAllOption{holder, konductor.WithTTL(h.ttl), konductor.WithDefaultTTL(defaultHoldTTL), konductor.WithPriority(h.priority)}
+	for _, o := range h.options() {
+		opts = append(opts, o)
+	}
+	return opts, nil
 }
 
 // notifyHolds prints what is held.
@@ -113,7 +116,7 @@ func (a *app) releaseHolds(ctx context.Context, holds *konductor.Holds) error {
 	case errors.As(err, &lost):
 		return lost
 	case err != nil:
-		a.notify(fmt.Sprintf("not given back, so others wait until it ends by itself: %v", err))
+		a.notify(fmt.Sprintf("release failed, so others wait until the hold expires or its Pod ends: %v", err))
 	}
 	return nil
 }

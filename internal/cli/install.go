@@ -56,7 +56,11 @@ func (a *app) installCommand() *cobra.Command {
 		Use: "install", Short: "Install konductor in the cluster", Args: cobra.NoArgs,
 		Long: `Install the resource types (CRDs), the operator and its permissions, by server-side
 apply. The objects and the values are those of the Helm chart. The namespace is
-konductor-system unless -n names another. Installing again changes nothing.`,
+konductor-system unless -n names another.
+
+Installing again keeps the recorded values, applies those given now, and creates missing
+objects. It fails if others have changed a field that it sets: --force-conflicts restores
+such fields.`,
 		Example: a.formatExamples("  koncli install\n\n  # set values of the chart\n  koncli install --set replicas=1 --set 'watchNamespaces=[etl, reports]'\n\n  # print the objects, without contacting the cluster\n  koncli install --dry-run=client -o yaml\n"),
 		RunE:    func(cmd *cobra.Command, _ []string) error { return s.runApply(cmd.Context(), false) },
 	}
@@ -68,9 +72,9 @@ func (a *app) upgradeCommand() *cobra.Command {
 	s := &installOptions{app: a}
 	cmd := &cobra.Command{
 		Use: "upgrade", Short: "Upgrade konductor in the cluster to this program's version", Args: cobra.NoArgs,
-		Long: `Upgrade what 'install' has installed to the version of this program, and change values.
-Values that were set before are kept unless they are set again. A downgrade to an older
-version is refused.`,
+		Long: `Upgrade an installation made by 'install' to the version of this program, and change its
+values. Values that were set before are kept unless they are set again. A downgrade to an
+older version is refused.`,
 		Example: a.formatExamples("  koncli upgrade\n  koncli upgrade --set replicas=3\n  koncli upgrade --reset-values -f values.yaml --dry-run=server\n"),
 		RunE:    func(cmd *cobra.Command, _ []string) error { return s.runApply(cmd.Context(), true) },
 	}
@@ -88,8 +92,8 @@ and with them all barriers, gates, leases and semaphores, for a later installati
 --delete-data deletes them too. The namespace always stays. On a terminal, this command
 asks for confirmation; elsewhere it requires --yes.
 
-If a finalizer that nobody removes blocks a deletion, the command names the object after
---timeout, and exits with code 3.`,
+If a finalizer still blocks a deletion after --timeout, the command names the object and
+exits with code 3.`,
 		Example: a.formatExamples("  koncli uninstall --yes\n  koncli uninstall --delete-data --dry-run=server\n"),
 		RunE:    func(cmd *cobra.Command, _ []string) error { return s.runUninstall(cmd.Context()) },
 	}
@@ -253,7 +257,7 @@ func (s *installOptions) runApply(ctx context.Context, upgrade bool) error {
 		return err
 	}
 	if found.Record != nil && !upgrade && install.IsNewer(plan.Version, found.Record.Version) {
-		return fmt.Errorf("konductor %s is installed: '%s upgrade' makes it %s", found.Record.Version, s.app.displayName, plan.Version)
+		return fmt.Errorf("konductor %s is installed: use '%s upgrade' to upgrade it to %s", found.Record.Version, s.app.displayName, plan.Version)
 	}
 	if s.dryRun == "client" {
 		return s.printPlanned(plan.ApplyOrder())
@@ -321,7 +325,7 @@ func (s *installOptions) runUninstall(ctx context.Context) error {
 		return s.nothingToUninstallError(found, removal)
 	}
 	if !s.yes && s.dryRun == "none" {
-		if err := s.app.confirm(false, s.uninstallQuestion(removal)); err != nil {
+		if err := s.app.confirm(false, "uninstall", s.uninstallText(removal)); err != nil {
 			return err
 		}
 		// Objects added since the question was asked were not confirmed.
@@ -330,7 +334,7 @@ func (s *installOptions) runUninstall(ctx context.Context) error {
 			return s.withExitCode(err)
 		}
 		if more := removal.AddedIn(later); len(more) > 0 {
-			return fmt.Errorf("there is more by now than was asked about (%s): nothing was done, start again", strings.Join(more, ", "))
+			return fmt.Errorf("objects were added after the prompt (%s): nothing was done; run the command again", strings.Join(more, ", "))
 		}
 	}
 	if s.dryRun == "client" {
@@ -348,7 +352,7 @@ func (s *installOptions) runUninstall(ctx context.Context) error {
 		return s.withExitCode(err)
 	}
 	if removal.CRDsKept && s.dryRun == "none" {
-		s.app.notify("the resource types and all objects stay, and so does namespace " + s.namespace())
+		s.app.notify(fmt.Sprintf("the resource types, all their objects and namespace %s were kept", s.namespace()))
 	}
 	return s.printList()
 }
@@ -360,7 +364,7 @@ func (s *installOptions) nothingToUninstallError(found *install.State, removal *
 	}
 	hint := ""
 	if removal.CRDsKept {
-		hint = "; its resource types are there, --delete-data deletes them with all objects"
+		hint = "; its resource types still exist: pass --delete-data to delete them with all objects"
 	}
 	return s.notInstalledError(found, hint)
 }
@@ -369,21 +373,21 @@ func (s *installOptions) nothingToUninstallError(found *install.State, removal *
 // there are none.
 func (s *installOptions) notInstalledError(found *install.State, hint string) error {
 	if others := found.OtherNamespaces(); len(others) > 0 {
-		hint = fmt.Sprintf(" but in %s: name it with -n", strings.Join(others, ", "))
+		hint = fmt.Sprintf(", but in %s: select its namespace with -n", strings.Join(others, ", "))
 	}
 	return &exitCodeError{code: exitNotFound, err: fmt.Errorf("konductor is not installed in namespace %s%s", s.namespace(), hint)}
 }
 
-// uninstallQuestion says what an uninstallation deletes.
-func (s *installOptions) uninstallQuestion(removal *install.RemovalPlan) string {
-	question := "uninstall konductor from namespace " + s.namespace()
+// uninstallText says what an uninstallation deletes.
+func (s *installOptions) uninstallText(removal *install.RemovalPlan) string {
+	text := "konductor from namespace " + s.namespace()
 	switch {
 	case !s.deleteData:
-		return question
+		return text
 	case len(removal.DataCounts) == 0:
-		return question + " and delete its resource types, of which there are no objects"
+		return text + " (deletes its resource types, which have no objects)"
 	default:
-		return question + " and delete " + strings.Join(removal.DataCounts, ", ") + " in all namespaces"
+		return text + " (deletes its resource types, and " + strings.Join(removal.DataCounts, ", ") + " in all namespaces)"
 	}
 }
 
@@ -430,7 +434,7 @@ func (s *installOptions) withExitCode(err error) error {
 	case errors.As(err, &timeout), errors.Is(err, context.DeadlineExceeded):
 		return &exitCodeError{code: exitTimeout, err: err}
 	case apierrors.IsForbidden(err), apierrors.IsUnauthorized(err):
-		return &exitCodeError{code: exitForbidden, err: fmt.Errorf("%w: this needs the rights of a cluster administrator, or those of a namespace's with values that keep to it", err)}
+		return &exitCodeError{code: exitForbidden, err: fmt.Errorf("%w: this needs cluster-admin, or namespace admin with namespace-only values", err)}
 	default:
 		return err
 	}

@@ -58,7 +58,7 @@ func (g *kubectlGet) outputFormats() []string {
 // validate checks the flags before the first request.
 func (g *kubectlGet) validate() error {
 	if _, err := labels.Parse(g.LabelSelector); err != nil {
-		return fmt.Errorf("-l can't be %q (%w): write for example app=etl, app!=etl or 'app in (etl,ops)'", g.LabelSelector, err)
+		return fmt.Errorf("-l %q is not a label selector (%w): write for example app=etl, app!=etl or 'app in (etl,ops)'", g.LabelSelector, err)
 	}
 	_, err := g.PrintFlags.ToPrinter()
 	if genericclioptions.IsNoCompatiblePrinterError(err) {
@@ -129,7 +129,7 @@ func (g *kubectlGet) wrapError(err error, kind string, names []string) error {
 	}
 	if err != nil {
 		if _, field, found := strings.Cut(err.Error(), "field label not supported: "); found {
-			return fmt.Errorf("--field-selector can't have %s: use metadata.name, metadata.namespace or status.phase", field)
+			return fmt.Errorf("--field-selector doesn't support %s: use metadata.name, metadata.namespace or status.phase", field)
 		}
 	}
 	verb, namespace := "list", g.Namespace

@@ -247,7 +247,7 @@ func addObjectsByKey(to map[string]displayedObject, obj runtime.Object) error {
 	}
 	one, ok := obj.(*unstructured.Unstructured)
 	if !ok {
-		return fmt.Errorf("the API server has sent a %T", obj)
+		return fmt.Errorf("unexpected %T from the API server", obj)
 	}
 	rows, ok := one.Object["rows"].([]any)
 	if !ok || one.GetKind() != "Table" {
@@ -257,7 +257,7 @@ func addObjectsByKey(to map[string]displayedObject, obj runtime.Object) error {
 	for _, row := range rows {
 		of, _, err := unstructured.NestedMap(map[string]any{"row": row}, "row", "object")
 		if err != nil {
-			return fmt.Errorf("reading a table of the API server's: %w", err)
+			return fmt.Errorf("reading a table from the API server: %w", err)
 		}
 		alone := maps.Clone(one.Object)
 		alone["rows"] = []any{row}

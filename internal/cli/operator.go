@@ -67,7 +67,7 @@ several replicas, only the elected leader acts.`,
 	f.StringVar(&o.HealthAddress, "health-probe-bind-address", ":8081", "address of /healthz and /readyz; 0 disables them")
 	f.StringVar(&o.PprofAddress, "pprof-bind-address", "", "address of Go's profiles, served over plain HTTP, for example 127.0.0.1:6060 (default none)")
 	f.StringVar(&collector, "tracing-endpoint", "", "collector of OpenTelemetry traces (OTLP over gRPC): HOST:PORT, or https://HOST:PORT for TLS (default none: no traces)")
-	f.IntVar(&o.TracingSamplingRate, "tracing-sampling-rate", operator.MaxTracingSamplingRate, "number of reconciliations per million that are traced, as in Kubernetes' own components")
+	f.IntVar(&o.TracingSamplingRate, "tracing-sampling-rate", operator.MaxTracingSamplingRate, "how many of a million reconciliations are traced")
 	f.StringVar(&level, "log-level", "info", "log level: debug, info, warn or error")
 	f.StringVar(&format, "log-format", "json", "log format: json or text")
 	return cmd

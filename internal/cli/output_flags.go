@@ -12,7 +12,6 @@ import (
 	cmdutil "k8s.io/kubectl/pkg/cmd/util"
 
 	konductorv1 "github.com/LogicIQ/konductor/apis/v1"
-	konductor "github.com/LogicIQ/konductor/sdk/go"
 )
 
 // outputFlags are the output flags of a command that writes: -o and --dry-run.
@@ -81,18 +80,13 @@ func joinAlternatives(words []string) string {
 	return strings.Join(words[:last], ", ") + " or " + words[last]
 }
 
-// clientOptions returns the SDK's options for --dry-run.
-func (o *outputFlags) clientOptions() []konductor.Option {
-	if o.dryRunStrategy == cmdutil.DryRunServer {
-		return []konductor.Option{konductor.DryRun()}
-	}
-	return nil
-}
-
 // isDryRun reports whether nothing will be written.
 func (o *outputFlags) isDryRun() bool { return o.dryRunStrategy != cmdutil.DryRunNone }
 
 func (o *outputFlags) isClientDryRun() bool { return o.dryRunStrategy == cmdutil.DryRunClient }
+
+// isServerDryRun reports whether the API server only checks what is written: the SDK's DryRun.
+func (o *outputFlags) isServerDryRun() bool { return o.dryRunStrategy == cmdutil.DryRunServer }
 
 // printObject prints an object in the format of -o; the default is KIND/NAME OPERATION.
 func (o *outputFlags) printObject(obj runtime.Object, w io.Writer) error {

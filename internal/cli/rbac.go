@@ -14,9 +14,9 @@ func (a *app) rbacCommand() *cobra.Command {
 		Use: "rbac", Short: "Print the Role and RoleBinding that a workload needs",
 		Long: `Print the Role with the permissions that a workload needs to arrive, wait, acquire and
 release, and the RoleBinding that grants it, ready to apply. The subject is the
-ServiceAccount default of the namespace, unless --for or -f names another. The rules
-are those of the chart's ClusterRole konductor-participant. The cluster is contacted
-only if --for names a workload in it.`,
+namespace's ServiceAccount "default", unless --for or -f names another. The rules are
+those of the chart's ClusterRole konductor-participant. The cluster is contacted only if
+--for names a workload in it.`,
 		Example: a.formatExamples(`  # grant the Pods of a Job what they need
   koncli rbac -f job.yaml | kubectl apply -f -
 

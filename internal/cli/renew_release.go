@@ -6,17 +6,19 @@ import (
 	"strings"
 
 	"github.com/spf13/cobra"
+	"k8s.io/apimachinery/pkg/types"
 
+	konductorv1 "github.com/LogicIQ/konductor/apis/v1"
 	konductor "github.com/LogicIQ/konductor/sdk/go"
 )
 
 // holdVerbCommand returns a verb that a holder applies to its own hold.
-func (a *app) holdVerbCommand(kind string, cmd *cobra.Command, done string, act func(*konductor.Client, context.Context, string, ...konductor.Option) error) *cobra.Command {
+func (a *app) holdVerbCommand(kind string, cmd *cobra.Command, done string, act func(*konductor.Client, context.Context, string, ...konductor.DetachedHoldOption) error) *cobra.Command {
 	var holder, uid string
 	out := newNameOutputFlags()
 	cmd.Args = exactlyOneName(strings.ToLower(kind))
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
-		opts, err := holderOption(cmd, holder)
+		as, err := holderOption(cmd, holder)
 		if err != nil {
 			return err
 		}
@@ -25,7 +27,11 @@ func (a *app) holdVerbCommand(kind string, cmd *cobra.Command, done string, act 
 			return err
 		}
 		if !out.isClientDryRun() {
-			if err := act(client, cmd.Context(), args[0], append(append(opts, out.clientOptions()...), uidOption(uid)...)...); err != nil {
+			opts := []konductor.DetachedHoldOption{as, konductor.OnlyUID(types.UID(uid))}
+			if out.isServerDryRun() {
+				opts = append(opts, konductor.DryRun())
+			}
+			if err := act(client, cmd.Context(), args[0], opts...); err != nil {
 				return err
 			}
 		}
@@ -37,21 +43,29 @@ func (a *app) holdVerbCommand(kind string, cmd *cobra.Command, done string, act 
 	return cmd
 }
 
-func (a *app) renewCommand(kind string, renew func(*konductor.Client, context.Context, string, ...konductor.Option) error) *cobra.Command {
+// exampleTargetName returns the name in the examples of a lease or semaphore.
+func exampleTargetName(kind string) string {
+	if kind == konductorv1.KindSemaphore {
+		return "db-connections"
+	}
+	return "nightly"
+}
+
+func (a *app) renewCommand(kind string, renew func(*konductor.Client, context.Context, string, ...konductor.DetachedHoldOption) error) *cobra.Command {
 	lower := strings.ToLower(kind)
 	return a.holdVerbCommand(kind, &cobra.Command{
 		Use: "renew NAME", Short: "Renew your hold for another TTL",
 		Long:    "Renew your hold for another TTL. The exit code is 7 if the hold has been lost.",
-		Example: a.formatExamples(fmt.Sprintf("  koncli %s renew nightly\n  koncli %s renew nightly --holder build-17\n", lower, lower)),
+		Example: a.formatExamples(fmt.Sprintf("  koncli %[1]s renew %[2]s\n  koncli %[1]s renew %[2]s --holder build-17\n", lower, exampleTargetName(kind))),
 	}, "renewed", renew)
 }
 
-func (a *app) releaseCommand(kind string, release func(*konductor.Client, context.Context, string, ...konductor.Option) error) *cobra.Command {
+func (a *app) releaseCommand(kind string, release func(*konductor.Client, context.Context, string, ...konductor.DetachedHoldOption) error) *cobra.Command {
 	lower := strings.ToLower(kind)
 	return a.holdVerbCommand(kind, &cobra.Command{
 		Use: "release NAME", Short: "Release your hold, or leave the queue",
-		Long: `Release your hold, or leave the queue. The exit code is 7 if the hold was lost before,
-so that others may have held in the meantime, and 2 if there was no hold.`,
-		Example: a.formatExamples(fmt.Sprintf("  koncli %s release nightly\n  koncli %s release nightly --holder build-17\n", lower, lower)),
+		Long: `Release your hold, or leave the queue. The exit code is 7 if the hold was lost
+earlier (somebody else may have held it since), and 2 if there was no hold.`,
+		Example: a.formatExamples(fmt.Sprintf("  koncli %[1]s release %[2]s\n  koncli %[1]s release %[2]s --holder build-17\n", lower, exampleTargetName(kind))),
 	}, "released", release)
 }

@@ -77,7 +77,7 @@ func (c *colorValue) String() string { return *c.mode }
 func (c *colorValue) Type() string   { return "string" }
 func (c *colorValue) Set(s string) error {
 	if s != "auto" && s != "always" && s != "never" {
-		return fmt.Errorf("write auto, always or never, not %q", s)
+		return fmt.Errorf("must be auto, always or never, not %q", s)
 	}
 	*c.mode = s
 	return nil
@@ -104,7 +104,7 @@ func kindCommand(use string, aliases []string, short string, verbs ...*cobra.Com
 		Args: rejectUnknownCommand,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			_ = cmd.Help()
-			return fmt.Errorf("say what to do: %s VERB NAME", cmd.CommandPath())
+			return fmt.Errorf("specify a command: %s VERB NAME", cmd.CommandPath())
 		},
 	}
 	cmd.AddCommand(verbs...)

@@ -23,7 +23,7 @@ const (
 	// ownExitCodeOffset is added to the exit codes of run that are not the command's.
 	ownExitCodeOffset = 64
 	// internalCommandName is the hidden command by which run starts its internal processes.
-	internalCommandName = "keep"
+	internalCommandName = "run-internal"
 	// arriveTimeout is how long run tries to arrive after it was asked to end.
 	arriveTimeout = 30 * time.Second
 )
@@ -58,16 +58,18 @@ a terminal, job control (foreground, background, stop, continue) works as it doe
 without this program.
 
 If a hold is lost, or can't be renewed in time, the command and all processes that it
-has started get SIGTERM, and SIGKILL after --grace. They have ended before the hold can
-be granted to another holder, even if this program is stopped or killed. (A hold that
-is broken ends at once.) Some processes can't be ended this way: those that run
-elsewhere for the command, as with docker run, ssh or kubectl exec, and those that run
-as another user, as with sudo. For the latter, this program prints a warning, and waits
-until they have ended.
+has started get SIGTERM, and SIGKILL after --grace. All of them have ended before
+another holder can get the hold, even if this program is stopped or killed. Exception: a
+break ends the hold at once, so the next holder may start while this command is still
+being stopped.
+
+Some processes can't be ended this way: those that run elsewhere for the command, as
+with docker run, ssh or kubectl exec, and those that run as another user, as with sudo.
+If processes of another user are left, run prints a warning and waits for them.
 
 The command gets these environment variables: KONDUCTOR_TOKEN is the fencing token (of
-the first hold, if there are several), KONDUCTOR_TOKEN_LEASE_NAME or
-KONDUCTOR_TOKEN_SEMAPHORE_NAME is that of each hold, and KONDUCTOR_HOLDER is the holder.
+the first hold, if there are several), and KONDUCTOR_HOLDER is the holder. Each hold also
+has its own: lease db-migration sets KONDUCTOR_TOKEN_LEASE_DB_MIGRATION.
 
 The exit code is the command's, or 128 plus the signal's number if a signal ended the
 command. For errors of run itself, 64 is added to the usual exit codes: 65 error, 66 not
@@ -109,10 +111,10 @@ the exit code is 128 plus its number: 130 for SIGINT, 143 for SIGTERM.`,
 	f.addFlags(cmd)
 	cmd.Flags().Lookup("fail-if-missing").Usage = "exit with code 66 if the object does not exist, instead of waiting for it to be created"
 	cmd.Flags().StringVar(&f.arrive, "arrive", "", "arrive at this barrier when the command has ended, as failed if the command failed")
-	cmd.Flags().StringVar(&f.arriveOn, "arrive-on", arriveOnEnd, "when to arrive: end, or success to arrive only if the command succeeded, for a Job that retries")
-	addDurationFlag(cmd, &f.grace, "grace", 0, "time that the command has to end after SIGTERM if a hold is lost (default 10s, or a third of a ttl under 20s)")
-	cmd.Flags().StringVar(&f.onLost, "on-lost", "", "if a hold is lost, run this with /bin/sh, with KONDUCTOR_LOST_REASON set; it may take as long as --grace")
-	cmd.Flags().IntVar(&f.conflictExitCode, "conflict-exit-code", 0, "exit with this code if the holds can't be acquired in time, from 0 to 255 (default 69 if busy, 67 after --timeout)")
+	cmd.Flags().StringVar(&f.arriveOn, "arrive-on", arriveOnEnd, "when to arrive; end: whether it succeeded or failed; success: only if it succeeded, for Jobs that retry")
+	addDurationFlag(cmd, &f.grace, "grace", 0, "time that the command has to end after SIGTERM if a hold is lost (default 10s; with a ttl under 20s, a third of the ttl)")
+	cmd.Flags().StringVar(&f.onLost, "on-lost", "", "shell command to run with /bin/sh if a hold is lost, with KONDUCTOR_LOST_REASON set; it may take as long as --grace")
+	cmd.Flags().IntVar(&f.conflictExitCode, "conflict-exit-code", 0, "exit with this code if the holds can't be acquired in time, from 0 to 255 (default 69 with --timeout 0, 67 with a longer timeout)")
 	return cmd
 }
 
@@ -128,7 +130,7 @@ type runOptions struct {
 	client      *konductor.Client
 	command     runner.Command
 	wanted      []konductor.Wanted
-	acquireOpts []konductor.Option
+	acquireOpts []konductor.AcquireAllOption
 	graceSet    bool
 }
 
@@ -148,7 +150,7 @@ func (f *runFlags) toOptions(a *app, cmd *cobra.Command, args []string) (*runOpt
 		return nil, err
 	}
 	if len(wanted) == 0 && f.arrive == "" {
-		return nil, errors.New("say what to hold while the command runs: --lease NAME or --semaphore NAME[:N]")
+		return nil, errors.New("nothing to hold while the command runs: pass --lease NAME or --semaphore NAME[:N]")
 	}
 	if err := rejectTokenCollisions(wanted); err != nil {
 		return nil, err
@@ -349,7 +351,7 @@ func deniedText(d runner.SignalDenial) string {
 	if d.MoreOmitted {
 		return "more processes run as another user and can't be sent " + d.Signal
 	}
-	return fmt.Sprintf("%s (process %d) runs as another user and can't be sent %s: only its own end, or that user, ends it, and until then nothing is given back",
+	return fmt.Sprintf("%s (process %d) runs as another user and can't be sent %s: the holds are released only after it ends or that user ends it",
 		d.Program, d.PID, d.Signal)
 }
 
@@ -379,7 +381,7 @@ func replaceEnv(env, further []string) []string {
 func (r *runOptions) reportResult(ctx context.Context, result runner.Result, lost error) error {
 	name := r.command.Args[0]
 	if result.LeftProcesses {
-		r.app.notify(name + " has ended and left processes behind, which were ended too")
+		r.app.notify(name + " has ended, but left processes running; they were ended too")
 	}
 	if result.TerminationReason != "" && lost == nil {
 		lost = errors.New(result.TerminationReason)
@@ -387,7 +389,7 @@ func (r *runOptions) reportResult(ctx context.Context, result runner.Result, los
 	var failed error
 	switch {
 	case lost != nil && result.TerminationReason == "":
-		failed = &exitCodeError{code: ownExitCodeOffset + exitLost, err: fmt.Errorf("%s has ended with exit code %d, but others may have held at the same time: %w", name, result.ExitCode, lost)}
+		failed = &exitCodeError{code: ownExitCodeOffset + exitLost, err: fmt.Errorf("%s ended with exit code %d, but another holder may have run at the same time: %w", name, result.ExitCode, lost)}
 	case lost != nil:
 		failed = &exitCodeError{code: ownExitCodeOffset + exitLost, err: fmt.Errorf("%s was stopped: %w", name, lost)}
 	case result.ExitCode != 0:
@@ -397,7 +399,7 @@ func (r *runOptions) reportResult(ctx context.Context, result runner.Result, los
 		if failed == nil {
 			return withOwnExitCode(err)
 		}
-		r.app.notify(fmt.Sprintf("arriving at barrier/%s as failed: %v", r.arrive, err))
+		r.app.notify(fmt.Sprintf("can't arrive at barrier/%s as failed: %v", r.arrive, err))
 	}
 	return failed
 }
@@ -412,10 +414,7 @@ func (r *runOptions) arriveAtBarrier(ctx context.Context, failed error, result r
 		ctx, cancel = context.WithTimeout(context.WithoutCancel(ctx), arriveTimeout)
 		defer cancel()
 	}
-	var opts []konductor.Option
-	if r.holder != "" {
-		opts = append(opts, konductor.WithHolder(r.holder))
-	}
+	opts := []konductor.ArriveOption{konductor.WithHolder(r.holder)}
 	if r.failIfMissing {
 		opts = append(opts, konductor.FailIfMissing())
 	}
@@ -425,7 +424,7 @@ func (r *runOptions) arriveAtBarrier(ctx context.Context, failed error, result r
 		if failed.Error() != "" {
 			reason = failed.Error()
 		}
-		opts, what = append(opts, konductor.AsFailed(reason)), "arrived failed"
+		opts, what = append(opts, konductor.AsFailed(reason)), "arrived as failed"
 	}
 	if err := r.client.ArriveBarrier(ctx, r.arrive, opts...); err != nil {
 		return err
@@ -453,7 +452,7 @@ func rejectTokenCollisions(wanted []konductor.Wanted) error {
 	for _, w := range wanted {
 		variable := tokenVariableName(w.Object())
 		if other, ok := objectByVariable[variable]; ok && other != w.Object() {
-			return fmt.Errorf("%s and %s would both put their token into %s: run with one inside the other, or rename one", other, w.Object(), variable)
+			return fmt.Errorf("%s and %s would both set %s: nest two 'run' commands, or rename one of them", other, w.Object(), variable)
 		}
 		objectByVariable[variable] = w.Object()
 	}

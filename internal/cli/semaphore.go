@@ -1,12 +1,10 @@
 package cli
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"slices"
 	"strings"
-	"time"
 
 	"github.com/spf13/cobra"
 	"k8s.io/apimachinery/pkg/types"
@@ -18,39 +16,37 @@ import (
 func (a *app) semaphoreCommand() *cobra.Command {
 	return kindCommand("semaphore", []string{"semaphores", "sem", "ksem"}, "Limit concurrency: at most N holders",
 		a.semaphoreCreateCommand(),
-		a.acquireCommand(konductorv1.KindSemaphore, (*konductor.Client).AcquireSemaphore),
+		a.acquireCommand(konductorv1.KindSemaphore),
 		a.renewCommand(konductorv1.KindSemaphore, (*konductor.Client).RenewSemaphore),
 		a.releaseCommand(konductorv1.KindSemaphore, (*konductor.Client).ReleaseSemaphore),
 		a.semaphoreResizeCommand(), a.semaphoreBreakCommand(),
 		a.kindStatusCommand(konductorv1.KindSemaphore), a.listCommand(konductorv1.KindSemaphore, "semaphores"),
-		a.deleteCommand(konductorv1.KindSemaphore, (*konductor.Client).DeleteSemaphore))
+		a.deleteCommand(konductorv1.KindSemaphore))
 }
 
 func (a *app) semaphoreCreateCommand() *cobra.Command {
-	var ttl time.Duration
+	var f targetFlags
 	var permits int32
 	out := newOutputFlags("created")
 	cmd := &cobra.Command{
 		Use: "create NAME --permits N", Short: "Create a semaphore", Args: exactlyOneName("semaphore"),
-		Example: a.formatExamples("  koncli semaphore create db-connections --permits 10\n  koncli semaphore create api-calls --permits 3 --ttl 5m\n"),
+		Example: a.formatExamples("  koncli semaphore create db-connections --permits 10\n  koncli semaphore create api-calls --permits 3 --ttl 5m\n\n  # refuse requests with a priority above 100\n  koncli semaphore create gpus --permits 4 --max-priority 100\n"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if !cmd.Flags().Changed("permits") {
-				return errors.New("--permits is missing: say how many may hold at the same time, for example --permits 10")
+				return errors.New("--permits is required: the number of permits that can be held at the same time, for example --permits 10")
 			}
-			if err := validateTTL(cmd); err != nil {
+			opts, err := f.options(cmd)
+			if err != nil {
 				return err
 			}
-			return runCreate(cmd.Context(), a, out, []konductor.Option{konductor.WithTTL(ttl)},
-				func(opts ...konductor.Option) *konductorv1.Semaphore {
-					return konductor.NewSemaphore(args[0], permits, opts...)
-				},
-				func(ctx context.Context, client *konductor.Client, opts ...konductor.Option) (*konductorv1.Semaphore, error) {
-					return client.CreateSemaphore(ctx, args[0], permits, opts...)
+			return runCreate(a, out, konductor.NewSemaphore(args[0], permits, opts...),
+				func(client *konductor.Client) (*konductorv1.Semaphore, error) {
+					return client.CreateSemaphore(cmd.Context(), args[0], permits, createTargetOptions(opts, out)...)
 				})
 		},
 	}
 	cmd.Flags().Int32Var(&permits, "permits", 0, "number of permits; 0 pauses the semaphore")
-	addDefaultTTLFlag(cmd, &ttl)
+	f.addFlags(cmd)
 	out.addFlags(cmd)
 	return cmd
 }
@@ -66,7 +62,7 @@ permit; 0 pauses the semaphore.`,
 		Example: a.formatExamples("  koncli semaphore resize db-connections --permits 20\n\n  # add one permit, unless the number has been changed in the meantime\n  koncli semaphore resize db-connections --permits 21 --current-permits 20\n\n  koncli semaphore resize db-connections --permits 0   # pause\n"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if !cmd.Flags().Changed("permits") {
-				return errors.New("--permits is missing: say how many permits there are to be, for example --permits 10")
+				return errors.New("--permits is required: the new number of permits, for example --permits 10")
 			}
 			if permits < 0 {
 				return fmt.Errorf("--permits must be at least 0, not %d; 0 pauses the semaphore", permits)
@@ -75,7 +71,10 @@ permit; 0 pauses the semaphore.`,
 			if err != nil {
 				return err
 			}
-			opts := append(out.clientOptions(), uidOption(uid)...)
+			opts := []konductor.ResizeOption{konductor.OnlyUID(types.UID(uid))}
+			if out.isServerDryRun() {
+				opts = append(opts, konductor.DryRun())
+			}
 			if cmd.Flags().Changed("current-permits") {
 				opts = append(opts, konductor.OnlyFromPermits(before))
 			}
@@ -108,21 +107,21 @@ func (a *app) semaphoreBreakCommand() *cobra.Command {
 	var holder string
 	out := newNameOutputFlags()
 	cmd := &cobra.Command{
-		Use: "break NAME --holder HOLDER", Short: "Break the holds of one holder, or of all", Args: exactlyOneName("semaphore"),
+		Use: "break NAME (--holder HOLDER | --all)", Short: "Break the holds of one holder, or of all", Args: exactlyOneName("semaphore"),
 		Long: `Break the holds of one holder on a semaphore, or with --all those of all holders, and
 grant their permits to the next waiters in the queue. Holders are notified, but may
 keep working until they notice: make sure that they have stopped, or that the resource
 checks fencing tokens.
 
 On a terminal, this command asks for confirmation; elsewhere it requires --yes. Only
-the holds that it asked about are broken. Holds that have ended by the time of the
-answer are skipped; if none is left, nothing is done, and the exit code is 2.`,
+the holds shown in the prompt are broken. Holds that have ended before you answer are
+skipped; if none is left, nothing is done, and the exit code is 2.`,
 		Example: a.formatExamples("  koncli semaphore break db-connections --holder load-7 --yes\n  koncli semaphore break db-connections --all --dry-run=server\n"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if all == cmd.Flags().Changed("holder") {
-				return errors.New("say whose permits to take away: --holder NAME, or --all")
+				return errors.New("specify whose holds to break: --holder NAME or --all")
 			}
-			opts, err := holderOption(cmd, holder)
+			ofHolder, err := holderOption(cmd, holder)
 			if err != nil {
 				return err
 			}
@@ -131,12 +130,12 @@ answer are skipped; if none is left, nothing is done, and the exit code is 2.`,
 				return err
 			}
 			// The dry run returns the holds that would be broken; it is an error if there are none.
-			holds, err := client.BreakSemaphore(cmd.Context(), args[0], append(opts, konductor.DryRun())...)
+			holds, err := client.BreakSemaphore(cmd.Context(), args[0], ofHolder, konductor.DryRun())
 			if err != nil {
 				return err
 			}
-			question := fmt.Sprintf("take the permits of semaphore %s in namespace %s away from %s", args[0], client.Namespace(), holderNames(holds))
-			if err := a.confirm(yes || out.isDryRun(), question); err != nil {
+			object := fmt.Sprintf("the holds of %s on semaphore/%s in namespace %s", quoteNames(holderNames(holds)), args[0], client.Namespace())
+			if err := a.confirm(yes || out.isDryRun(), "break", object); err != nil {
 				return err
 			}
 			if !out.isDryRun() {
@@ -145,10 +144,10 @@ answer are skipped; if none is left, nothing is done, and the exit code is 2.`,
 					return err
 				}
 				if n := len(asked) - len(holds); n > 0 {
-					a.notify(fmt.Sprintf("%d of these %d had ended before: only what is left was taken away", n, len(asked)))
+					a.notify(fmt.Sprintf("%d of these %d holds had already ended; only the others were broken", n, len(asked)))
 				}
 			}
-			return out.printOperation(konductorv1.KindSemaphore, args[0], "taken away from "+holderNames(holds), a.streams.Out)
+			return out.printOperation(konductorv1.KindSemaphore, args[0], fmt.Sprintf("broken (was held by %s)", strings.Join(holderNames(holds), ", ")), a.streams.Out)
 		},
 	}
 	cmd.Flags().StringVar(&holder, "holder", "", "break the holds of this holder")
@@ -158,16 +157,16 @@ answer are skipped; if none is left, nothing is done, and the exit code is 2.`,
 	return cmd
 }
 
-// holderNames joins the names of the holders. Consecutive permits of one holder are named once.
-func holderNames(holds []konductorv1.SemaphoreHolder) string {
+// holderNames returns the names of the holders. Consecutive permits of one holder are named once.
+func holderNames(holds []konductorv1.Holder) []string {
 	var names []string
 	for i := range holds {
-		names = append(names, holds[i].Holder)
+		names = append(names, holds[i].Name)
 	}
-	return strings.Join(slices.Compact(names), ", ")
+	return slices.Compact(names)
 }
 
-func claimUIDs(holds []konductorv1.SemaphoreHolder) (uids []types.UID) {
+func claimUIDs(holds []konductorv1.Holder) (uids []types.UID) {
 	for i := range holds {
 		uids = append(uids, holds[i].ClaimUID)
 	}

@@ -4,11 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net/http"
 	"slices"
 	"strings"
 	"sync"
-	"time"
 
 	"golang.org/x/sync/errgroup"
 	batchv1 "k8s.io/api/batch/v1"
@@ -17,10 +15,11 @@ import (
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
-	"k8s.io/apimachinery/pkg/runtime/serializer"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/client-go/rest"
 
 	konductorv1 "github.com/LogicIQ/konductor/apis/v1"
+	"github.com/LogicIQ/konductor/internal/apiclient"
 	"github.com/LogicIQ/konductor/internal/waitgraph"
 	konductor "github.com/LogicIQ/konductor/sdk/go"
 )
@@ -28,67 +27,21 @@ import (
 // snapshotLister lists objects of the kinds in a snapshot.
 type snapshotLister struct {
 	scheme  *runtime.Scheme
-	clients map[string]*rest.RESTClient // by API group
-	clock   serverClock
+	clients map[schema.GroupVersion]*rest.RESTClient
+	// Ages are computed from the API server's time: that a claim has not been answered for long must be true.
+	clock apiclient.ServerClock
 }
-
-// serverClock is the API server's time, from its latest response. Ages are computed from it: this machine's clock may be
-// wrong, and a claim that an operator hasn't answered for long must be true.
-type serverClock struct {
-	mu     sync.Mutex
-	latest time.Time
-}
-
-// wrapTransport returns a RoundTripper that records the Date header of each response.
-func (d *serverClock) wrapTransport(next http.RoundTripper) http.RoundTripper {
-	return roundTripperFunc(func(req *http.Request) (*http.Response, error) {
-		resp, err := next.RoundTrip(req)
-		if err == nil {
-			if at, err := http.ParseTime(resp.Header.Get("Date")); err == nil {
-				d.mu.Lock()
-				d.latest = at
-				d.mu.Unlock()
-			}
-		}
-		return resp, err
-	})
-}
-
-// now returns the server's time, to the second, or this machine's if there was no response yet.
-func (d *serverClock) now() time.Time {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	if d.latest.IsZero() {
-		return time.Now()
-	}
-	return d.latest
-}
-
-type roundTripperFunc func(*http.Request) (*http.Response, error)
-
-func (f roundTripperFunc) RoundTrip(req *http.Request) (*http.Response, error) { return f(req) }
 
 func newSnapshotLister(config *rest.Config) (*snapshotLister, error) {
-	l := &snapshotLister{scheme: runtime.NewScheme(), clients: map[string]*rest.RESTClient{}}
+	l := &snapshotLister{scheme: runtime.NewScheme()}
 	if err := errors.Join(konductorv1.AddToScheme(l.scheme), corev1.AddToScheme(l.scheme), batchv1.AddToScheme(l.scheme)); err != nil {
 		return nil, err
 	}
 	config = rest.CopyConfig(config)
-	config.Wrap(l.clock.wrapTransport)
-	for _, gv := range l.scheme.PrioritizedVersionsAllGroups() {
-		c := rest.CopyConfig(config)
-		c.GroupVersion, c.APIPath = &gv, "/apis"
-		if gv.Group == "" {
-			c.APIPath = "/api"
-		}
-		c.NegotiatedSerializer = serializer.NewCodecFactory(l.scheme).WithoutConversion()
-		client, err := rest.RESTClientFor(c)
-		if err != nil {
-			return nil, fmt.Errorf("connecting to %s: %w", config.Host, err)
-		}
-		l.clients[gv.Group] = client
-	}
-	return l, nil
+	config.Wrap(l.clock.WrapTransport)
+	var err error
+	l.clients, err = apiclient.NewRESTClients(config, l.scheme, l.scheme.PrioritizedVersionsAllGroups()...)
+	return l, err
 }
 
 // snapshotKind is a kind of object in a snapshot.
@@ -143,7 +96,7 @@ func (a *app) loadSnapshot(ctx context.Context, namespace, mustRead string) (*wa
 	s := &waitgraph.Snapshot{}
 	if namespace == "" {
 		err := l.listAll(ctx, s, []string{""}, mustRead)
-		s.Now = l.clock.now()
+		s.Now = l.clock.Now()
 		return s, err
 	}
 	// Gates may refer to other namespaces, and gates there to further ones. Each round lists the namespaces that the
@@ -160,7 +113,7 @@ func (a *app) loadSnapshot(ctx context.Context, namespace, mustRead string) (*wa
 			break
 		}
 	}
-	s.Now = l.clock.now()
+	s.Now = l.clock.Now()
 	return s, nil
 }
 
@@ -202,7 +155,7 @@ func gapNotes(gaps []waitgraph.Gap) (said []string) {
 	if more := len(namespaces) - named; more > 0 {
 		where += fmt.Sprintf(" and %d more", more)
 	}
-	return []string{fmt.Sprintf("can't list some of %s in the namespaces %s", strings.Join(kinds, ", "), where)}
+	return []string{fmt.Sprintf("can't list some objects (%s) in namespaces %s", strings.Join(kinds, ", "), where)}
 }
 
 // listAll lists all kinds in the namespaces.
@@ -249,7 +202,7 @@ func forbiddenText(k snapshotKind, namespace string) string {
 // listKind returns the objects of one kind.
 func (l *snapshotLister) listKind(ctx context.Context, k snapshotKind, namespace string) ([]runtime.Object, error) {
 	list := k.newList()
-	err := l.clients[k.group].Get().NamespaceIfScoped(namespace, namespace != "").Resource(k.resource).
+	err := l.clients[schema.GroupVersion{Group: k.group, Version: "v1"}].Get().NamespaceIfScoped(namespace, namespace != "").Resource(k.resource).
 		VersionedParams(&metav1.ListOptions{}, metav1.ParameterCodec).Do(ctx).Into(list)
 	if err != nil {
 		return nil, err

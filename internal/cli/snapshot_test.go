@@ -46,7 +46,7 @@ func TestGapNotes(t *testing.T) {
 	if diff := cmp.Diff(want, gapNotes(gaps[:2])); diff != "" {
 		t.Errorf("few (-want +got):\n%s", diff)
 	}
-	want = []string{"can't list some of arrivals, barriers, claims, gates, jobs, leases, pods, semaphores in the namespaces n00, n01, n02 and 97 more"}
+	want = []string{"can't list some objects (arrivals, barriers, claims, gates, jobs, leases, pods, semaphores) in namespaces n00, n01, n02 and 97 more"}
 	if diff := cmp.Diff(want, gapNotes(gaps)); diff != "" {
 		t.Errorf("many (-want +got):\n%s", diff)
 	}

@@ -50,8 +50,8 @@ func (a *app) statusCommand() *cobra.Command {
 		Long: `Show the status of one object, or one line for each object in the namespace: what it
 waits for, who holds it and who waits for it. KIND NAME is the same as KIND/NAME.
 
-With -o, one object is printed in the format of kubectl get. With -o json or yaml, all
-objects are printed as one document with a versioned format: kind Summary.`,
+One object: -o works as in kubectl get. All objects: -o json or yaml prints one document
+of kind Summary.`,
 		Example: a.formatExamples(`  # one line for each object, those with the longest wait first
   koncli status all --sort-by=waiting
 
@@ -112,7 +112,11 @@ func (a *app) kindStatusCommand(kind string) *cobra.Command {
 		},
 	}
 	s.addFlags(cmd)
-	cmd.Flags().Lookup("sort-by").Hidden = true
+	// One object can't be selected or sorted.
+	for _, name := range []string{"all-namespaces", "selector", "field-selector", "sort-by"} {
+		cmd.Flags().Lookup(name).Hidden = true
+	}
+	cmd.Flags().Lookup("watch").Usage = "print the object, then its changes"
 	return cmd
 }
 
@@ -121,9 +125,9 @@ func (a *app) runStatus(cmd *cobra.Command, s *statusFlags, kind, name string) e
 	ctx, d := cmd.Context(), &s.displayFlags
 	switch {
 	case s.AllNamespaces:
-		return fmt.Errorf("an object of a name is in one namespace: use -n NAMESPACE instead of -A")
+		return fmt.Errorf("-A can't be used with the name of an object: use -n NAMESPACE")
 	case s.LabelSelector != "" || s.FieldSelector != "":
-		return fmt.Errorf("an object of a name needs no selector: leave -l and --field-selector out, or use 'status all'")
+		return fmt.Errorf("-l and --field-selector can't be used with the name of an object: omit them, or use 'status all'")
 	case s.outputFormat() != "" || s.Watch:
 		return s.runGet(cmd, kind, name)
 	}

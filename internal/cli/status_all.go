@@ -28,7 +28,7 @@ func (a *app) newStatusFlags() *statusFlags { return &statusFlags{kubectlGet: a.
 
 func (s *statusFlags) addFlags(cmd *cobra.Command) {
 	s.kubectlGet.addFlags(cmd)
-	cmd.Flags().Lookup("sort-by").Usage = "order of all objects: by " + joinAlternatives(sortOrders()) + " (default kind)"
+	cmd.Flags().Lookup("sort-by").Usage = "sort all objects by " + joinAlternatives(sortOrders()) + " (default kind)"
 	s.displayFlags.addFlags(cmd)
 }
 
@@ -51,7 +51,7 @@ func (a *app) runStatusAll(ctx context.Context, s *statusFlags) error {
 	case !slices.Contains(view.SortOrders(), s.sortOrder()):
 		return fmt.Errorf("--sort-by must be %s, not %q", joinAlternatives(sortOrders()), s.sortOrder())
 	case s.Watch && s.FieldSelector != "":
-		return fmt.Errorf("--watch doesn't go with --field-selector: leave one of them out")
+		return fmt.Errorf("--watch can't be used with --field-selector: omit one of them")
 	case s.Watch && s.outputFormat() != "" && s.outputFormat() != "json":
 		return fmt.Errorf("-o must be json with --watch, not %q", s.outputFormat())
 	}

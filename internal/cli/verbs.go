@@ -7,19 +7,20 @@ import (
 
 	"github.com/spf13/cobra"
 	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/LogicIQ/konductor/internal/waitgraph"
 	konductor "github.com/LogicIQ/konductor/sdk/go"
 )
 
 // waitCommand returns the verb wait of a kind that opens.
-func (a *app) waitCommand(kind string, wait func(*konductor.Client, context.Context, string, ...konductor.Option) error) *cobra.Command {
+func (a *app) waitCommand(kind string, wait func(*konductor.Client, context.Context, string, ...konductor.WaitOption) error) *cobra.Command {
 	var w waitFlags
 	lower := strings.ToLower(kind)
 	cmd := &cobra.Command{
 		Use: "wait NAME", Short: fmt.Sprintf("Wait until a %s is open", lower), Args: exactlyOneName(lower),
-		Long: fmt.Sprintf(`Wait until a %s is open. If the %s fails or times out, the exit code is 6, at
-once. If the %s does not exist yet, wait for it to be created.`, lower, lower, lower),
+		Long: fmt.Sprintf(`Wait until a %s is open. If the %s fails or times out, exit at once with
+code 6. If the %s does not exist yet, wait for it to be created.`, lower, lower, lower),
 		Example: a.formatExamples(fmt.Sprintf(`  # in an initContainer: the containers start when it is open
   koncli %s wait stage-1-complete
 
@@ -51,7 +52,7 @@ func addHiddenWaitFlag(cmd *cobra.Command) {
 }
 
 // deleteCommand returns the verb delete of a kind.
-func (a *app) deleteCommand(kind string, remove func(*konductor.Client, context.Context, string, ...konductor.Option) error) *cobra.Command {
+func (a *app) deleteCommand(kind string) *cobra.Command {
 	var yes, ignoreNotFound, unlessHeld bool
 	var uid string
 	out := newNameOutputFlags()
@@ -64,16 +65,16 @@ func (a *app) deleteCommand(kind string, remove func(*konductor.Client, context.
 		Use: "delete NAME…", Short: fmt.Sprintf("Delete a %s", lower),
 		Long: fmt.Sprintf(`Delete a %s. Commands that wait for it exit with code 2%s.
 
-On a terminal, this command asks for confirmation; elsewhere it requires --yes. Only the
-object that it asked about is deleted: if that was deleted and created again by the time
-of the answer, nothing is done, and the exit code is 2.`, lower, lost),
+On a terminal, this command asks for confirmation; elsewhere it requires --yes. If
+somebody replaces the object before you answer, the new one isn't deleted, and the exit
+code is 2.`, lower, lost),
 		Example: a.formatExamples(fmt.Sprintf("  koncli %s delete old-one\n  koncli %s delete one two --yes\n\n  # delete all that have a label\n  koncli %s list -l run=old -o name | xargs -r koncli %s delete --yes\n", lower, lower, lower, lower)),
 		Args: func(cmd *cobra.Command, args []string) error {
 			if len(args) == 0 {
 				return fmt.Errorf("the name of the %s is missing: %s NAME", lower, cmd.CommandPath())
 			}
 			if uid != "" && len(args) > 1 {
-				return fmt.Errorf("--uid is that of one %s: give one NAME with it", lower)
+				return fmt.Errorf("--uid identifies one %s: pass only one NAME with it", lower)
 			}
 			return nil
 		},
@@ -86,18 +87,14 @@ of the answer, nothing is done, and the exit code is 2.`, lower, lost),
 			if err != nil {
 				return err
 			}
-			opts := append(out.clientOptions(), uidOption(uid)...)
-			if unlessHeld {
-				opts = append(opts, konductor.UnlessHeld())
-			}
-			d := deleteOptions{app: a, out: out, kind: kind, deleteFunc: remove, ignoreNotFound: ignoreNotFound}
+			d := deleteOptions{app: a, out: out, kind: kind, uid: types.UID(uid), unlessHeld: unlessHeld, ignoreNotFound: ignoreNotFound}
 			if yes || out.isDryRun() {
 				for _, name := range args {
-					d.deleteObject(cmd.Context(), client, name, opts...)
+					d.deleteObject(cmd.Context(), client, name, d.uid, d.unlessHeld)
 				}
 				return d.err
 			}
-			return d.confirmAndDelete(cmd.Context(), client, args, opts)
+			return d.confirmAndDelete(cmd.Context(), client, args)
 		},
 	}
 	addYesFlag(cmd, &yes)
@@ -121,7 +118,7 @@ func parseNames(kind string, args []string) ([]string, error) {
 		ref, ok := waitgraph.ParseRef(arg)
 		switch lower := strings.ToLower(kind); {
 		case !ok || ref.Kind != kind:
-			return nil, fmt.Errorf("%s is no %s: give names, or %s/NAME", arg, lower, lower)
+			return nil, fmt.Errorf("%s is not a %s: pass NAME or %s/NAME", arg, lower, lower)
 		case ref.Name == "":
 			return nil, fmt.Errorf("the name of the %s is missing in %q", lower, arg)
 		}
@@ -137,23 +134,19 @@ func addYesFlag(cmd *cobra.Command, yes *bool) {
 
 // runCreate is the common part of all create verbs: it prints the object that would be created, or creates it and prints
 // the result.
-func runCreate[T runtime.Object](ctx context.Context, a *app, out *outputFlags, opts []konductor.Option,
-	newObject func(...konductor.Option) T, createObject func(context.Context, *konductor.Client, ...konductor.Option) (T, error),
-) error {
+func runCreate[T runtime.Object](a *app, out *outputFlags, object T, create func(*konductor.Client) (T, error)) error {
 	if err := out.complete(); err != nil {
 		return err
 	}
-	opts = append(opts, out.clientOptions()...)
 	if out.isClientDryRun() {
-		return out.printObject(newObject(opts...), a.streams.Out)
+		return out.printObject(object, a.streams.Out)
 	}
 	client, err := a.newClient()
 	if err != nil {
 		return err
 	}
-	obj, err := createObject(ctx, client, opts...)
-	if err != nil {
+	if object, err = create(client); err != nil {
 		return err
 	}
-	return out.printObject(obj, a.streams.Out)
+	return out.printObject(object, a.streams.Out)
 }

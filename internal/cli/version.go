@@ -65,7 +65,7 @@ func (a *app) versionCommand() *cobra.Command {
 func (a *app) serverVersion(ctx context.Context) (string, error) {
 	config, err := a.readRetryConfig(ctx)
 	if err != nil {
-		return "", fmt.Errorf("%w; --client asks only this program", err)
+		return "", fmt.Errorf("%w; use --client to print only this program's version", err)
 	}
 	client, err := discovery.NewDiscoveryClientForConfig(config)
 	if err != nil {

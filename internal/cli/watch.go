@@ -43,7 +43,7 @@ func (a *app) watchCommand() *cobra.Command {
 has arrived, who holds what and for how long, who waits, and the recent events. Press ?
 to list the keys.
 
-If the output is not a terminal, with -o json, or with TERM=dumb or CI set, print one
+With -o json, with TERM=dumb or CI set, or if the output is not a terminal, print one
 line for each change instead.`,
 		Example: a.formatExamples("  koncli watch\n  koncli watch --all-namespaces\n\n  # print the current state as text and exit\n  koncli watch --once\n\n  # print one line of JSON for each change\n  koncli watch -o json\n"),
 		RunE:    func(cmd *cobra.Command, _ []string) error { return a.runWatch(cmd, w) },
@@ -52,7 +52,7 @@ line for each change instead.`,
 	f.BoolVarP(&w.allNamespaces, "all-namespaces", "A", false, "watch all namespaces")
 	f.StringVarP(&w.selector, "selector", "l", "", "label selector, for example app=etl")
 	f.BoolVar(&w.once, "once", false, "print the current state and exit")
-	f.StringVarP(&w.format, "output", "o", "", "output format: json, one line for each change, or with --once one document")
+	f.StringVarP(&w.format, "output", "o", "", "output format; json: one line per change; with --once, one document")
 	f.StringVar(&w.background, "background", "auto", "background of the terminal: auto (ask the terminal), dark or light")
 	w.addFlags(cmd)
 	return cmd

@@ -73,7 +73,7 @@ func (a *app) notifyConnectionState(link view.Connection) {
 		a.notify("reconnecting to the API server: " + link.LastError)
 		return
 	}
-	a.notify("connected to the API server again")
+	a.notify("reconnected to the API server")
 }
 
 func (a *app) printWatchEvent(t *render.Theme, format string, c view.Change, now time.Time, namespaces bool) error {
@@ -88,7 +88,7 @@ func (a *app) printWatchEvent(t *render.Theme, format string, c view.Change, now
 		state = "Deleted"
 	}
 	line := fmt.Sprintf("%s %s %s", now.UTC().Format(time.RFC3339), name, state)
-	if gist := c.Row.ChangeSummary(); gist != "" && c.Type != view.Deleted {
+	if gist := c.Row.StateSummary(); gist != "" && c.Type != view.Deleted {
 		line += " " + gist
 	}
 	return a.printLines([]string{t.Sanitize(line)})

@@ -28,8 +28,8 @@ Waiting for a gate or a barrier writes nothing to the cluster, so such waits are
 inferred from the commands of running containers; the output says where that is the
 case. Objects that you have no permission to read are left out, and the output says so.
 
-The exit code is 0 whatever the cause is, and 2 if the object does not exist. -o json
-contains the reasons as stable words; docs/why.md lists them.`,
+The exit code is 0 whatever is found, and 2 if the object does not exist. -o json
+contains the reasons as stable identifiers, which are listed in docs/why.md.`,
 		Example: a.formatExamples(`  # why doesn't the deploy Job of examples/gate start?
   koncli why job/deploy
 
@@ -86,7 +86,7 @@ contains the reasons as stable words; docs/why.md lists them.`,
 func parseWhyArgs(cmd *cobra.Command, args []string) (waitgraph.Ref, error) {
 	const kinds = "barrier, gate, lease, semaphore, job or pod"
 	if len(args) == 0 {
-		return waitgraph.Ref{}, fmt.Errorf("say of what: %s KIND/NAME, for example %s job/deploy", cmd.CommandPath(), cmd.CommandPath())
+		return waitgraph.Ref{}, fmt.Errorf("specify an object: %s KIND/NAME, for example %s job/deploy", cmd.CommandPath(), cmd.CommandPath())
 	}
 	if len(args) > 2 || (len(args) == 2 && strings.Contains(args[0], "/")) {
 		return waitgraph.Ref{}, fmt.Errorf("one object at a time, not %q: %s KIND/NAME", args, cmd.CommandPath())
@@ -95,7 +95,7 @@ func parseWhyArgs(cmd *cobra.Command, args []string) (waitgraph.Ref, error) {
 	kind, _, _ := strings.Cut(args[0], "/")
 	switch {
 	case !ok && len(args) == 1 && !strings.Contains(args[0], "/"):
-		return ref, fmt.Errorf("%q has no kind: write KIND/NAME with %s as KIND", args[0], kinds)
+		return ref, fmt.Errorf("%q has no kind: write KIND/NAME, where KIND is %s", args[0], kinds)
 	case !ok:
 		return ref, unknownKindError(kind, "barrier", "gate", "lease", "semaphore", "job", "pod")
 	case ref.Name == "":

@@ -199,8 +199,8 @@ func TestWhyAndGraphArgumentErrors(t *testing.T) {
 		args string
 		want string
 	}{
-		"nothing to ask about":               {"koncli why", "say of what: koncli why KIND/NAME, for example koncli why job/deploy"},
-		"a name alone":                       {"koncli why deploy", `"deploy" has no kind: write KIND/NAME with barrier, gate, lease, semaphore, job or pod as KIND`},
+		"nothing to ask about":               {"koncli why", "specify an object: koncli why KIND/NAME, for example koncli why job/deploy"},
+		"a name alone":                       {"koncli why deploy", `"deploy" has no kind: write KIND/NAME, where KIND is barrier, gate, lease, semaphore, job or pod`},
 		"a kind that does not exist":         {"koncli why mutex/x", `there is no kind "mutex": use barrier, gate, lease, semaphore, job or pod`},
 		"another's lease":                    {"koncli why leases.coordination.k8s.io/x", `there is no kind "leases.coordination.k8s.io": use barrier, gate, lease, semaphore, job or pod`},
 		"a kind without a name":              {"koncli why job/", "the name is missing: koncli why job/NAME"},

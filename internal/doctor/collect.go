@@ -258,7 +258,7 @@ func collectSubjects(ctx context.Context, kube kubernetes.Interface, o Options) 
 	if len(o.Subjects) == 0 {
 		me, err := kube.AuthenticationV1().SelfSubjectReviews().Create(ctx, &authenticationv1.SelfSubjectReview{}, metav1.CreateOptions{})
 		if err != nil {
-			return nil, fmt.Errorf("asking the API server who you are: %w", err)
+			return nil, fmt.Errorf("reading your user name from the API server: %w", err)
 		}
 		s := SubjectFacts{User: me.Status.UserInfo.Username, Self: true, Namespace: o.Namespace, RBACSubject: rbac.UserSubject(me.Status.UserInfo.Username)}
 		if account, ok := strings.CutPrefix(s.User, "system:serviceaccount:"); ok {
@@ -347,7 +347,7 @@ func additionalRights(ctx context.Context, s *SubjectFacts, may accessReviewFunc
 	if err != nil {
 		return nil
 	}
-	for i, what := range []string{"create leases", "resize semaphores", "delete barriers", "break what others hold"} {
+	for i, what := range []string{"create leases", "resize semaphores", "delete barriers", "break the holds of others"} {
 		if allowed[i] {
 			said = append(said, what)
 		}

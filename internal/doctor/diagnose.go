@@ -93,7 +93,7 @@ func (f *Facts) checkTypes() Check {
 	own := expectedFields()
 	kinds := slices.Sorted(maps.Keys(own))
 	if f.ServedFieldsErr != nil {
-		return c.withReadError("describe konductor's resource types", f.ServedFieldsErr)
+		return c.withReadError("read konductor's resource types", f.ServedFieldsErr)
 	}
 	var missing, older, newer []string
 	for _, kind := range kinds {
@@ -116,10 +116,10 @@ func (f *Facts) checkTypes() Check {
 		c.Status, c.Message = Failed, "the resource types are older than this program: "+firstFew(older)+" missing"
 		c.Fix = f.koncliCommand("upgrade")
 	case len(newer) > 0:
-		c.Status, c.Message = Warning, "the resource types are newer than this program, which doesn't know "+firstFew(newer)
-		c.Fix = "use the version of this program that the operator has"
+		c.Status, c.Message = Warning, "the resource types are newer than this program: it doesn't know "+firstFew(newer)
+		c.Fix = "use the same version of this program as the operator"
 	default:
-		c.Message = fmt.Sprintf("all %d, as this program knows them", len(kinds))
+		c.Message = fmt.Sprintf("all %d are installed, with the fields that this program expects", len(kinds))
 	}
 	return c
 }
@@ -148,9 +148,9 @@ func firstFew(list []string) string {
 // withReadError returns c for facts that couldn't be read. A missing right to read them says nothing about konductor.
 func (c Check) withReadError(do string, err error) Check {
 	if apierrors.IsForbidden(err) {
-		c.Status, c.Message = Unknown, "you may not "+do
+		c.Status, c.Message = Unknown, "you can't "+do
 	} else {
-		c.Status, c.Message = Failed, "the API server doesn't answer the question to "+do+": "+err.Error()
+		c.Status, c.Message = Failed, "can't "+do+": "+err.Error()
 	}
 	return c
 }
@@ -169,7 +169,7 @@ func (f *Facts) checkOperator() Check {
 		c.Status, c.Message, c.Fix = Failed, "no operator is installed"+f.contextText()+": nothing is granted and nothing opens", f.koncliCommand("install")
 		return c
 	case len(f.Operators) == 0:
-		c.Message = "it runs, and not in a Deployment of the chart's"
+		c.Message = "running, but not in a Deployment of the chart"
 		return c
 	}
 	var said []string
@@ -185,7 +185,7 @@ func (f *Facts) checkOperator() Check {
 		if o.Version != "" {
 			said[len(said)-1] += ", version " + o.Version
 			if status == OK && o.Version != unreleasedVersion && strings.TrimPrefix(o.Version, "v") != strings.TrimPrefix(f.ClientVersion, "v") {
-				status, fix = Warning, "this program has version "+f.ClientVersion+": use the same for both"
+				status, fix = Warning, "this program has version "+f.ClientVersion+": use the same version of both"
 			}
 		}
 		if isWorse(status, c.Status) {
@@ -214,21 +214,21 @@ func (f *Facts) checkLeader() Check {
 	}
 	switch l := f.Leader; {
 	case f.LeaderErr != nil:
-		return c.withReadError("list leases.coordination.k8s.io, which say who leads", f.LeaderErr)
+		return c.withReadError("list leases.coordination.k8s.io, which the leader election uses", f.LeaderErr)
 	case l == nil:
-		c.Status, c.Message = Failed, "no operator has ever led"
+		c.Status, c.Message = Failed, "no operator has been elected leader yet"
 		if len(f.Operators) > 0 {
 			c.Fix = logs(f.Operators[0].Namespace)
 		}
 	case l.Holder == "":
-		c.Status, c.Message = Failed, "nobody leads: the last leader has given up and no other has taken over"
+		c.Status, c.Message = Failed, "there is no leader: the last one has stepped down, and no other has taken over"
 		c.Fix = logs(l.Namespace)
 	case !l.isActive(f.Now):
 		c.Status = Failed
-		c.Message = fmt.Sprintf("%s led, and was last heard of %s ago", l.Holder, ageText(f.Now, l.RenewedAt))
+		c.Message = fmt.Sprintf("%s was the leader, and last renewed its lease %s ago", l.Holder, ageText(f.Now, l.RenewedAt))
 		c.Fix = logs(l.Namespace)
 	default:
-		c.Message = fmt.Sprintf("%s, heard of %s ago", l.Holder, ageText(f.Now, l.RenewedAt))
+		c.Message = fmt.Sprintf("%s, lease renewed %s ago", l.Holder, ageText(f.Now, l.RenewedAt))
 	}
 	return c
 }
@@ -245,17 +245,17 @@ func (f *Facts) checkLag() Check {
 		}
 	}
 	if len(late) == 0 {
-		c.Message = fmt.Sprintf("none: the operator has looked at all %d objects in namespace %s", f.ObjectCount-len(f.Unobserved), f.Namespace)
+		c.Message = fmt.Sprintf("none: the operator has observed all %d objects in namespace %s", f.ObjectCount-len(f.Unobserved), f.Namespace)
 		if n := len(f.Unobserved); n > 0 {
-			c.Message += fmt.Sprintf(", but for %d that are new", n)
+			c.Message += fmt.Sprintf(", except for %d new ones", n)
 		}
 		return c
 	}
 	oldest := slices.MinFunc(late, func(a, b Unobserved) int { return a.Since.Compare(b.Since) })
 	c.Status = Failed
-	c.Message = fmt.Sprintf("the operator hasn't looked at %d of %d objects in namespace %s, %s for %s",
+	c.Message = fmt.Sprintf("the operator hasn't observed %d of %d objects in namespace %s, the oldest (%s) for %s",
 		len(late), f.ObjectCount, f.Namespace, oldest.Object, ageText(f.Now, oldest.Since))
-	c.Fix = "see that the operator runs, and that it watches this namespace (watchNamespaces)"
+	c.Fix = "check that the operator is running, and that it watches this namespace (watchNamespaces)"
 	return c
 }
 
@@ -265,13 +265,13 @@ func (f *Facts) checkAdmission() Check {
 	c := Check{Name: CheckAdmission, Status: OK}
 	switch {
 	case !f.Admission.Probed:
-		c.Status, c.Message = Unknown, "you may not create claims, so that it can't be tried whether one is refused that is made in another's name"
+		c.Status, c.Message = Unknown, "can't check whether claims in another Pod's name are rejected: you can't create claims"
 	case f.Admission.Denied:
-		c.Message = "the API server refuses what is done in another's name"
+		c.Message = "the API server rejects claims and arrivals in another Pod's name"
 	case f.Admission.Err != nil:
-		c.Status, c.Message = Unknown, "it can't be tried whether a claim is refused that is made in another's name: "+f.Admission.Err.Error()
+		c.Status, c.Message = Unknown, "can't check whether claims in another Pod's name are rejected: "+f.Admission.Err.Error()
 	default:
-		c.Status, c.Message = Warning, "any workload may act in another's name: the admission policies are not installed, or bound elsewhere"
+		c.Status, c.Message = Warning, "any workload can create claims and arrivals in another Pod's name: the admission policies are not installed, or not bound to this namespace"
 		c.Fix = "set admissionPolicy: true in the chart's values"
 	}
 	return c
@@ -280,15 +280,15 @@ func (f *Facts) checkAdmission() Check {
 // checkCreators checks whether claims and arrivals that are bound to no Pod have a recorded creator.
 func (f *Facts) checkCreators() Check {
 	c := Check{Name: CheckCreators, Status: OK}
-	const shared = "what is made outside of Pods, and not by konductor's clients, may be renewed and released by all who may take part"
+	const shared = "any participant can renew or release claims that were created outside of Pods by other clients than konductor's"
 	switch {
 	case f.Creators.Recorded:
-		c.Message = "the API server notes who makes what is bound to no Pod"
+		c.Message = "the API server records who creates claims and arrivals that are not bound to a Pod"
 	case f.Creators.Supported:
-		c.Status, c.Message = Warning, "the API server could note who makes what is bound to no Pod, and doesn't: "+shared
+		c.Status, c.Message = Warning, "the API server could record who creates claims and arrivals that are not bound to a Pod, but doesn't: "+shared
 		c.Fix = f.koncliCommand("upgrade") + ", or helm upgrade"
 	default:
-		c.Status, c.Message = Warning, "Kubernetes "+f.ServerVersion+" doesn't note who makes what is bound to no Pod: "+shared
+		c.Status, c.Message = Warning, "Kubernetes "+f.ServerVersion+" can't record who creates claims and arrivals that are not bound to a Pod: "+shared
 		c.Fix = "upgrade the cluster to Kubernetes 1.36 or later, and then konductor"
 	}
 	return c
@@ -302,29 +302,29 @@ func (f *Facts) checkSubject(r *Report, s *SubjectFacts) {
 	}
 	if s.AccountMissing {
 		r.addCheck(Check{
-			Name: CheckWorkload, Status: Failed, Subject: s.User, Message: who + " doesn't exist, so that no Pod can be created with it",
+			Name: CheckWorkload, Status: Failed, Subject: s.User, Message: who + ": the ServiceAccount doesn't exist, so no Pod can use it",
 			Fix: f.kubectlCommand("create", "serviceaccount", s.RBACSubject.Name, "--namespace="+s.RBACSubject.Namespace),
 		})
 	}
 	if s.TokenDisabled {
 		r.addCheck(Check{
-			Name: CheckWorkload, Status: Failed, Subject: s.User, Message: who + " is given no token, so that nothing in the Pod can ask the API server",
+			Name: CheckWorkload, Status: Failed, Subject: s.User, Message: who + " mounts no token, so its containers can't call the API server",
 			Fix: "set automountServiceAccountToken: true in the Pod's spec",
 		})
 	}
 	c := Check{Name: CheckRights, Status: OK, Subject: s.User}
 	switch {
 	case s.Err != nil:
-		c = c.withReadError(fmt.Sprintf("ask for the rights of %s (create localsubjectaccessreviews.authorization.k8s.io in namespace %s)", who, s.Namespace), s.Err)
+		c = c.withReadError(fmt.Sprintf("check the permissions of %s (create localsubjectaccessreviews.authorization.k8s.io in namespace %s)", who, s.Namespace), s.Err)
 	case len(s.MissingRights) > 0:
 		c.Status = Failed
-		c.Message = fmt.Sprintf("%s may not %s in namespace %s", who, rightsText(s.MissingRights), s.Namespace)
+		c.Message = fmt.Sprintf("%s can't %s in namespace %s", who, rightsText(s.MissingRights), s.Namespace)
 		c.Fix = f.koncliCommand("rbac", "--namespace="+s.Namespace, "--for="+s.forFlagValue()) + " | " + f.kubectlCommand("apply", "-f", "-")
 		r.MissingRights = append(r.MissingRights, s.MissingRights...)
 		role, binding := rbac.NewRoleAndBinding(s.Namespace, rbac.ParticipantRules(), s.RBACSubject)
 		r.rbacObjects = append(r.rbacObjects, roleAndBinding{role, binding})
 	default:
-		c.Message = who + " may take part in namespace " + s.Namespace
+		c.Message = who + " can participate in namespace " + s.Namespace
 		if s.Self && len(s.AdditionalRights) > 0 {
 			c.Message += ", and " + strings.Join(s.AdditionalRights, ", ")
 		}

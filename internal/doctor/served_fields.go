@@ -64,7 +64,7 @@ func parseServedFields(description []byte) (map[string]map[string]bool, error) {
 		} `json:"components"`
 	}
 	if err := json.Unmarshal(description, &document); err != nil {
-		return nil, fmt.Errorf("reading the API server's description of konductor's kinds: %w", err)
+		return nil, fmt.Errorf("reading the API server's OpenAPI schema of konductor's kinds: %w", err)
 	}
 	types := map[string]map[string]bool{}
 	for _, s := range document.Components.Schemas {

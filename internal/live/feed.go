@@ -103,7 +103,7 @@ func (f *Feed) Drain() view.Delta {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.lastDrained = time.Now()
-	news := view.Delta{Connection: f.connection, ClockSkew: f.api.clock.skew()}
+	news := view.Delta{Connection: f.connection, ClockSkew: f.api.clock.Skew()}
 	for _, kind := range slices.Concat(f.options.Kinds, workloadKinds()) {
 		if box, ok := f.pending[kind]; ok && box.changed {
 			news.Kinds = append(news.Kinds, box.drain())
@@ -136,7 +136,7 @@ func (f *Feed) hasSynced() (bool, error) {
 	defer f.mu.Unlock()
 	for _, kind := range f.options.Kinds {
 		if err := f.watchErrors[kind]; err != nil {
-			return false, fmt.Errorf("following %s: %w", view.GroupResourceName(kind), err)
+			return false, fmt.Errorf("watching %s: %w", view.GroupResourceName(kind), err)
 		}
 	}
 	for _, kind := range f.options.Kinds {

@@ -15,6 +15,7 @@ import (
 	"k8s.io/client-go/rest"
 
 	konductorv1 "github.com/LogicIQ/konductor/apis/v1"
+	"github.com/LogicIQ/konductor/internal/apiclient"
 	"github.com/LogicIQ/konductor/internal/view"
 	konductor "github.com/LogicIQ/konductor/sdk/go"
 )
@@ -74,7 +75,7 @@ func TestDeniedKinds(t *testing.T) {
 		if !w.HasSynced(view.WatchedKinds()...) {
 			t.Errorf("%s: not complete", how)
 		}
-		if got, want := w.DeniedMessage(view.KindEvent), "events can't be seen: can't list and watch them in namespace etl"; got != want {
+		if got, want := w.DeniedMessage(view.KindEvent), "can't list and watch events in namespace etl"; got != want {
 			t.Errorf("%s: events: %q, want %q", how, got, want)
 		}
 		if got := w.DeniedMessage(konductorv1.KindArrival); !strings.Contains(got, "arrivals.konductor.io") {
@@ -212,7 +213,7 @@ func TestOutageAndEtcdRestore(t *testing.T) {
 func TestPendingDeltaHasOneEntryPerObject(t *testing.T) {
 	box := &pendingDelta{kind: konductorv1.KindLease, objects: map[view.Ref]metav1.Object{}}
 	feed := &Feed{
-		options: Options{Kinds: view.WatchedKinds()}, api: &apiClient{clock: &serverClock{}}, changed: make(chan struct{}, 1),
+		options: Options{Kinds: view.WatchedKinds()}, api: &apiClient{clock: &apiclient.ServerClock{}}, changed: make(chan struct{}, 1),
 		pending: map[string]*pendingDelta{box.kind: box},
 	}
 	s := &pendingStore{feed, box}

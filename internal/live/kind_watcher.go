@@ -7,7 +7,6 @@ import (
 	"net/http"
 	"net/url"
 	"slices"
-	"sync/atomic"
 	"time"
 
 	"github.com/go-logr/logr"
@@ -18,13 +17,13 @@ import (
 	"k8s.io/apimachinery/pkg/fields"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
-	"k8s.io/apimachinery/pkg/runtime/serializer"
 	"k8s.io/apimachinery/pkg/util/wait"
 	"k8s.io/apimachinery/pkg/watch"
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/cache"
 
 	konductorv1 "github.com/LogicIQ/konductor/apis/v1"
+	"github.com/LogicIQ/konductor/internal/apiclient"
 	"github.com/LogicIQ/konductor/internal/view"
 	konductor "github.com/LogicIQ/konductor/sdk/go"
 )
@@ -33,7 +32,7 @@ import (
 type apiClient struct {
 	restClients map[schema.GroupVersion]*rest.RESTClient
 	paramCodec  runtime.ParameterCodec
-	clock       *serverClock
+	clock       *apiclient.ServerClock
 }
 
 // newAPIClient returns an apiClient whose requests go through wrap, if that isn't nil.
@@ -44,29 +43,17 @@ func newAPIClient(config *rest.Config, wrap func(http.RoundTripper) http.RoundTr
 			return nil, err
 		}
 	}
-	a := &apiClient{restClients: map[schema.GroupVersion]*rest.RESTClient{}, paramCodec: runtime.NewParameterCodec(s), clock: &serverClock{}}
+	a := &apiClient{paramCodec: runtime.NewParameterCodec(s), clock: &apiclient.ServerClock{}}
 	config = rest.CopyConfig(config)
 	config.QPS = -1
-	config.NegotiatedSerializer = serializer.NewCodecFactory(s).WithoutConversion()
-	config.Wrap(a.clock.wrapTransport)
+	config.Wrap(a.clock.WrapTransport)
 	if wrap != nil {
 		config.Wrap(reportWatchFailures)
 		config.Wrap(wrap)
 	}
-	client, err := rest.HTTPClientFor(config)
-	if err != nil {
-		return nil, fmt.Errorf("connecting to %s: %w", config.Host, err)
-	}
-	for _, gv := range []schema.GroupVersion{konductorv1.GroupVersion(), corev1.SchemeGroupVersion, batchv1.SchemeGroupVersion} {
-		config.GroupVersion, config.APIPath = &gv, "/apis"
-		if gv.Group == "" {
-			config.APIPath = "/api"
-		}
-		if a.restClients[gv], err = rest.RESTClientForConfigAndClient(config, client); err != nil {
-			return nil, fmt.Errorf("connecting to %s: %w", config.Host, err)
-		}
-	}
-	return a, nil
+	var err error
+	a.restClients, err = apiclient.NewRESTClients(config, s, konductorv1.GroupVersion(), corev1.SchemeGroupVersion, batchv1.SchemeGroupVersion)
+	return a, err
 }
 
 // kindWatcher lists and watches the objects of one kind.
@@ -197,7 +184,7 @@ type watchFailureKey struct{}
 // reportWatchFailures calls the failure callback of a watch that can't connect. The transport above it (watchretry) waits
 // until the API server is back, and people should know meanwhile that what they see is outdated.
 func reportWatchFailures(next http.RoundTripper) http.RoundTripper {
-	return roundTripper(func(req *http.Request) (*http.Response, error) {
+	return apiclient.RoundTripperFunc(func(req *http.Request) (*http.Response, error) {
 		resp, err := next.RoundTrip(req)
 		if note, ok := req.Context().Value(watchFailureKey{}).(func(error)); ok && err != nil {
 			note(&url.Error{Op: "Get", URL: req.URL.String(), Err: err})
@@ -235,9 +222,9 @@ func newDeniedError(err error, kind, namespace string) error {
 		return konductor.Explain(err, "list,watch", kind, namespace)
 	}
 	if namespace == "" {
-		return fmt.Errorf("%s can't be seen: can't list and watch them in all namespaces", what)
+		return fmt.Errorf("can't list and watch %s in all namespaces", what)
 	}
-	return fmt.Errorf("%s can't be seen: can't list and watch them in namespace %s", what, namespace)
+	return fmt.Errorf("can't list and watch %s in namespace %s", what, namespace)
 }
 
 // rootCauseText returns an error's text without the request's URL, for a line with little room.
@@ -248,34 +235,3 @@ func rootCauseText(err error) string {
 	}
 	return err.Error()
 }
-
-// serverClock is the offset of the API server's clock from ours, estimated from the Date headers.
-type serverClock struct{ offset atomic.Int64 }
-
-// skew returns how far the API server's clock is ahead; zero up to 2 s, since the Date header has whole seconds.
-func (s *serverClock) skew() time.Duration {
-	const noticeable = 2 * time.Second
-	if d := time.Duration(s.offset.Load()); d.Abs() > noticeable {
-		return d
-	}
-	return 0
-}
-
-func (s *serverClock) wrapTransport(next http.RoundTripper) http.RoundTripper {
-	return roundTripper(func(req *http.Request) (*http.Response, error) {
-		sent := time.Now()
-		resp, err := next.RoundTrip(req)
-		if err != nil {
-			return resp, err
-		}
-		if date, err := http.ParseTime(resp.Header.Get("Date")); err == nil {
-			half := time.Since(sent) / 2
-			s.offset.Store(int64(date.Add(time.Second / 2).Sub(sent.Add(half))))
-		}
-		return resp, nil
-	})
-}
-
-type roundTripper func(*http.Request) (*http.Response, error)
-
-func (f roundTripper) RoundTrip(req *http.Request) (*http.Response, error) { return f(req) }

@@ -47,7 +47,7 @@ func DecideBarrier(b *konductorv1.Barrier, arrivals []Arrival, now Instant) Barr
 		return decideTerminatingBarrier(b, now)
 	}
 	life := lifetime{
-		created: b.CreationTimestamp.Time, timeout: b.Spec.Timeout, ttl: b.Spec.TTL,
+		created: b.CreationTimestamp.Time, timeout: b.Spec.Timeout, ttlAfterFinished: b.Spec.TTLAfterFinished,
 		openedAt: b.Status.OpenedAt, endedAt: b.Status.EndedAt,
 	}
 	var d BarrierDecision
@@ -165,23 +165,22 @@ func barrierMessage(b *konductorv1.Barrier, s *konductorv1.BarrierStatus, r arri
 			return c.Message
 		}
 	}
-	count := fmt.Sprintf("%d of %d participants have arrived", s.Arrived, b.Spec.Expected)
+	details := ""
 	if b.Quorum() != b.Spec.Expected {
-		count += fmt.Sprintf(", %d are enough", b.Quorum())
+		details = fmt.Sprintf(" (quorum %d)", b.Quorum())
 	}
 	if s.Failed > 0 {
-		count += fmt.Sprintf(", %d failed", s.Failed)
+		details += fmt.Sprintf(", %d failed", s.Failed)
 	}
-	switch s.Phase {
-	case konductorv1.BarrierFailed:
-		message := fmt.Sprintf("%s: the quorum of %d can't be reached any more; last to fail: %s", count, b.Quorum(), r.lastFailure.Participant)
+	if s.Phase == konductorv1.BarrierTimeout {
+		return fmt.Sprintf("timed out after %s with %d of %d arrived%s", b.Spec.Timeout.Duration.Duration, s.Arrived, b.Spec.Expected, details)
+	}
+	message := fmt.Sprintf("%d of %d participants have arrived%s", s.Arrived, b.Spec.Expected, details)
+	if s.Phase == konductorv1.BarrierFailed {
+		message += fmt.Sprintf(": the quorum of %d can't be reached any more; last to fail: %s", b.Quorum(), r.lastFailure.Participant)
 		if r.lastFailure.Reason != "" {
 			message += " (" + r.lastFailure.Reason + ")"
 		}
-		return message
-	case konductorv1.BarrierTimeout:
-		return fmt.Sprintf("%s when the timeout of %s passed", count, b.Spec.Timeout.Duration.Duration)
-	default:
-		return count
 	}
+	return message
 }

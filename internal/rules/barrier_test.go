@@ -69,11 +69,11 @@ func TestDecideBarrier(t *testing.T) {
 		}},
 		"opens at the quorum": {newBarrier(5).quorum(2), []barrierStep{
 			{at: 0, arrivals: []rules.Arrival{newArrival("a", 0)}, want: barrierOutcome{
-				Phase: "Waiting", Arrived: 1, Participants: "a", OpenCondition: "Open=False Waiting: 1 of 5 participants have arrived, 2 are enough",
+				Phase: "Waiting", Arrived: 1, Participants: "a", OpenCondition: "Open=False Waiting: 1 of 5 participants have arrived (quorum 2)",
 			}},
 			{at: 0, arrivals: []rules.Arrival{newArrival("a", 0), newArrival("b", 0)}, want: barrierOutcome{
-				Phase: "Open", Arrived: 2, Participants: "a b", OpenCondition: "Open=True Opened: 2 of 5 participants have arrived, 2 are enough",
-				Events: []string{"Opened: 2 of 5 participants have arrived, 2 are enough"},
+				Phase: "Open", Arrived: 2, Participants: "a b", OpenCondition: "Open=True Opened: 2 of 5 participants have arrived (quorum 2)",
+				Events: []string{"Opened: 2 of 5 participants have arrived (quorum 2)"},
 			}},
 		}},
 		"a quorum of all is not mentioned": {newBarrier(2).quorum(2), []barrierStep{
@@ -119,28 +119,28 @@ func TestDecideBarrier(t *testing.T) {
 		}},
 		"bears as many failures as the quorum spares": {newBarrier(3).quorum(2), []barrierStep{
 			{at: 0, arrivals: []rules.Arrival{newFailedArrival("a", "", 0)}, want: barrierOutcome{
-				Phase: "Waiting", Failed: 1, OpenCondition: "Open=False Waiting: 0 of 3 participants have arrived, 2 are enough, 1 failed",
+				Phase: "Waiting", Failed: 1, OpenCondition: "Open=False Waiting: 0 of 3 participants have arrived (quorum 2), 1 failed",
 			}},
 			{at: 0, arrivals: []rules.Arrival{newFailedArrival("a", "", 0), newFailedArrival("b", "", 0)}, want: barrierOutcome{
 				Phase: "Failed", Failed: 2,
-				OpenCondition: "Open=False Failed: 0 of 3 participants have arrived, 2 are enough, 2 failed: the quorum of 2 can't be reached any more; last to fail: b",
-				Events:        []string{"! Failed: 0 of 3 participants have arrived, 2 are enough, 2 failed: the quorum of 2 can't be reached any more; last to fail: b"},
+				OpenCondition: "Open=False Failed: 0 of 3 participants have arrived (quorum 2), 2 failed: the quorum of 2 can't be reached any more; last to fail: b",
+				Events:        []string{"! Failed: 0 of 3 participants have arrived (quorum 2), 2 failed: the quorum of 2 can't be reached any more; last to fail: b"},
 			}},
 		}},
 		"opens with failures among the participants": {newBarrier(3).quorum(2), []barrierStep{
 			{at: 0, arrivals: []rules.Arrival{newFailedArrival("a", "", 0), newArrival("b", 0), newArrival("c", 0)}, want: barrierOutcome{
 				Phase: "Open", Arrived: 2, Failed: 1, Participants: "b c",
-				OpenCondition: "Open=True Opened: 2 of 3 participants have arrived, 2 are enough, 1 failed",
-				Events:        []string{"Opened: 2 of 3 participants have arrived, 2 are enough, 1 failed"},
+				OpenCondition: "Open=True Opened: 2 of 3 participants have arrived (quorum 2), 1 failed",
+				Events:        []string{"Opened: 2 of 3 participants have arrived (quorum 2), 1 failed"},
 			}},
 		}},
 		"a participant's first word counts, be it good or bad": {newBarrier(3).quorum(1), []barrierStep{
 			{at: 0, arrivals: []rules.Arrival{newFailedArrival("a", "", 0), newArrival("a", 0)}, want: barrierOutcome{
-				Phase: "Waiting", Failed: 1, OpenCondition: "Open=False Waiting: 0 of 3 participants have arrived, 1 are enough, 1 failed",
+				Phase: "Waiting", Failed: 1, OpenCondition: "Open=False Waiting: 0 of 3 participants have arrived (quorum 1), 1 failed",
 			}},
 			{at: 0, arrivals: []rules.Arrival{newArrival("a", 0), newFailedArrival("a", "", 0)}, want: barrierOutcome{
-				Phase: "Open", Arrived: 1, Participants: "a", OpenCondition: "Open=True Opened: 1 of 3 participants have arrived, 1 are enough",
-				Events: []string{"Opened: 1 of 3 participants have arrived, 1 are enough"},
+				Phase: "Open", Arrived: 1, Participants: "a", OpenCondition: "Open=True Opened: 1 of 3 participants have arrived (quorum 1)",
+				Events: []string{"Opened: 1 of 3 participants have arrived (quorum 1)"},
 			}},
 		}},
 		"a lower quorum takes a failure back": {newBarrier(2), []barrierStep{
@@ -150,8 +150,8 @@ func TestDecideBarrier(t *testing.T) {
 				Events:        []string{"! Failed: 0 of 2 participants have arrived, 1 failed: the quorum of 2 can't be reached any more; last to fail: a"},
 			}},
 			{at: 0, changeSpec: func(b *konductorv1.Barrier) { b.Spec.Quorum = ptr[int32](1) }, arrivals: []rules.Arrival{newFailedArrival("a", "", 0)}, want: barrierOutcome{
-				Phase: "Waiting", Failed: 1, OpenCondition: "Open=False Waiting: 0 of 2 participants have arrived, 1 are enough, 1 failed",
-				Events: []string{"Resumed: the barrier waits again: 0 of 2 participants have arrived, 1 are enough, 1 failed"},
+				Phase: "Waiting", Failed: 1, OpenCondition: "Open=False Waiting: 0 of 2 participants have arrived (quorum 1), 1 failed",
+				Events: []string{"Resumed: the barrier waits again: 0 of 2 participants have arrived (quorum 1), 1 failed"},
 			}},
 		}},
 		"a failure outlasts the timeout": {newBarrier(2).timeout(30 * time.Second), []barrierStep{
@@ -173,8 +173,8 @@ func TestDecideBarrier(t *testing.T) {
 				Phase: "Waiting", OpenCondition: "Open=False Waiting: 0 of 2 participants have arrived", RequeueAfter: 21 * time.Second, Unchanged: true,
 			}},
 			{at: 31 * time.Second, arrivals: []rules.Arrival{newArrival("a", 12*time.Second)}, want: barrierOutcome{
-				Phase: "Timeout", Arrived: 1, Participants: "a", OpenCondition: "Open=False Timeout: 1 of 2 participants have arrived when the timeout of 30s passed",
-				Events: []string{"! Timeout: 1 of 2 participants have arrived when the timeout of 30s passed"},
+				Phase: "Timeout", Arrived: 1, Participants: "a", OpenCondition: "Open=False Timeout: timed out after 30s with 1 of 2 arrived",
+				Events: []string{"! Timeout: timed out after 30s with 1 of 2 arrived"},
 			}},
 		}},
 		// A creation time is truncated to the second, so within the second of the deadline the order can't be known.
@@ -193,8 +193,8 @@ func TestDecideBarrier(t *testing.T) {
 				Phase: "Waiting", OpenCondition: "Open=False Waiting: 0 of 1 participants have arrived", RequeueAfter: 50 * time.Millisecond,
 			}},
 			{at: time.Second, want: barrierOutcome{
-				Phase: "Timeout", OpenCondition: "Open=False Timeout: 0 of 1 participants have arrived when the timeout of 500ms passed",
-				Events: []string{"! Timeout: 0 of 1 participants have arrived when the timeout of 500ms passed"},
+				Phase: "Timeout", OpenCondition: "Open=False Timeout: timed out after 500ms with 0 of 1 arrived",
+				Events: []string{"! Timeout: timed out after 500ms with 0 of 1 arrived"},
 			}},
 		}},
 		"opens when all were in time, though the operator looked after the timeout": {newBarrier(2).timeout(30 * time.Second), []barrierStep{
@@ -205,33 +205,33 @@ func TestDecideBarrier(t *testing.T) {
 		}},
 		"times out when one was late, though the operator looked after it arrived": {newBarrier(2).timeout(30 * time.Second), []barrierStep{
 			{at: time.Hour, arrivals: lateArrivals, want: barrierOutcome{
-				Phase: "Timeout", Arrived: 1, Participants: "a", OpenCondition: "Open=False Timeout: 1 of 2 participants have arrived when the timeout of 30s passed",
-				Events: []string{"! Timeout: 1 of 2 participants have arrived when the timeout of 30s passed"},
+				Phase: "Timeout", Arrived: 1, Participants: "a", OpenCondition: "Open=False Timeout: timed out after 30s with 1 of 2 arrived",
+				Events: []string{"! Timeout: timed out after 30s with 1 of 2 arrived"},
 			}},
 		}},
 		"waiters that were told of the timeout aren't told otherwise": {newBarrier(1).timeout(30 * time.Second), []barrierStep{
 			{at: 31 * time.Second, want: barrierOutcome{
-				Phase: "Timeout", OpenCondition: "Open=False Timeout: 0 of 1 participants have arrived when the timeout of 30s passed",
-				Events: []string{"! Timeout: 0 of 1 participants have arrived when the timeout of 30s passed"},
+				Phase: "Timeout", OpenCondition: "Open=False Timeout: timed out after 30s with 0 of 1 arrived",
+				Events: []string{"! Timeout: timed out after 30s with 0 of 1 arrived"},
 			}},
 			// It was in time, but the operator observes it only now.
 			{at: 32 * time.Second, arrivals: []rules.Arrival{newArrival("a", 29*time.Second)}, want: barrierOutcome{
-				Phase: "Timeout", Arrived: 1, Participants: "a", OpenCondition: "Open=False Timeout: 1 of 1 participants have arrived when the timeout of 30s passed", Deferrable: true,
+				Phase: "Timeout", Arrived: 1, Participants: "a", OpenCondition: "Open=False Timeout: timed out after 30s with 1 of 1 arrived", Deferrable: true,
 			}},
 		}},
 		"fewer expected participants don't take a timeout back": {newBarrier(2).timeout(30 * time.Second), []barrierStep{
 			{at: time.Minute, arrivals: lateArrivals, want: barrierOutcome{
-				Phase: "Timeout", Arrived: 1, Participants: "a", OpenCondition: "Open=False Timeout: 1 of 2 participants have arrived when the timeout of 30s passed",
-				Events: []string{"! Timeout: 1 of 2 participants have arrived when the timeout of 30s passed"},
+				Phase: "Timeout", Arrived: 1, Participants: "a", OpenCondition: "Open=False Timeout: timed out after 30s with 1 of 2 arrived",
+				Events: []string{"! Timeout: timed out after 30s with 1 of 2 arrived"},
 			}},
 			{at: time.Minute, changeSpec: func(b *konductorv1.Barrier) { b.Spec.Expected = 1 }, arrivals: lateArrivals, want: barrierOutcome{
-				Phase: "Timeout", Arrived: 1, Participants: "a", OpenCondition: "Open=False Timeout: 1 of 1 participants have arrived when the timeout of 30s passed",
+				Phase: "Timeout", Arrived: 1, Participants: "a", OpenCondition: "Open=False Timeout: timed out after 30s with 1 of 1 arrived",
 			}},
 		}},
 		"a longer timeout makes it wait again": {newBarrier(3).timeout(30 * time.Second), []barrierStep{
 			{at: time.Minute, arrivals: lateArrivals, want: barrierOutcome{
-				Phase: "Timeout", Arrived: 1, Participants: "a", OpenCondition: "Open=False Timeout: 1 of 3 participants have arrived when the timeout of 30s passed",
-				Events: []string{"! Timeout: 1 of 3 participants have arrived when the timeout of 30s passed"},
+				Phase: "Timeout", Arrived: 1, Participants: "a", OpenCondition: "Open=False Timeout: timed out after 30s with 1 of 3 arrived",
+				Events: []string{"! Timeout: timed out after 30s with 1 of 3 arrived"},
 			}},
 			{at: time.Minute, changeSpec: func(b *konductorv1.Barrier) { b.Spec.Timeout = konductorv1.NewDuration(2 * time.Minute) }, arrivals: lateArrivals, want: barrierOutcome{
 				Phase: "Waiting", Arrived: 2, Participants: "a b", OpenCondition: "Open=False Waiting: 2 of 3 participants have arrived", RequeueAfter: 61 * time.Second,
@@ -240,8 +240,8 @@ func TestDecideBarrier(t *testing.T) {
 		}},
 		"a longer timeout opens it when those who were late are now in time": {newBarrier(2).timeout(30 * time.Second), []barrierStep{
 			{at: time.Minute, arrivals: lateArrivals, want: barrierOutcome{
-				Phase: "Timeout", Arrived: 1, Participants: "a", OpenCondition: "Open=False Timeout: 1 of 2 participants have arrived when the timeout of 30s passed",
-				Events: []string{"! Timeout: 1 of 2 participants have arrived when the timeout of 30s passed"},
+				Phase: "Timeout", Arrived: 1, Participants: "a", OpenCondition: "Open=False Timeout: timed out after 30s with 1 of 2 arrived",
+				Events: []string{"! Timeout: timed out after 30s with 1 of 2 arrived"},
 			}},
 			{at: time.Minute, changeSpec: func(b *konductorv1.Barrier) { b.Spec.Timeout = konductorv1.NewDuration(2 * time.Minute) }, arrivals: lateArrivals, want: barrierOutcome{
 				Phase: "Open", Arrived: 2, Participants: "a b", OpenCondition: "Open=True Opened: 2 of 2 participants have arrived",
@@ -250,8 +250,8 @@ func TestDecideBarrier(t *testing.T) {
 		}},
 		"taking the timeout away makes it wait for ever": {newBarrier(2).timeout(30 * time.Second), []barrierStep{
 			{at: time.Minute, want: barrierOutcome{
-				Phase: "Timeout", OpenCondition: "Open=False Timeout: 0 of 2 participants have arrived when the timeout of 30s passed",
-				Events: []string{"! Timeout: 0 of 2 participants have arrived when the timeout of 30s passed"},
+				Phase: "Timeout", OpenCondition: "Open=False Timeout: timed out after 30s with 0 of 2 arrived",
+				Events: []string{"! Timeout: timed out after 30s with 0 of 2 arrived"},
 			}},
 			{at: time.Minute, changeSpec: func(b *konductorv1.Barrier) { b.Spec.Timeout = nil }, want: barrierOutcome{
 				Phase: "Waiting", OpenCondition: "Open=False Waiting: 0 of 2 participants have arrived",
@@ -288,7 +288,7 @@ func TestDecideBarrier(t *testing.T) {
 				Phase: "Open", Arrived: 1, Participants: "a", OpenCondition: "Open=True Opened: 1 of 1 participants have arrived", Unchanged: true,
 			}},
 		}},
-		"is deleted when its TTL has passed since it opened": {newBarrier(1).ttl(time.Minute), []barrierStep{
+		"is deleted when its TTL has passed since it opened": {newBarrier(1).ttlAfterFinished(time.Minute), []barrierStep{
 			{at: 10 * time.Second, arrivals: []rules.Arrival{newArrival("a", 0)}, want: barrierOutcome{
 				Phase: "Open", Arrived: 1, Participants: "a", OpenCondition: "Open=True Opened: 1 of 1 participants have arrived",
 				Events: []string{"Opened: 1 of 1 participants have arrived"}, RequeueAfter: 61 * time.Second,
@@ -300,7 +300,7 @@ func TestDecideBarrier(t *testing.T) {
 				Phase: "Open", Arrived: 1, Participants: "a", OpenCondition: "Open=True Opened: 1 of 1 participants have arrived", Unchanged: true, Delete: true,
 			}},
 		}},
-		"is deleted when its TTL has passed since it failed": {newBarrier(1).ttl(time.Minute), []barrierStep{
+		"is deleted when its TTL has passed since it failed": {newBarrier(1).ttlAfterFinished(time.Minute), []barrierStep{
 			{at: 0, arrivals: []rules.Arrival{newFailedArrival("a", "", 0)}, want: barrierOutcome{
 				Phase: "Failed", Failed: 1, OpenCondition: "Open=False Failed: 0 of 1 participants have arrived, 1 failed: the quorum of 1 can't be reached any more; last to fail: a",
 				Events:       []string{"! Failed: 0 of 1 participants have arrived, 1 failed: the quorum of 1 can't be reached any more; last to fail: a"},
@@ -311,19 +311,19 @@ func TestDecideBarrier(t *testing.T) {
 				Unchanged: true, Delete: true,
 			}},
 		}},
-		"is deleted when its TTL has passed since it timed out": {newBarrier(1).timeout(30 * time.Second).ttl(time.Minute), []barrierStep{
+		"is deleted when its TTL has passed since it timed out": {newBarrier(1).timeout(30 * time.Second).ttlAfterFinished(time.Minute), []barrierStep{
 			{at: 40 * time.Second, want: barrierOutcome{
-				Phase: "Timeout", OpenCondition: "Open=False Timeout: 0 of 1 participants have arrived when the timeout of 30s passed",
-				Events: []string{"! Timeout: 0 of 1 participants have arrived when the timeout of 30s passed"}, RequeueAfter: 61 * time.Second,
+				Phase: "Timeout", OpenCondition: "Open=False Timeout: timed out after 30s with 0 of 1 arrived",
+				Events: []string{"! Timeout: timed out after 30s with 0 of 1 arrived"}, RequeueAfter: 61 * time.Second,
 			}},
 			{at: 101 * time.Second, want: barrierOutcome{
-				Phase: "Timeout", OpenCondition: "Open=False Timeout: 0 of 1 participants have arrived when the timeout of 30s passed", Unchanged: true, Delete: true,
+				Phase: "Timeout", OpenCondition: "Open=False Timeout: timed out after 30s with 0 of 1 arrived", Unchanged: true, Delete: true,
 			}},
 		}},
-		"is not deleted while it waits, however short its TTL": {newBarrier(1).ttl(time.Second), []barrierStep{
+		"is not deleted while it waits, however short its TTL": {newBarrier(1).ttlAfterFinished(time.Second), []barrierStep{
 			{at: time.Hour, want: barrierOutcome{Phase: "Waiting", OpenCondition: "Open=False Waiting: 0 of 1 participants have arrived"}},
 		}},
-		"is told of before it is deleted": {newBarrier(1).ttl(time.Second), []barrierStep{
+		"is told of before it is deleted": {newBarrier(1).ttlAfterFinished(time.Second), []barrierStep{
 			{at: 0, arrivals: []rules.Arrival{newArrival("a", 0)}, want: barrierOutcome{
 				Phase: "Open", Arrived: 1, Participants: "a", OpenCondition: "Open=True Opened: 1 of 1 participants have arrived",
 				Events: []string{"Opened: 1 of 1 participants have arrived"}, RequeueAfter: 2 * time.Second,

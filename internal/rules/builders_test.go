@@ -68,8 +68,8 @@ func (b *barrierBuilder) timeout(d time.Duration) *barrierBuilder {
 	b.barrier.Spec.Timeout = konductorv1.NewDuration(d)
 	return b
 }
-func (b *barrierBuilder) ttl(d time.Duration) *barrierBuilder {
-	b.barrier.Spec.TTL = konductorv1.NewDuration(d)
+func (b *barrierBuilder) ttlAfterFinished(d time.Duration) *barrierBuilder {
+	b.barrier.Spec.TTLAfterFinished = konductorv1.NewDuration(d)
 	return b
 }
 func (b *barrierBuilder) build() *konductorv1.Barrier { return b.barrier.DeepCopy() }
@@ -102,8 +102,8 @@ func (g *gateBuilder) timeout(d time.Duration) *gateBuilder {
 	g.gate.Spec.Timeout = konductorv1.NewDuration(d)
 	return g
 }
-func (g *gateBuilder) ttl(d time.Duration) *gateBuilder {
-	g.gate.Spec.TTL = konductorv1.NewDuration(d)
+func (g *gateBuilder) ttlAfterFinished(d time.Duration) *gateBuilder {
+	g.gate.Spec.TTLAfterFinished = konductorv1.NewDuration(d)
 	return g
 }
 func (g *gateBuilder) build() *konductorv1.Gate { return g.gate.DeepCopy() }

@@ -59,6 +59,17 @@ func (p *targetVersion) permits() int32 {
 	return p.sem.Spec.Permits
 }
 
+// allowsPriority reports whether spec.maxPriority allows claims of that priority.
+func (p *targetVersion) allowsPriority(priority int32) bool {
+	var limit *int32
+	if p.lease != nil {
+		limit = p.lease.Spec.MaxPriority
+	} else {
+		limit = p.sem.Spec.MaxPriority
+	}
+	return limit == nil || priority <= *limit
+}
+
 func (p *targetVersion) overtaken() []konductorv1.OvertakenClaim {
 	if p.lease != nil {
 		return nil
@@ -66,9 +77,9 @@ func (p *targetVersion) overtaken() []konductorv1.OvertakenClaim {
 	return p.sem.Status.Overtaken
 }
 
-func (p *targetVersion) holders() []konductorv1.SemaphoreHolder {
+func (p *targetVersion) holders() []konductorv1.Holder {
 	if p.lease != nil {
-		return rules.LeaseHolders(&p.lease.Status)
+		return p.lease.Status.Holders()
 	}
 	return p.sem.Status.Holders
 }
@@ -185,6 +196,21 @@ func (w *fakeAPIServer) resize(permits int32) {
 	p := &targetVersion{sem: w.target.sem.DeepCopy()}
 	p.sem.Spec.Permits = permits
 	p.sem.Generation++
+	p.revision = w.appendEvent(watchEvent{stream: targetStream, target: p})
+	w.target = p
+}
+
+func (w *fakeAPIServer) setMaxPriority(limit *int32) {
+	p := &targetVersion{}
+	if w.target.lease != nil {
+		p.lease = w.target.lease.DeepCopy()
+		p.lease.Spec.MaxPriority = limit
+		p.lease.Generation++
+	} else {
+		p.sem = w.target.sem.DeepCopy()
+		p.sem.Spec.MaxPriority = limit
+		p.sem.Generation++
+	}
 	p.revision = w.appendEvent(watchEvent{stream: targetStream, target: p})
 	w.target = p
 }
@@ -335,12 +361,12 @@ func (w *fakeAPIServer) checkStatusWrite(old, next *targetVersion) {
 	if next.token() < old.token() {
 		failInvariant("the token goes back from %d to %d", old.token(), next.token())
 	}
-	before := map[types.UID]konductorv1.SemaphoreHolder{}
+	before := map[types.UID]konductorv1.Holder{}
 	for _, h := range old.holders() {
 		before[h.ClaimUID] = h
 	}
 	seen := map[types.UID]bool{}
-	var granted []konductorv1.SemaphoreHolder
+	var granted []konductorv1.Holder
 	defer func() { w.checkOvertaking(next, granted) }()
 	for _, h := range next.holders() {
 		if seen[h.ClaimUID] {
@@ -359,6 +385,9 @@ func (w *fakeAPIServer) checkStatusWrite(old, next *targetVersion) {
 		if h.FencingToken <= w.largestToken {
 			failInvariant("%s is granted token %d after %d was", h.Claim, h.FencingToken, w.largestToken)
 		}
+		if claim, known := w.allClaims[h.ClaimUID]; known && !next.allowsPriority(claim.Priority) {
+			failInvariant("%s is granted with priority %d", h.Claim, claim.Priority)
+		}
 		w.largestToken = h.FencingToken
 		granted = append(granted, h)
 		w.grantedTargets[grantKey{h.ClaimUID, h.FencingToken}] = next.uid()
@@ -373,7 +402,7 @@ func (w *fakeAPIServer) checkStatusWrite(old, next *targetVersion) {
 
 // checkOvertaking checks that no waiting claim is overtaken more often than is allowed, whichever others come and go. granted are
 // the new holders of next, in the order of their tokens.
-func (w *fakeAPIServer) checkOvertaking(next *targetVersion, granted []konductorv1.SemaphoreHolder) {
+func (w *fakeAPIServer) checkOvertaking(next *targetVersion, granted []konductorv1.Holder) {
 	holds := map[types.UID]bool{}
 	free := next.permits()
 	for _, h := range next.holders() {
@@ -386,7 +415,7 @@ func (w *fakeAPIServer) checkOvertaking(next *targetVersion, granted []konductor
 	for _, h := range granted {
 		for uid, c := range w.claims {
 			waits := c.claim.Phase == konductorv1.ClaimPending && !c.podEnded && !c.claim.NoWait && !holds[uid] &&
-				(c.claim.TargetUID == "" || c.claim.TargetUID == next.uid()) && c.claim.Permits <= next.permits()
+				(c.claim.TargetUID == "" || c.claim.TargetUID == next.uid()) && c.claim.Permits <= next.permits() && next.allowsPriority(c.claim.Priority)
 			if !waits || c.claim.Permits <= free || !isServedBefore(c.claim, w.allClaims[h.ClaimUID]) {
 				continue
 			}

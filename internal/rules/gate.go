@@ -62,7 +62,7 @@ func DecideGate(g *konductorv1.Gate, observations []Observation, now Instant) Ga
 		return decideTerminatingGate(g, now)
 	}
 	life := lifetime{
-		created: g.CreationTimestamp.Time, timeout: g.Spec.Timeout, ttl: g.Spec.TTL,
+		created: g.CreationTimestamp.Time, timeout: g.Spec.Timeout, ttlAfterFinished: g.Spec.TTLAfterFinished,
 		openedAt: g.Status.OpenedAt, endedAt: g.Status.EndedAt,
 	}
 	var d GateDecision
@@ -150,7 +150,7 @@ func evaluateCondition(c *konductorv1.GateCondition, o Observation, previous *ko
 	if c.Type == konductorv1.GateOnSemaphore && want == konductorv1.StateAvailable {
 		needed := c.WantedPermits()
 		s.Met = o.FreePermits >= needed
-		s.Message = fmt.Sprintf("%s has %d free permits, %d wanted", object, o.FreePermits, needed)
+		s.Message = fmt.Sprintf("%s has %s free, %d wanted", object, permitsText(o.FreePermits), needed)
 	} else {
 		s.Met = o.State == want
 	}
@@ -172,7 +172,7 @@ func IsConditionDenied(g *konductorv1.Gate, i int) bool {
 
 // NamespaceDeniedMessage is the message of a condition on an object in a namespace that doesn't allow the gate.
 func NamespaceDeniedMessage(namespace string) string {
-	return fmt.Sprintf("namespace %s doesn't allow it: its annotation %s must name this gate's namespace", namespace, konductorv1.AllowGatesAnnotation)
+	return fmt.Sprintf("namespace %s doesn't allow this gate: its annotation %s must name the gate's namespace", namespace, konductorv1.AllowGatesAnnotation)
 }
 
 // hasFinalStates reports whether the states of that type are final: an object in another state than the wanted one won't
@@ -212,7 +212,7 @@ func enterGatePhase(g *konductorv1.Gate, next *konductorv1.GateStatus, message s
 		return []Event{{Warning: true, Reason: konductorv1.EventFailed, Message: message}}
 	case konductorv1.GateTimeout:
 		next.EndedAt = &at
-		return []Event{{Warning: true, Reason: konductorv1.EventTimeout, Message: fmt.Sprintf("the timeout of %s passed: %s", g.Spec.Timeout.Duration.Duration, message)}}
+		return []Event{{Warning: true, Reason: konductorv1.EventTimeout, Message: fmt.Sprintf("timed out after %s: %s", g.Spec.Timeout.Duration.Duration, message)}}
 	case konductorv1.GateWaiting:
 		if g.Status.Phase != "" {
 			return []Event{{Reason: konductorv1.EventResumed, Message: "the gate waits again: " + message}}
@@ -253,7 +253,7 @@ func gateMessage(s *konductorv1.GateStatus, impossibleMessage string) string {
 	count := fmt.Sprintf("%d of %d conditions are met", s.ConditionsMet, s.ConditionsTotal)
 	for _, c := range s.ConditionStatuses {
 		if !c.Met {
-			return count + ", not met: " + c.Message
+			return count + "; " + c.Message
 		}
 	}
 	return count

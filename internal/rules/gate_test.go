@@ -47,7 +47,7 @@ func TestDecideGateConditionTypesAndStates(t *testing.T) {
 		Open  string
 	}
 	waits := func(why string) result {
-		return result{"Waiting", "Open=False Waiting: 0 of 1 conditions are met, not met: " + why}
+		return result{"Waiting", "Open=False Waiting: 0 of 1 conditions are met; " + why}
 	}
 	opens := result{"Open", "Open=True Opened: 1 of 1 conditions are met"}
 	fails := func(why string) result { return result{"Failed", "Open=False Failed: " + why} }
@@ -96,12 +96,12 @@ func TestDecideGateConditionTypesAndStates(t *testing.T) {
 		"a free lease may still be taken":                            {conditionOnState("Lease", "x", "Held"), objectInState("Available"), waits("lease/x is available")},
 		"a missing semaphore is waited for":                          {conditionOn("Semaphore", "x"), missingObject(), waits("semaphore/x not found")},
 		"one free permit is what a semaphore should have":            {conditionOn("Semaphore", "x"), semaphoreWithFreePermits(1), opens},
-		"a full semaphore is waited for":                             {conditionOn("Semaphore", "x"), semaphoreWithFreePermits(0), waits("semaphore/x has 0 free permits, 1 wanted")},
+		"a full semaphore is waited for":                             {conditionOn("Semaphore", "x"), semaphoreWithFreePermits(0), waits("semaphore/x has 0 permits free, 1 wanted")},
 		"as many free permits as asked for open it":                  {conditionOnFreePermits("x", 3), semaphoreWithFreePermits(3), opens},
-		"one free permit less than asked for doesn't":                {conditionOnFreePermits("x", 3), semaphoreWithFreePermits(2), waits("semaphore/x has 2 free permits, 3 wanted")},
+		"one free permit less than asked for doesn't":                {conditionOnFreePermits("x", 3), semaphoreWithFreePermits(2), waits("semaphore/x has 2 permits free, 3 wanted")},
 		"a full semaphore can be asked for":                          {conditionOnState("Semaphore", "x", "Full"), semaphoreWithFreePermits(0), opens},
 		"a semaphore may still fill":                                 {conditionOnState("Semaphore", "x", "Full"), semaphoreWithFreePermits(1), waits("semaphore/x is available")},
-		"another namespace is not looked at without a word":          {elsewhere, namespaceDenied(), waits("namespace other doesn't allow it: its annotation konductor.io/allow-gates-from must name this gate's namespace")},
+		"another namespace is not looked at without a word":          {elsewhere, namespaceDenied(), waits("namespace other doesn't allow this gate: its annotation konductor.io/allow-gates-from must name the gate's namespace")},
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -156,7 +156,7 @@ func TestDecideGate(t *testing.T) {
 	}{
 		"opens when the last condition is met, and says which is missing": {newGate(conditionOn("Job", "a"), conditionOn("Job", "b")), []gateStep{
 			{observations: []rules.Observation{objectInState("Complete"), runningObject()}, want: gateOutcome{
-				Phase: "Waiting", ConditionsMet: "1/2", OpenCondition: "Open=False Waiting: 1 of 2 conditions are met, not met: job/b is running",
+				Phase: "Waiting", ConditionsMet: "1/2", OpenCondition: "Open=False Waiting: 1 of 2 conditions are met; job/b is running",
 			}},
 			{observations: []rules.Observation{objectInState("Complete"), objectInState("Complete")}, want: gateOutcome{
 				Phase: "Open", ConditionsMet: "2/2", OpenCondition: openMessage(2), Events: []string{"Opened: 2 of 2 conditions are met"},
@@ -173,10 +173,10 @@ func TestDecideGate(t *testing.T) {
 		}},
 		"all conditions must hold at the same time": {jobAndLease, []gateStep{
 			{observations: []rules.Observation{runningObject(), objectInState("Available")}, want: gateOutcome{
-				Phase: "Waiting", ConditionsMet: "1/2", OpenCondition: "Open=False Waiting: 1 of 2 conditions are met, not met: job/a is running",
+				Phase: "Waiting", ConditionsMet: "1/2", OpenCondition: "Open=False Waiting: 1 of 2 conditions are met; job/a is running",
 			}},
 			{observations: []rules.Observation{objectInState("Complete"), objectInState("Held")}, want: gateOutcome{
-				Phase: "Waiting", ConditionsMet: "1/2", OpenCondition: "Open=False Waiting: 1 of 2 conditions are met, not met: lease/l is held",
+				Phase: "Waiting", ConditionsMet: "1/2", OpenCondition: "Open=False Waiting: 1 of 2 conditions are met; lease/l is held",
 			}},
 			{observations: []rules.Observation{objectInState("Complete"), objectInState("Available")}, want: gateOutcome{
 				Phase: "Open", ConditionsMet: "2/2", OpenCondition: openMessage(2), Events: []string{"Opened: 2 of 2 conditions are met"},
@@ -184,10 +184,10 @@ func TestDecideGate(t *testing.T) {
 		}},
 		"a job that was complete and is then deleted stays complete": {jobAndLease, []gateStep{
 			{observations: []rules.Observation{objectInState("Complete"), objectInState("Held")}, want: gateOutcome{
-				Phase: "Waiting", ConditionsMet: "1/2", OpenCondition: "Open=False Waiting: 1 of 2 conditions are met, not met: lease/l is held",
+				Phase: "Waiting", ConditionsMet: "1/2", OpenCondition: "Open=False Waiting: 1 of 2 conditions are met; lease/l is held",
 			}},
 			{observations: []rules.Observation{missingObject(), objectInState("Held")}, want: gateOutcome{
-				Phase: "Waiting", ConditionsMet: "1/2", OpenCondition: "Open=False Waiting: 1 of 2 conditions are met, not met: lease/l is held", Unchanged: true,
+				Phase: "Waiting", ConditionsMet: "1/2", OpenCondition: "Open=False Waiting: 1 of 2 conditions are met; lease/l is held", Unchanged: true,
 			}},
 			{observations: []rules.Observation{missingObject(), objectInState("Available")}, want: gateOutcome{
 				Phase: "Open", ConditionsMet: "2/2", OpenCondition: openMessage(2), Events: []string{"Opened: 2 of 2 conditions are met"},
@@ -195,40 +195,40 @@ func TestDecideGate(t *testing.T) {
 		}},
 		"a job that was complete and is then created again is looked at anew": {jobAndLease, []gateStep{
 			{observations: []rules.Observation{objectInState("Complete"), objectInState("Held")}, want: gateOutcome{
-				Phase: "Waiting", ConditionsMet: "1/2", OpenCondition: "Open=False Waiting: 1 of 2 conditions are met, not met: lease/l is held",
+				Phase: "Waiting", ConditionsMet: "1/2", OpenCondition: "Open=False Waiting: 1 of 2 conditions are met; lease/l is held",
 			}},
 			{observations: []rules.Observation{recreated(runningObject()), objectInState("Available")}, want: gateOutcome{
-				Phase: "Waiting", ConditionsMet: "1/2", OpenCondition: "Open=False Waiting: 1 of 2 conditions are met, not met: job/a is running",
+				Phase: "Waiting", ConditionsMet: "1/2", OpenCondition: "Open=False Waiting: 1 of 2 conditions are met; job/a is running",
 			}},
 			{observations: []rules.Observation{recreated(missingObject()), objectInState("Available")}, want: gateOutcome{
-				Phase: "Waiting", ConditionsMet: "1/2", OpenCondition: "Open=False Waiting: 1 of 2 conditions are met, not met: job/a not found",
+				Phase: "Waiting", ConditionsMet: "1/2", OpenCondition: "Open=False Waiting: 1 of 2 conditions are met; job/a not found",
 			}},
 		}},
 		"a lease that is deleted is not free any more": {newGate(conditionOn("Lease", "l"), conditionOn("Job", "a")), []gateStep{
 			{observations: []rules.Observation{objectInState("Available"), runningObject()}, want: gateOutcome{
-				Phase: "Waiting", ConditionsMet: "1/2", OpenCondition: "Open=False Waiting: 1 of 2 conditions are met, not met: job/a is running",
+				Phase: "Waiting", ConditionsMet: "1/2", OpenCondition: "Open=False Waiting: 1 of 2 conditions are met; job/a is running",
 			}},
 			{observations: []rules.Observation{missingObject(), runningObject()}, want: gateOutcome{
-				Phase: "Waiting", ConditionsMet: "0/2", OpenCondition: "Open=False Waiting: 0 of 2 conditions are met, not met: lease/l not found",
+				Phase: "Waiting", ConditionsMet: "0/2", OpenCondition: "Open=False Waiting: 0 of 2 conditions are met; lease/l not found",
 			}},
 		}},
 		"what was met counts for another state only when it is met again": {newGate(conditionOn("Job", "a"), conditionOn("Job", "b")), []gateStep{
 			{observations: []rules.Observation{objectInState("Complete"), runningObject()}, want: gateOutcome{
-				Phase: "Waiting", ConditionsMet: "1/2", OpenCondition: "Open=False Waiting: 1 of 2 conditions are met, not met: job/b is running",
+				Phase: "Waiting", ConditionsMet: "1/2", OpenCondition: "Open=False Waiting: 1 of 2 conditions are met; job/b is running",
 			}},
 			{changeSpec: func(g *konductorv1.Gate) { g.Spec.Conditions[0].State = konductorv1.StateFailed },
 				observations: []rules.Observation{missingObject(), runningObject()}, want: gateOutcome{
-					Phase: "Waiting", ConditionsMet: "0/2", OpenCondition: "Open=False Waiting: 0 of 2 conditions are met, not met: job/a not found",
+					Phase: "Waiting", ConditionsMet: "0/2", OpenCondition: "Open=False Waiting: 0 of 2 conditions are met; job/a not found",
 				}},
 		}},
 		"a namespace that takes its permission back takes the condition back": {
 			newGate(konductorv1.GateCondition{Type: "Job", Name: "a", Namespace: "other"}, conditionOn("Job", "b")), []gateStep{
 				{observations: []rules.Observation{objectInState("Complete"), runningObject()}, want: gateOutcome{
-					Phase: "Waiting", ConditionsMet: "1/2", OpenCondition: "Open=False Waiting: 1 of 2 conditions are met, not met: job/b is running",
+					Phase: "Waiting", ConditionsMet: "1/2", OpenCondition: "Open=False Waiting: 1 of 2 conditions are met; job/b is running",
 				}},
 				{observations: []rules.Observation{namespaceDenied(), runningObject()}, want: gateOutcome{
 					Phase: "Waiting", ConditionsMet: "0/2",
-					OpenCondition: "Open=False Waiting: 0 of 2 conditions are met, not met: namespace other doesn't allow it: its annotation konductor.io/allow-gates-from must name this gate's namespace",
+					OpenCondition: "Open=False Waiting: 0 of 2 conditions are met; namespace other doesn't allow this gate: its annotation konductor.io/allow-gates-from must name the gate's namespace",
 				}},
 			}},
 		"a failed job fails the gate though others still run, and its replacement makes it wait again": {newGate(conditionOn("Job", "a"), conditionOn("Job", "b")), []gateStep{
@@ -236,8 +236,8 @@ func TestDecideGate(t *testing.T) {
 				Phase: "Failed", ConditionsMet: "0/2", OpenCondition: "Open=False Failed: job/b is failed", Events: []string{"! Failed: job/b is failed"},
 			}},
 			{observations: []rules.Observation{runningObject(), recreated(runningObject())}, want: gateOutcome{
-				Phase: "Waiting", ConditionsMet: "0/2", OpenCondition: "Open=False Waiting: 0 of 2 conditions are met, not met: job/a is running",
-				Events: []string{"Resumed: the gate waits again: 0 of 2 conditions are met, not met: job/a is running"},
+				Phase: "Waiting", ConditionsMet: "0/2", OpenCondition: "Open=False Waiting: 0 of 2 conditions are met; job/a is running",
+				Events: []string{"Resumed: the gate waits again: 0 of 2 conditions are met; job/a is running"},
 			}},
 			{observations: []rules.Observation{objectInState("Complete"), recreated(objectInState("Complete"))}, want: gateOutcome{
 				Phase: "Open", ConditionsMet: "2/2", OpenCondition: openMessage(2), Events: []string{"Opened: 2 of 2 conditions are met"},
@@ -250,11 +250,11 @@ func TestDecideGate(t *testing.T) {
 		}},
 		"times out, and looks again no sooner than that": {newGate(conditionOn("Job", "a")).timeout(30 * time.Second), []gateStep{
 			{at: 10 * time.Second, observations: []rules.Observation{runningObject()}, want: gateOutcome{
-				Phase: "Waiting", ConditionsMet: "0/1", OpenCondition: "Open=False Waiting: 0 of 1 conditions are met, not met: job/a is running", RequeueAfter: 21 * time.Second,
+				Phase: "Waiting", ConditionsMet: "0/1", OpenCondition: "Open=False Waiting: 0 of 1 conditions are met; job/a is running", RequeueAfter: 21 * time.Second,
 			}},
 			{at: 31 * time.Second, observations: []rules.Observation{runningObject()}, want: gateOutcome{
-				Phase: "Timeout", ConditionsMet: "0/1", OpenCondition: "Open=False Timeout: 0 of 1 conditions are met, not met: job/a is running",
-				Events: []string{"! Timeout: the timeout of 30s passed: 0 of 1 conditions are met, not met: job/a is running"},
+				Phase: "Timeout", ConditionsMet: "0/1", OpenCondition: "Open=False Timeout: 0 of 1 conditions are met; job/a is running",
+				Events: []string{"! Timeout: timed out after 30s: 0 of 1 conditions are met; job/a is running"},
 			}},
 			// Waiters have been notified, so it doesn't open any more.
 			{at: 32 * time.Second, observations: []rules.Observation{objectInState("Complete")}, want: gateOutcome{
@@ -263,12 +263,12 @@ func TestDecideGate(t *testing.T) {
 		}},
 		"a longer timeout makes it wait again": {newGate(conditionOn("Job", "a")).timeout(30 * time.Second), []gateStep{
 			{at: time.Minute, observations: []rules.Observation{runningObject()}, want: gateOutcome{
-				Phase: "Timeout", ConditionsMet: "0/1", OpenCondition: "Open=False Timeout: 0 of 1 conditions are met, not met: job/a is running",
-				Events: []string{"! Timeout: the timeout of 30s passed: 0 of 1 conditions are met, not met: job/a is running"},
+				Phase: "Timeout", ConditionsMet: "0/1", OpenCondition: "Open=False Timeout: 0 of 1 conditions are met; job/a is running",
+				Events: []string{"! Timeout: timed out after 30s: 0 of 1 conditions are met; job/a is running"},
 			}},
 			{at: time.Minute, changeSpec: func(g *konductorv1.Gate) { g.Spec.Timeout = konductorv1.NewDuration(2 * time.Minute) }, observations: []rules.Observation{runningObject()}, want: gateOutcome{
-				Phase: "Waiting", ConditionsMet: "0/1", OpenCondition: "Open=False Waiting: 0 of 1 conditions are met, not met: job/a is running", RequeueAfter: 61 * time.Second,
-				Events: []string{"Resumed: the gate waits again: 0 of 1 conditions are met, not met: job/a is running"},
+				Phase: "Waiting", ConditionsMet: "0/1", OpenCondition: "Open=False Waiting: 0 of 1 conditions are met; job/a is running", RequeueAfter: 61 * time.Second,
+				Events: []string{"Resumed: the gate waits again: 0 of 1 conditions are met; job/a is running"},
 			}},
 		}},
 		"a timeout that passes after it opened changes nothing": {newGate(conditionOn("Job", "a")).timeout(30 * time.Second), []gateStep{
@@ -277,13 +277,13 @@ func TestDecideGate(t *testing.T) {
 			}},
 			{at: time.Hour, observations: []rules.Observation{objectInState("Complete")}, want: gateOutcome{Phase: "Open", ConditionsMet: "1/1", OpenCondition: openMessage(1), Unchanged: true}},
 		}},
-		"is deleted when its TTL has passed since it opened": {newGate(conditionOn("Job", "a")).ttl(time.Minute), []gateStep{
+		"is deleted when its TTL has passed since it opened": {newGate(conditionOn("Job", "a")).ttlAfterFinished(time.Minute), []gateStep{
 			{observations: []rules.Observation{objectInState("Complete")}, want: gateOutcome{
 				Phase: "Open", ConditionsMet: "1/1", OpenCondition: openMessage(1), Events: []string{"Opened: 1 of 1 conditions are met"}, RequeueAfter: 61 * time.Second,
 			}},
 			{at: 61 * time.Second, observations: []rules.Observation{missingObject()}, want: gateOutcome{Phase: "Open", ConditionsMet: "1/1", OpenCondition: openMessage(1), Unchanged: true, Delete: true}},
 		}},
-		"is deleted when its TTL has passed since it failed": {newGate(conditionOn("Job", "a")).ttl(time.Minute), []gateStep{
+		"is deleted when its TTL has passed since it failed": {newGate(conditionOn("Job", "a")).ttlAfterFinished(time.Minute), []gateStep{
 			{observations: []rules.Observation{objectInState("Failed")}, want: gateOutcome{
 				Phase: "Failed", ConditionsMet: "0/1", OpenCondition: "Open=False Failed: job/a is failed", Events: []string{"! Failed: job/a is failed"}, RequeueAfter: 61 * time.Second,
 			}},
@@ -291,35 +291,35 @@ func TestDecideGate(t *testing.T) {
 				Phase: "Failed", ConditionsMet: "0/1", OpenCondition: "Open=False Failed: job/a is failed", Unchanged: true, Delete: true,
 			}},
 		}},
-		"a gate that waits again is not deleted for having failed before": {newGate(conditionOn("Job", "a")).ttl(time.Minute), []gateStep{
+		"a gate that waits again is not deleted for having failed before": {newGate(conditionOn("Job", "a")).ttlAfterFinished(time.Minute), []gateStep{
 			{observations: []rules.Observation{objectInState("Failed")}, want: gateOutcome{
 				Phase: "Failed", ConditionsMet: "0/1", OpenCondition: "Open=False Failed: job/a is failed", Events: []string{"! Failed: job/a is failed"}, RequeueAfter: 61 * time.Second,
 			}},
 			{at: 10 * time.Second, observations: []rules.Observation{recreated(runningObject())}, want: gateOutcome{
-				Phase: "Waiting", ConditionsMet: "0/1", OpenCondition: "Open=False Waiting: 0 of 1 conditions are met, not met: job/a is running",
-				Events: []string{"Resumed: the gate waits again: 0 of 1 conditions are met, not met: job/a is running"},
+				Phase: "Waiting", ConditionsMet: "0/1", OpenCondition: "Open=False Waiting: 0 of 1 conditions are met; job/a is running",
+				Events: []string{"Resumed: the gate waits again: 0 of 1 conditions are met; job/a is running"},
 			}},
 			{at: time.Hour, observations: []rules.Observation{recreated(runningObject())}, want: gateOutcome{
-				Phase: "Waiting", ConditionsMet: "0/1", OpenCondition: "Open=False Waiting: 0 of 1 conditions are met, not met: job/a is running", Unchanged: true,
+				Phase: "Waiting", ConditionsMet: "0/1", OpenCondition: "Open=False Waiting: 0 of 1 conditions are met; job/a is running", Unchanged: true,
 			}},
 		}},
 		"a gate isn't ready while it is known to wait for itself by way of other gates": {newGate(conditionOn("Gate", "b")), []gateStep{
 			{observations: []rules.Observation{runningObject()}, deadlockedMessage: cycleMessage, want: gateOutcome{
-				Phase: "Waiting", ConditionsMet: "0/1", OpenCondition: "Open=False Waiting: 0 of 1 conditions are met, not met: gate/b is running",
+				Phase: "Waiting", ConditionsMet: "0/1", OpenCondition: "Open=False Waiting: 0 of 1 conditions are met; gate/b is running",
 				ReadyCondition: "Ready=False Cycle: " + cycleMessage,
 			}},
 			{at: time.Hour, observations: []rules.Observation{runningObject()}, deadlockedMessage: cycleMessage, want: gateOutcome{
-				Phase: "Waiting", ConditionsMet: "0/1", OpenCondition: "Open=False Waiting: 0 of 1 conditions are met, not met: gate/b is running",
+				Phase: "Waiting", ConditionsMet: "0/1", OpenCondition: "Open=False Waiting: 0 of 1 conditions are met; gate/b is running",
 				ReadyCondition: "Ready=False Cycle: " + cycleMessage, Unchanged: true,
 			}},
 			{at: time.Hour, observations: []rules.Observation{runningObject()}, want: gateOutcome{
-				Phase: "Waiting", ConditionsMet: "0/1", OpenCondition: "Open=False Waiting: 0 of 1 conditions are met, not met: gate/b is running",
+				Phase: "Waiting", ConditionsMet: "0/1", OpenCondition: "Open=False Waiting: 0 of 1 conditions are met; gate/b is running",
 			}},
 		}},
 		"a cycle that has timed out needs no report": {newGate(conditionOn("Gate", "b")).timeout(30 * time.Second), []gateStep{
 			{at: time.Minute, observations: []rules.Observation{runningObject()}, deadlockedMessage: cycleMessage, want: gateOutcome{
-				Phase: "Timeout", ConditionsMet: "0/1", OpenCondition: "Open=False Timeout: 0 of 1 conditions are met, not met: gate/b is running",
-				Events: []string{"! Timeout: the timeout of 30s passed: 0 of 1 conditions are met, not met: gate/b is running"},
+				Phase: "Timeout", ConditionsMet: "0/1", OpenCondition: "Open=False Timeout: 0 of 1 conditions are met; gate/b is running",
+				Events: []string{"! Timeout: timed out after 30s: 0 of 1 conditions are met; gate/b is running"},
 			}},
 		}},
 	}
@@ -355,7 +355,7 @@ func TestDecideGateConditionStatusOrder(t *testing.T) {
 	d := rules.DecideGate(g, []rules.Observation{objectInState("Complete"), semaphoreWithFreePermits(1), objectInState("Open")}, instantAt(0))
 	assertEqual(t, "conditionStatuses", []konductorv1.GateConditionStatus{
 		{Type: "Job", Name: "a", State: "Complete", Met: true, Message: "job/a is complete", UID: "first"},
-		{Type: "Semaphore", Name: "s", State: "Available", Message: "semaphore/s has 1 free permits, 2 wanted"},
+		{Type: "Semaphore", Name: "s", State: "Available", Message: "semaphore/s has 1 permit free, 2 wanted"},
 		{Type: "Barrier", Name: "c", Namespace: "other", State: "Open", Met: true, Message: "barrier/c is open", UID: "first"},
 	}, d.Status.ConditionStatuses)
 }

@@ -19,7 +19,7 @@ import (
 // overtaken.
 const overtakingScanLimit = konductorv1.MaxOvertakenClaims
 
-// maxRefusalsPerDecision is how many claims one decision refuses at most. The next decision refuses more, so that each
+// maxRefusalsPerDecision is how many claims one decision refuses at most for each reason. The next decision refuses more, so that each
 // costs the same however many there are.
 const maxRefusalsPerDecision = 128
 
@@ -39,7 +39,7 @@ type HoldActions struct {
 	// Their TTL counts from now.
 	Adopted []*Claim
 	// Notify are the holders whose claim doesn't record the grant, or has other times. It includes Granted.
-	Notify []konductorv1.SemaphoreHolder
+	Notify []konductorv1.Holder
 	// Expire are claims whose hold has run out.
 	Expire []Termination
 	// Refuse are pending claims that won't be granted.
@@ -68,7 +68,7 @@ type ClaimRef struct {
 // EndedHold is a hold that is over.
 type EndedHold struct {
 	// Holder is the hold's last entry in the status.
-	Holder konductorv1.SemaphoreHolder
+	Holder konductorv1.Holder
 	// Reason is that of the hold's Event.
 	Reason string
 }
@@ -83,8 +83,8 @@ type Termination struct {
 // conditional on.
 func DecideLease(l *konductorv1.Lease, claims *ClaimSet, revision uint64, now Instant) (konductorv1.LeaseStatus, HoldActions) {
 	before := holdState{
-		permits: 1, maxHolders: 1, defaultTTL: l.Spec.TTL.Or(0), revision: revision,
-		holders: LeaseHolders(&l.Status), lastToken: l.Status.FencingToken,
+		isLease: true, permits: 1, maxHolders: 1, maxPriority: l.Spec.MaxPriority, defaultTTL: l.Spec.TTL.Or(0), revision: revision,
+		holders: l.Status.Holders(), lastToken: l.Status.FencingToken,
 	}
 	if l.DeletionTimestamp != nil {
 		before.deletedMessage = DeletedMessage(konductorv1.KindLease, l.Name)
@@ -95,14 +95,13 @@ func DecideLease(l *konductorv1.Lease, claims *ClaimSet, revision uint64, now In
 	next.ObservedGeneration = l.Generation
 	next.FencingToken = after.lastToken
 	next.Waiting = after.waiting
-	next.Phase, next.Holder, next.Claim, next.ClaimUID = konductorv1.LeaseAvailable, "", "", ""
-	next.AcquiredAt, next.ExpiresAt, next.Renewals = nil, nil, 0
+	next.Phase = konductorv1.LeaseAvailable
+	next.SetHolder(nil)
 	reason, message := konductorv1.ReasonAvailable, "nobody holds the lease"
 	if len(after.holders) > 0 {
-		h := after.holders[0]
-		next.Phase, next.Holder, next.Claim, next.ClaimUID = konductorv1.LeaseHeld, h.Holder, h.Claim, h.ClaimUID
-		next.AcquiredAt, next.ExpiresAt, next.Renewals = &h.AcquiredAt, h.ExpiresAt, h.Renewals
-		reason, message = konductorv1.ReasonHeld, "held by "+h.Holder
+		next.Phase = konductorv1.LeaseHeld
+		next.SetHolder(&after.holders[0])
+		reason, message = konductorv1.ReasonHeld, "held by "+next.Holder
 	}
 	meta.SetStatusCondition(&next.Conditions, newCondition(konductorv1.ConditionReady, true, konductorv1.ReasonAccepted, "the lease is in operation", l.Generation, now))
 	meta.SetStatusCondition(&next.Conditions, newCondition(konductorv1.ConditionHeld, len(after.holders) > 0, reason, message, l.Generation, now))
@@ -114,26 +113,30 @@ func DecideLease(l *konductorv1.Lease, claims *ClaimSet, revision uint64, now In
 	return *next, act
 }
 
-// LeaseHolders returns the holder of a lease in the form that Semaphores have: a list of at most one.
-func LeaseHolders(s *konductorv1.LeaseStatus) []konductorv1.SemaphoreHolder {
-	if s.ClaimUID == "" {
+// ClaimConditions returns the conditions of a claim with that status. since is when the phase began.
+func ClaimConditions(s *konductorv1.ClaimStatus, since time.Time) []metav1.Condition {
+	granted := metav1.Condition{
+		Type: konductorv1.ConditionGranted, Status: metav1.ConditionFalse, Message: s.Message, LastTransitionTime: metav1.NewTime(since),
+	}
+	switch s.Phase {
+	case konductorv1.ClaimGranted:
+		granted.Status, granted.Reason = metav1.ConditionTrue, konductorv1.ReasonGranted
+	case konductorv1.ClaimExpired:
+		granted.Reason = konductorv1.ReasonExpired
+	case konductorv1.ClaimRefused:
+		granted.Reason = konductorv1.ReasonRefused
+	default:
 		return nil
 	}
-	h := konductorv1.SemaphoreHolder{
-		Holder: s.Holder, Claim: s.Claim, ClaimUID: s.ClaimUID, Permits: 1,
-		FencingToken: s.FencingToken, ExpiresAt: s.ExpiresAt, Renewals: s.Renewals,
-	}
-	if s.AcquiredAt != nil {
-		h.AcquiredAt = *s.AcquiredAt
-	}
-	return []konductorv1.SemaphoreHolder{h}
+	return []metav1.Condition{granted}
 }
 
 // DecideSemaphore returns s's next status and what else to do. revision is the resourceVersion that the status write is
 // conditional on.
 func DecideSemaphore(s *konductorv1.Semaphore, claims *ClaimSet, revision uint64, now Instant) (konductorv1.SemaphoreStatus, HoldActions) {
 	before := holdState{
-		permits: s.Spec.Permits + failpointExtraPermits, maxHolders: konductorv1.MaxHolders, defaultTTL: s.Spec.TTL.Or(0), revision: revision,
+		permits: s.Spec.Permits + failpointExtraPermits, maxHolders: konductorv1.MaxHolders, maxPriority: s.Spec.MaxPriority,
+		defaultTTL: s.Spec.TTL.Or(0), revision: revision,
 		holders: s.Status.Holders, lastToken: s.Status.FencingToken, overtaken: s.Status.Overtaken,
 	}
 	if s.DeletionTimestamp != nil {
@@ -167,11 +170,13 @@ func DecideSemaphore(s *konductorv1.Semaphore, claims *ClaimSet, revision uint64
 
 // holdState is the state of a Lease or a Semaphore, in the form that both share.
 type holdState struct {
+	isLease        bool // so that Events don't mention permits
 	permits        int32
 	maxHolders     int // maximum number of holders
+	maxPriority    *int32
 	defaultTTL     time.Duration
 	revision       uint64
-	holders        []konductorv1.SemaphoreHolder
+	holders        []konductorv1.Holder
 	lastToken      int64
 	overtaken      []konductorv1.OvertakenClaim
 	waiting        int32
@@ -198,6 +203,16 @@ func (in holdState) decide(claims *ClaimSet, now Instant) (holdState, HoldAction
 	}
 	overtaking, unknown := newOvertakeCounter(in.overtaken, claims, decided)
 	act.Verify = append(act.Verify, unknown...)
+	for c := range claims.Queue(nil) {
+		if in.maxPriority == nil || c.Priority <= *in.maxPriority || len(act.Refuse) == maxRefusalsPerDecision {
+			break
+		}
+		if !decided[c.UID] {
+			decided[c.UID] = true
+			act.Refuse = append(act.Refuse, Termination{c, fmt.Sprintf("asks for priority %d: ask for at most %d, or raise spec.maxPriority", c.Priority, *in.maxPriority)})
+		}
+	}
+	refusable := len(act.Refuse) + maxRefusalsPerDecision
 	unrefusedOversized := 0 // oversized claims that are not refused yet
 	if in.permits > 0 {
 		for c := range claims.LargestFirst() {
@@ -206,18 +221,19 @@ func (in holdState) decide(claims *ClaimSet, now Instant) (holdState, HoldAction
 			}
 			switch {
 			case decided[c.UID]:
-			case len(act.Refuse) == maxRefusalsPerDecision:
+			case len(act.Refuse) == refusable:
 				unrefusedOversized++
 			default:
 				decided[c.UID] = true
-				act.Refuse = append(act.Refuse, Termination{c, fmt.Sprintf("asks for %d permits of %d: ask for fewer or raise spec.permits", c.Permits, in.permits)})
+				act.Refuse = append(act.Refuse, Termination{c, fmt.Sprintf("asks for %d permits, but spec.permits is %d: ask for fewer or raise it", c.Permits, in.permits)})
 			}
 		}
 	}
 	out.grantQueued(claims, decided, &overtaking, now, &act)
 	out.overtaken = overtaking.countsExcluding(act.Granted)
+	refusable = len(act.Refuse) + maxRefusalsPerDecision
 	for c := range claims.NoWait() {
-		if len(act.Refuse) == 2*maxRefusalsPerDecision {
+		if len(act.Refuse) == refusable {
 			break
 		}
 		if !decided[c.UID] {
@@ -232,9 +248,10 @@ func (in holdState) decide(claims *ClaimSet, now Instant) (holdState, HoldAction
 	return out, act
 }
 
-// retainHolders returns the holders that keep their hold. It adds to act the holds that have ended or run out of time.
-func (in holdState) retainHolders(claims *ClaimSet, now Instant, act *HoldActions) []konductorv1.SemaphoreHolder {
-	remaining := make([]konductorv1.SemaphoreHolder, 0, len(in.holders)+1)
+// retainHolders returns the holders that keep their hold. It adds to act the holds that have ended (released, broken, expired,
+// or their Pod has ended) and those that have run out of time, which end once their claim says so.
+func (in holdState) retainHolders(claims *ClaimSet, now Instant, act *HoldActions) []konductorv1.Holder {
+	remaining := make([]konductorv1.Holder, 0, len(in.holders)+1)
 	for _, h := range in.holders {
 		c, existence := claims.Find(h.ClaimUID)
 		switch {
@@ -242,19 +259,19 @@ func (in holdState) retainHolders(claims *ClaimSet, now Instant, act *HoldAction
 			// Unknown is not free: a stale cache must not make two holders.
 			act.Verify = append(act.Verify, ClaimRef{h.Claim, h.ClaimUID})
 		case existence == ExistenceDeleted && claims.tombstones[h.ClaimUID] != "":
-			act.recordEnd(h, konductorv1.EventBroken, fmt.Sprintf("%s took %s away from %s", claims.tombstones[h.ClaimUID], permitsText(h.Permits), h.Holder))
+			act.recordEnd(h, konductorv1.EventBroken, in.breakText(&h, claims.tombstones[h.ClaimUID]))
 			continue
 		case existence == ExistenceDeleted:
-			act.recordEnd(h, konductorv1.EventReleased, fmt.Sprintf("%s released %s", h.Holder, permitsText(h.Permits)))
+			act.recordEnd(h, konductorv1.EventReleased, in.releaseText(&h))
 			continue
 		case phaseRank(c.Phase) == 2 && in.deletedMessage != "":
-			act.recordEnd(h, konductorv1.EventExpired, fmt.Sprintf("the hold of %s has ended: %s", h.Holder, in.deletedMessage))
+			act.recordEnd(h, konductorv1.EventExpired, fmt.Sprintf("the hold of %s has ended: %s", h.Name, in.deletedMessage))
 			continue
 		case phaseRank(c.Phase) == 2:
-			act.recordEnd(h, konductorv1.EventExpired, fmt.Sprintf("the hold of %s has expired", h.Holder))
+			act.recordEnd(h, konductorv1.EventExpired, fmt.Sprintf("the hold of %s has expired", h.Name))
 			continue
 		case c.PodEnded:
-			act.recordEnd(h, konductorv1.EventPodEnded, fmt.Sprintf("the pod of %s has ended, and its hold with it", h.Holder))
+			act.recordEnd(h, konductorv1.EventPodEnded, fmt.Sprintf("the hold of %s ended with its pod", h.Name))
 			continue
 		case in.deletedMessage != "":
 			// The hold ends with the object: see terminateClaims.
@@ -286,20 +303,20 @@ func (in holdState) retainHolders(claims *ClaimSet, now Instant, act *HoldAction
 }
 
 // recordEnd adds a hold that has ended, and its Event.
-func (act *HoldActions) recordEnd(h konductorv1.SemaphoreHolder, reason, message string) {
+func (act *HoldActions) recordEnd(h konductorv1.Holder, reason, message string) {
 	act.Urgent = true
 	act.Ended = append(act.Ended, EndedHold{h, reason})
 	act.Events = append(act.Events, Event{Warning: reason != konductorv1.EventReleased, Reason: reason, Message: message})
 }
 
-// grantQueued grants the free permits in queue order. A claim that asks for more than is free may be overtaken by smaller
-// ones behind it, as far as overtaking allows.
+// grantQueued grants the free permits in queue order, which is that of queueLess. A claim that asks for more than is free may
+// be overtaken by smaller ones behind it, as far as overtakeCounter.mayOvertake allows.
 func (in *holdState) grantQueued(claims *ClaimSet, decided map[types.UID]bool, overtaking *overtakeCounter, now Instant, act *HoldActions) {
 	free := in.permits - sumPermits(in.holders)
 	freeSlots := in.maxHolders - len(in.holders)
 	token := in.nextFencingToken()
 	blocked, scanned := false, 0
-	for c := range claims.Queue() {
+	for c := range claims.Queue(in.maxPriority) {
 		if free <= 0 || freeSlots <= 0 || !overtaking.mayOvertake() {
 			break
 		}
@@ -319,7 +336,7 @@ func (in *holdState) grantQueued(claims *ClaimSet, decided map[types.UID]bool, o
 		if c.Permits > free {
 			if !c.NoWait && (c.Permits <= in.permits || in.permits <= 0) {
 				blocked = true
-				overtaking.addAhead(c)
+				overtaking.recordBlocked(c)
 			}
 			continue
 		}
@@ -332,11 +349,35 @@ func (in *holdState) grantQueued(claims *ClaimSet, decided map[types.UID]bool, o
 		token++
 		act.Urgent = true
 		act.Granted = append(act.Granted, c)
-		act.Events = append(act.Events, Event{Reason: konductorv1.EventGranted, Message: fmt.Sprintf("granted %s to %s, fencing token %d", permitsText(c.Permits), c.Holder, in.lastToken)})
+		act.Events = append(act.Events, Event{Reason: konductorv1.EventGranted, Message: in.grantText(c, in.lastToken)})
 		if left, _ := c.withGrantAt(now).timeLeft(in.defaultTTL, now); left > 0 {
 			act.RequeueAfter = MinNonZero(act.RequeueAfter, left)
 		}
 	}
+}
+
+// grantText is the message of the Event for a grant.
+func (in *holdState) grantText(c *Claim, token int64) string {
+	if in.isLease {
+		return fmt.Sprintf("granted to %s, fencing token %d", c.Holder, token)
+	}
+	return fmt.Sprintf("granted %s to %s, fencing token %d", permitsText(c.Permits), c.Holder, token)
+}
+
+// releaseText is the message of the Event for a release.
+func (in *holdState) releaseText(h *konductorv1.Holder) string {
+	if in.isLease {
+		return "released by " + h.Name
+	}
+	return fmt.Sprintf("%s released %s", h.Name, permitsText(h.Permits))
+}
+
+// breakText is the message of the Event for a hold that a user broke.
+func (in *holdState) breakText(h *konductorv1.Holder, user string) string {
+	if in.isLease {
+		return fmt.Sprintf("%s broke the hold of %s", user, h.Name)
+	}
+	return fmt.Sprintf("%s broke the hold of %s (%s)", user, h.Name, permitsText(h.Permits))
 }
 
 // nextFencingToken returns the fencing token of the first grant that a write at this revision makes. Further grants of
@@ -349,7 +390,7 @@ func (in *holdState) nextFencingToken() int64 {
 
 // unnotifiedHolders returns the holders whose claim doesn't record the grant with its times. Claims that record another
 // grant are left out: that can't be changed.
-func unnotifiedHolders(holders []konductorv1.SemaphoreHolder, claims *ClaimSet) (unnotified []konductorv1.SemaphoreHolder) {
+func unnotifiedHolders(holders []konductorv1.Holder, claims *ClaimSet) (unnotified []konductorv1.Holder) {
 	for _, h := range holders {
 		c, existence := claims.Find(h.ClaimUID)
 		if existence != ExistenceConfirmed || phaseRank(c.Phase) == 2 || (phaseRank(c.Phase) == 1 && c.Token != h.FencingToken) {
@@ -364,7 +405,7 @@ func unnotifiedHolders(holders []konductorv1.SemaphoreHolder, claims *ClaimSet) 
 
 // unrecordedClaims returns the claims whose status says Granted although holders doesn't have them, or has them with
 // another fencing token: a claim granted by the previous object of this name, for example.
-func unrecordedClaims(holders []konductorv1.SemaphoreHolder, claims *ClaimSet) (unrecorded []*Claim) {
+func unrecordedClaims(holders []konductorv1.Holder, claims *ClaimSet) (unrecorded []*Claim) {
 	if len(claims.granted) <= len(holders) {
 		recorded := 0
 		for i := range holders {
@@ -389,9 +430,9 @@ func unrecordedClaims(holders []konductorv1.SemaphoreHolder, claims *ClaimSet) (
 }
 
 // newHolderEntry returns the status entry of a grant to the claim.
-func (c *Claim) newHolderEntry(token int64, defaultTTL time.Duration, now Instant) konductorv1.SemaphoreHolder {
-	h := konductorv1.SemaphoreHolder{
-		Holder: c.Holder, Claim: c.Name, ClaimUID: c.UID, Permits: c.Permits,
+func (c *Claim) newHolderEntry(token int64, defaultTTL time.Duration, now Instant) konductorv1.Holder {
+	h := konductorv1.Holder{
+		Name: c.Holder, Claim: c.Name, ClaimUID: c.UID, Permits: c.Permits,
 		FencingToken: token, AcquiredAt: *newMicroTime(now.ServerTime),
 	}
 	if ttl := c.effectiveTTL(defaultTTL); ttl > 0 {
@@ -402,7 +443,7 @@ func (c *Claim) newHolderEntry(token int64, defaultTTL time.Duration, now Instan
 
 // refreshHolderTimes updates ExpiresAt and Renewals of h, which people read, when they are off by more than a little:
 // writing each small change would cost more than it is worth.
-func (c *Claim) refreshHolderTimes(h konductorv1.SemaphoreHolder, defaultTTL time.Duration, now Instant) konductorv1.SemaphoreHolder {
+func (c *Claim) refreshHolderTimes(h konductorv1.Holder, defaultTTL time.Duration, now Instant) konductorv1.Holder {
 	ttl := c.effectiveTTL(defaultTTL)
 	if ttl == 0 {
 		h.ExpiresAt, h.Renewals = nil, c.Renewals
@@ -458,7 +499,7 @@ func (c *Claim) withGrantAt(now Instant) *Claim {
 }
 
 // sumPermits returns the sum of the permits of all holders.
-func sumPermits(holders []konductorv1.SemaphoreHolder) (sum int32) {
+func sumPermits(holders []konductorv1.Holder) (sum int32) {
 	for i := range holders {
 		sum += holders[i].Permits
 	}

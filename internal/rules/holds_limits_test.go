@@ -53,7 +53,7 @@ func TestGrantScanSkipsUnnotifiedHolders(t *testing.T) {
 	for i := range holders {
 		name := fmt.Sprintf("holder-%d", i)
 		c.add(name, func(*rules.Claim) {})
-		c.semaphore.Status.Holders = append(c.semaphore.Status.Holders, konductorv1.SemaphoreHolder{Claim: name, ClaimUID: types.UID(name), Holder: name, Permits: 1, FencingToken: int64(i + 1)})
+		c.semaphore.Status.Holders = append(c.semaphore.Status.Holders, konductorv1.Holder{Claim: name, ClaimUID: types.UID(name), Name: name, Permits: 1, FencingToken: int64(i + 1)})
 	}
 	c.add("large", func(claim *rules.Claim) { claim.Permits, claim.Priority = 5, 1 })
 	small := c.add("small", func(*rules.Claim) {})
@@ -78,5 +78,30 @@ func TestMaxRefusalsPerDecision(t *testing.T) {
 	}
 	if !wasGranted(act, small) {
 		t.Error("who fits waits until all others are refused")
+	}
+}
+
+func TestMaxPriority(t *testing.T) {
+	c := newBulkClaims(1)
+	c.semaphore.Spec.MaxPriority = new(int32)
+	for i := range 10_000 {
+		c.add(fmt.Sprintf("above-%d", i), func(claim *rules.Claim) { claim.Priority = 1 })
+	}
+	allowed := c.add("allowed", func(*rules.Claim) {})
+	_, act := c.decide()
+	if !wasGranted(act, allowed) {
+		t.Error("a claim of an allowed priority waits until all others are refused")
+	}
+	if n := len(act.Refuse); n == 0 || n > 500 {
+		t.Errorf("%d claims are refused at once", n)
+	}
+	for _, r := range act.Refuse {
+		if want := "asks for priority 1: ask for at most 0, or raise spec.maxPriority"; r.Claim.Priority != 1 || r.Message != want {
+			t.Fatalf("%s is refused: %s, want %s", r.Claim.Name, r.Message, want)
+		}
+	}
+	c.semaphore.Spec.MaxPriority = nil
+	if _, act = c.decide(); len(act.Refuse) > 0 || wasGranted(act, allowed) {
+		t.Errorf("without a limit, %d are refused, and the lowest priority is granted: %t", len(act.Refuse), wasGranted(act, allowed))
 	}
 }

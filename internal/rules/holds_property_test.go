@@ -98,6 +98,12 @@ func apiServerActions(w *fakeAPIServer) map[string]func(*rapid.T) {
 			}
 			w.resize(rapid.Int32Range(0, 4).Draw(t, "permits"))
 		}),
+		"the highest allowed priority is changed": oneInThree(func(t *rapid.T) {
+			if w.target == nil {
+				t.Skip("none")
+			}
+			w.setMaxPriority(rapid.SampledFrom([]*int32{nil, new(int32), ptr[int32](1)}).Draw(t, "limit"))
+		}),
 	}
 }
 

@@ -58,22 +58,22 @@ func TestGrantOrder(t *testing.T) {
 		}},
 		"a lease has one holder": {newLeaseScenario(), []scenarioStep{
 			{action: addClaims(newClaim("a"), newClaim("b")), want: outcome{
-				Holders: "a", Waiting: 1, Granted: "a", Notify: "a", Events: []string{"Granted: granted 1 permit to a"},
+				Holders: "a", Waiting: 1, Granted: "a", Notify: "a", Events: []string{"Granted: granted to a"},
 			}},
 			{action: releaseClaims("a"), want: outcome{
 				Holders: "b", Granted: "b", Notify: "b",
-				Events: []string{"Released: a released 1 permit", "Granted: granted 1 permit to b"},
+				Events: []string{"Released: released by a", "Granted: granted to b"},
 			}},
-			{action: releaseClaims("b"), want: outcome{Events: []string{"Released: b released 1 permit"}}},
+			{action: releaseClaims("b"), want: outcome{Events: []string{"Released: released by b"}}},
 		}},
 		"a waiter that gives up leaves the queue": {newLeaseScenario(), []scenarioStep{
 			{action: addClaims(newClaim("a"), newClaim("b"), newClaim("c")), want: outcome{
-				Holders: "a", Waiting: 2, Granted: "a", Notify: "a", Events: []string{"Granted: granted 1 permit to a"},
+				Holders: "a", Waiting: 2, Granted: "a", Notify: "a", Events: []string{"Granted: granted to a"},
 			}},
 			{action: releaseClaims("b"), want: outcome{Holders: "a", Waiting: 1, Deferrable: true}},
 			{action: releaseClaims("a"), want: outcome{
 				Holders: "c", Granted: "c", Notify: "c",
-				Events: []string{"Released: a released 1 permit", "Granted: granted 1 permit to c"},
+				Events: []string{"Released: released by a", "Granted: granted to c"},
 			}},
 		}},
 		"permits that are asked for together are granted together": {newSemaphoreScenario(5), []scenarioStep{
@@ -89,7 +89,7 @@ func TestGrantOrder(t *testing.T) {
 }
 
 func TestHoldEnd(t *testing.T) {
-	granted := func(name string) []string { return []string{"Granted: granted 1 permit to " + name} }
+	granted := func(name string) []string { return []string{"Granted: granted to " + name} }
 	const minute = time.Minute
 	tests := map[string]struct {
 		scene *scenario
@@ -99,24 +99,24 @@ func TestHoldEnd(t *testing.T) {
 			{action: addClaims(newClaim("a")), want: outcome{Holders: "a", Granted: "a", Notify: "a", Events: granted("a")}},
 			{at: 1000 * time.Hour, want: outcome{Holders: "a", Unchanged: true}},
 			{at: 1000 * time.Hour, action: func(s *scenario) { s.endPod("a") }, want: outcome{
-				Events: []string{"! PodEnded: the pod of a has ended, and its hold with it"},
+				Events: []string{"! PodEnded: the hold of a ended with its pod"},
 			}},
 		}},
 		"a waiter whose pod ends leaves the queue": {newLeaseScenario(), []scenarioStep{
 			{action: addClaims(newClaim("a"), newClaim("b"), newClaim("c")), want: outcome{Holders: "a", Waiting: 2, Granted: "a", Notify: "a", Events: granted("a")}},
 			{action: func(s *scenario) { s.endPod("b") }, want: outcome{Holders: "a", Waiting: 1, Deferrable: true}},
-			{action: releaseClaims("a"), want: outcome{Holders: "c", Granted: "c", Notify: "c", Events: append([]string{"Released: a released 1 permit"}, granted("c")...)}},
+			{action: releaseClaims("a"), want: outcome{Holders: "c", Granted: "c", Notify: "c", Events: append([]string{"Released: released by a"}, granted("c")...)}},
 		}},
 		"a hold that another takes away names who did it": {newLeaseScenario(), []scenarioStep{
 			{action: addClaims(newClaim("a")), want: outcome{Holders: "a", Granted: "a", Notify: "a", Events: granted("a")}},
 			{action: func(s *scenario) { s.claims.ObserveBreak("uid-a", "mallory"); s.release("a"); s.release("a") }, want: outcome{
-				Events: []string{"! Broken: mallory took 1 permit away from a"},
+				Events: []string{"! Broken: mallory broke the hold of a"},
 			}},
 		}},
 		"only who breaks a hold that is there is named": {newLeaseScenario(), []scenarioStep{
 			{action: addClaims(newClaim("a")), want: outcome{Holders: "a", Granted: "a", Notify: "a", Events: granted("a")}},
 			{action: func(s *scenario) { s.release("a"); s.claims.ObserveBreak("uid-a", "mallory") }, want: outcome{
-				Events: []string{"Released: a released 1 permit"},
+				Events: []string{"Released: released by a"},
 			}},
 		}},
 		"a hold runs out when it is not renewed within its own TTL": {newLeaseScenario().ttl(time.Hour), []scenarioStep{
@@ -139,7 +139,7 @@ func TestHoldEnd(t *testing.T) {
 			{action: addClaims(newClaim("a"), newClaim("b")), want: outcome{Holders: "a", Waiting: 1, Granted: "a", Notify: "a", Events: granted("a")}},
 			{at: time.Hour, action: func(s *scenario) { s.ttl(minute) }, want: outcome{Holders: "a", Waiting: 1, Unchanged: true}},
 			{at: time.Hour, action: releaseClaims("a"), want: outcome{
-				Holders: "b", Granted: "b", Notify: "b", RequeueAfter: minute, Events: append([]string{"Released: a released 1 permit"}, granted("b")...),
+				Holders: "b", Granted: "b", Notify: "b", RequeueAfter: minute, Events: append([]string{"Released: released by a"}, granted("b")...),
 			}},
 		}},
 		"a TTL that is taken from the object leaves its holders as long as their pods": {newLeaseScenario().ttl(minute), []scenarioStep{
@@ -166,7 +166,7 @@ func TestHoldEnd(t *testing.T) {
 			{action: addClaims(newClaim("a"), newClaim("b")), want: outcome{Holders: "a", Waiting: 1, Granted: "a", Notify: "a", Events: granted("a"), RequeueAfter: minute}},
 			{at: 50 * time.Second, action: releaseClaims("a"), want: outcome{
 				Holders: "b", Granted: "b", Notify: "b", RequeueAfter: minute,
-				Events: append([]string{"Released: a released 1 permit"}, granted("b")...),
+				Events: append([]string{"Released: released by a"}, granted("b")...),
 			}},
 			{at: 109 * time.Second, want: outcome{Holders: "b", RequeueAfter: time.Second, Unchanged: true}},
 			{at: 110 * time.Second, want: outcome{Holders: "b", Expire: []string{"b: not renewed within its ttl of 1m0s"}, Unchanged: true}},
@@ -203,7 +203,7 @@ func TestHoldEnd(t *testing.T) {
 			{action: func(s *scenario) {
 				s.addClaims(newClaim("a").unbound())
 				// The leader grants after an hour. The standby sees the lease before it sees the claim.
-				s.lease.Status.ClaimUID, s.lease.Status.Claim, s.lease.Status.Holder, s.lease.Status.FencingToken = "uid-a", "a", "a", 7
+				s.lease.Status.SetHolder(&konductorv1.Holder{Name: "a", Claim: "a", ClaimUID: "uid-a", Permits: 1, FencingToken: 7})
 				s.now = time.Hour
 			}, want: outcome{Holders: "a", Notify: "a", RequeueAfter: 15 * time.Second}},
 			{at: time.Hour + 14*time.Second, want: outcome{Holders: "a", RequeueAfter: time.Second, Unchanged: true}},
@@ -212,7 +212,7 @@ func TestHoldEnd(t *testing.T) {
 			{action: addClaims(newClaim("z"), newClaim("a")), want: outcome{Holders: "z", Waiting: 1, Granted: "z", Notify: "z", Events: granted("z"), RequeueAfter: minute}},
 			{at: time.Hour, action: func(s *scenario) {
 				s.release("z")
-				s.lease.Status.ClaimUID, s.lease.Status.Claim, s.lease.Status.Holder, s.lease.Status.FencingToken = "uid-a", "a", "a", 700
+				s.lease.Status.SetHolder(&konductorv1.Holder{Name: "a", Claim: "a", ClaimUID: "uid-a", Permits: 1, FencingToken: 700, ExpiresAt: s.lease.Status.ExpiresAt})
 				s.addClaims(newClaim("a").granted(700))
 			}, want: outcome{Holders: "a", Notify: "a", RequeueAfter: minute, Deferrable: true}},
 		}},
@@ -222,7 +222,7 @@ func TestHoldEnd(t *testing.T) {
 			{at: 1000 * time.Hour, want: outcome{Holders: "a", Waiting: 1, Verify: "a", Unchanged: true}},
 			// A read from the API server confirmed that the claim was deleted.
 			{at: 1000 * time.Hour, action: releaseClaims("a"), want: outcome{
-				Holders: "b", Granted: "b", Notify: "b", Events: append([]string{"Released: a released 1 permit"}, granted("b")...),
+				Holders: "b", Granted: "b", Notify: "b", Events: append([]string{"Released: released by a"}, granted("b")...),
 			}},
 		}},
 		"a claim that has ended for another reason frees what it held": {newLeaseScenario(), []scenarioStep{
@@ -262,7 +262,7 @@ func TestHoldEnd(t *testing.T) {
 		}},
 		"one that says it holds and doesn't is found among as many that do": {newSemaphoreScenario(2), []scenarioStep{
 			{action: addClaims(newClaim("a"), newClaim("b")), want: outcome{
-				Holders: "a b", Granted: "a b", Notify: "a b", Events: append(granted("a"), granted("b")...),
+				Holders: "a b", Granted: "a b", Notify: "a b", Events: []string{"Granted: granted 1 permit to a", "Granted: granted 1 permit to b"},
 			}},
 			{action: func(s *scenario) {
 				s.restartOperator("b")
@@ -313,14 +313,14 @@ func TestPermits(t *testing.T) {
 	}{
 		"more permits than there are is refused at once, also while all are taken": {newSemaphoreScenario(2), []scenarioStep{
 			{action: addClaims(newClaim("a").permits(2), newClaim("b").permits(3), newClaim("c").permits(2)), want: outcome{
-				Holders: "ax2", Waiting: 1, Granted: "a", Notify: "ax2", Refuse: []string{"b: asks for 3 permits of 2: ask for fewer or raise spec.permits"},
+				Holders: "ax2", Waiting: 1, Granted: "a", Notify: "ax2", Refuse: []string{"b: asks for 3 permits, but spec.permits is 2: ask for fewer or raise it"},
 				Events: []string{"Granted: granted 2 permits to a"},
 			}},
 		}},
 		"a paused semaphore grants nothing and refuses nothing": {newSemaphoreScenario(0), []scenarioStep{
 			{action: addClaims(newClaim("a"), newClaim("b").permits(9)), want: outcome{Waiting: 2}},
 			{action: func(s *scenario) { s.resize(1) }, want: outcome{
-				Holders: "a", Granted: "a", Notify: "a", Refuse: []string{"b: asks for 9 permits of 1: ask for fewer or raise spec.permits"},
+				Holders: "a", Granted: "a", Notify: "a", Refuse: []string{"b: asks for 9 permits, but spec.permits is 1: ask for fewer or raise it"},
 				Events: granted("a"),
 			}},
 		}},
@@ -441,8 +441,8 @@ func TestOvertakingLimit(t *testing.T) {
 	for range 29 {
 		// The claim granted last is released, so that there is never more than one permit free.
 		holders := s.holders()
-		if last := holders[len(holders)-1]; last.Holder != "a" {
-			s.release(last.Holder)
+		if last := holders[len(holders)-1]; last.Name != "a" {
+			s.release(last.Name)
 		}
 		s.reconcile()
 	}
@@ -510,7 +510,7 @@ func TestFencingTokensIncrease(t *testing.T) {
 		t.Helper()
 		for _, h := range s.holders() {
 			if h.FencingToken <= last {
-				t.Errorf("%s has token %d after %d was given", h.Holder, h.FencingToken, last)
+				t.Errorf("%s has token %d after %d was given", h.Name, h.FencingToken, last)
 			}
 		}
 		last = s.sem.Status.FencingToken
@@ -638,8 +638,8 @@ func TestLeaseStatus(t *testing.T) {
 	assertEqual(t, "Ready", "Ready=True Accepted: the lease is in operation", formatCondition(got.Conditions, konductorv1.ConditionReady))
 	assertEqual(t, "Held", "Held=True Held: held by a", formatCondition(got.Conditions, konductorv1.ConditionHeld))
 	assertEqual(t, "the rest", "Held a a uid-a 101 1 1 0", fmt.Sprint(got.Phase, " ", got.Holder, " ", got.Claim, " ", got.ClaimUID, " ", got.FencingToken, " ", got.Waiting, " ", got.ObservedGeneration, " ", got.Renewals))
-	if !got.AcquiredAt.Time.Equal(epoch.Add(10*time.Second)) || !got.ExpiresAt.Time.Equal(epoch.Add(70*time.Second)) {
-		t.Errorf("acquired at %s, expires at %s", got.AcquiredAt, got.ExpiresAt)
+	if h := got.Holders()[0]; h.FencingToken != got.FencingToken || h.Permits != 1 || !h.AcquiredAt.Time.Equal(epoch.Add(10*time.Second)) || !h.ExpiresAt.Time.Equal(epoch.Add(70*time.Second)) {
+		t.Errorf("acquired at %s, expires at %s, %d permits, token %d", h.AcquiredAt, h.ExpiresAt, h.Permits, h.FencingToken)
 	}
 	s.now = 40 * time.Second
 	s.renew("a")
@@ -735,5 +735,5 @@ func TestGrantEventNamesFencingToken(t *testing.T) {
 	if got := act.Events[0].Message; !strings.HasSuffix(got, "to a, fencing token 100") {
 		t.Errorf("the event says %q", got)
 	}
-	assertEqual(t, "told", []konductorv1.SemaphoreHolder{{Holder: "a", Claim: "a", ClaimUID: types.UID("uid-a"), Permits: 1, FencingToken: 100, AcquiredAt: act.Notify[0].AcquiredAt}}, act.Notify)
+	assertEqual(t, "told", []konductorv1.Holder{{Name: "a", Claim: "a", ClaimUID: types.UID("uid-a"), Permits: 1, FencingToken: 100, AcquiredAt: act.Notify[0].AcquiredAt}}, act.Notify)
 }

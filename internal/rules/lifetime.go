@@ -8,14 +8,14 @@ import (
 	konductorv1 "github.com/LogicIQ/konductor/apis/v1"
 )
 
-// lifetime is what Barrier and Gate have in common: a timeout that counts from creation, and a TTL that counts from the
-// end.
+// lifetime is what Barrier and Gate have in common: a timeout that counts from creation, and a TTL that counts from when
+// they have finished.
 type lifetime struct {
-	created  time.Time
-	timeout  *konductorv1.Duration
-	ttl      *konductorv1.Duration
-	openedAt *metav1.Time
-	endedAt  *metav1.Time
+	created          time.Time
+	timeout          *konductorv1.Duration
+	ttlAfterFinished *konductorv1.Duration
+	openedAt         *metav1.Time
+	endedAt          *metav1.Time
 }
 
 // deadline returns when waiting ends, or the zero time when it never does.
@@ -43,10 +43,10 @@ func (l lifetime) ttlExpired(now Instant) (bool, time.Duration) {
 	if ended == nil {
 		ended = l.endedAt
 	}
-	if l.ttl == nil || ended == nil {
+	if l.ttlAfterFinished == nil || ended == nil {
 		return false, 0
 	}
-	left := endOfSecond(ended.Add(l.ttl.Duration.Duration)).Sub(now.ServerTime)
+	left := endOfSecond(ended.Add(l.ttlAfterFinished.Duration.Duration)).Sub(now.ServerTime)
 	return left <= 0, max(left, 0)
 }
 

@@ -41,8 +41,8 @@ func newOvertakeCounter(counts []konductorv1.OvertakenClaim, claims *ClaimSet, d
 	return o, unknown
 }
 
-// addAhead records that the claim doesn't fit and stays ahead of the claims that are scanned next.
-func (o *overtakeCounter) addAhead(c *Claim) {
+// recordBlocked records that the claim doesn't fit and stays ahead of the claims that are scanned next.
+func (o *overtakeCounter) recordBlocked(c *Claim) {
 	for i := range o.counts {
 		if o.counts[i].ClaimUID == c.UID {
 			o.aheadIndexes = append(o.aheadIndexes, i)

@@ -71,10 +71,11 @@ func queueLess(a, b *Claim) bool {
 	return a.UID < b.UID
 }
 
-// ServedBefore reports whether claim a is served before claim b.
-func ServedBefore(a, b *konductorv1.Claim, revision func(*konductorv1.Claim) uint64) bool {
+// ServedBefore reports whether claim a is served before claim b. Both wait, so their resourceVersions are those of their
+// creation.
+func ServedBefore(a, b *konductorv1.Claim) bool {
 	key := func(c *konductorv1.Claim) *Claim {
-		return &Claim{Priority: c.Spec.Priority, Created: c.CreationTimestamp.Time, CreationRevision: revision(c), UID: c.UID}
+		return &Claim{Priority: c.Spec.Priority, Created: c.CreationTimestamp.Time, CreationRevision: RevisionOrZero(c), UID: c.UID}
 	}
 	return queueLess(key(a), key(b))
 }
@@ -286,7 +287,7 @@ func (c *ClaimSet) Find(uid types.UID) (*Claim, Existence) {
 }
 
 // PruneTombstones drops all tombstones except those of holders: the others are not looked up any more.
-func (c *ClaimSet) PruneTombstones(holders []konductorv1.SemaphoreHolder) {
+func (c *ClaimSet) PruneTombstones(holders []konductorv1.Holder) {
 	if len(c.tombstones) == 0 {
 		return
 	}
@@ -316,9 +317,16 @@ func (c *ClaimSet) All() iter.Seq[*Claim] {
 // QueueLen returns how many claims are pending.
 func (c *ClaimSet) QueueLen() int { return c.queue.Len() }
 
-// Queue iterates over the pending claims in the order in which they are served.
-func (c *ClaimSet) Queue() iter.Seq[*Claim] {
-	return func(yield func(*Claim) bool) { c.queue.Ascend(yield) }
+// Queue iterates over the pending claims of at most that priority (nil: all) in the order in which they are served.
+func (c *ClaimSet) Queue(maxPriority *int32) iter.Seq[*Claim] {
+	return func(yield func(*Claim) bool) {
+		if maxPriority == nil {
+			c.queue.Ascend(yield)
+			return
+		}
+		// The zero values of the other fields are before those of all claims.
+		c.queue.AscendGreaterOrEqual(&Claim{Priority: *maxPriority}, yield)
+	}
 }
 
 // LargestFirst iterates over the pending claims, by the permits they ask for.

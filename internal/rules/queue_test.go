@@ -88,7 +88,7 @@ func TestQueueOrder(t *testing.T) {
 			if test.do != nil {
 				test.do(test.claims)
 			}
-			assertEqual(t, "the queue", test.want, collectNames(test.claims.Queue()))
+			assertEqual(t, "the queue", test.want, collectNames(test.claims.Queue(nil)))
 			if got := test.claims.QueueLen(); got != len(test.want) {
 				t.Errorf("%d wait, want %d", got, len(test.want))
 			}
@@ -106,7 +106,7 @@ func TestFindExistence(t *testing.T) {
 
 	// The tombstones of holders must be kept, or their holds would not end.
 	c.ObserveDeletion("uid-b")
-	c.PruneTombstones([]konductorv1.SemaphoreHolder{{ClaimUID: "uid-b"}, {ClaimUID: "uid-c"}})
+	c.PruneTombstones([]konductorv1.Holder{{ClaimUID: "uid-b"}, {ClaimUID: "uid-c"}})
 	got = []rules.Existence{existence("a"), existence("b"), existence("c")}
 	assertEqual(t, "a, b, c after settling", []rules.Existence{rules.ExistenceUnknown, rules.ExistenceDeleted, rules.ExistenceUnknown}, got)
 	c.PruneTombstones(nil)
@@ -140,11 +140,11 @@ func TestMaxTombstones(t *testing.T) {
 func TestQueueSkipsClaimWithUnknownPod(t *testing.T) {
 	c := newObservedClaimSet(newClaim("a").revision(1), newClaim("b").revision(2))
 	c.SetPodKnown("uid-a", false)
-	assertEqual(t, "the queue", []string{"b"}, collectNames(c.Queue()))
+	assertEqual(t, "the queue", []string{"b"}, collectNames(c.Queue(nil)))
 	c.Observe(newClaim("a").revision(1).claim, 0)
-	assertEqual(t, "the queue after it was seen again", []string{"b"}, collectNames(c.Queue()))
+	assertEqual(t, "the queue after it was seen again", []string{"b"}, collectNames(c.Queue(nil)))
 	c.SetPodKnown("uid-a", true)
-	assertEqual(t, "the queue after its Pod was seen", []string{"a", "b"}, collectNames(c.Queue()))
+	assertEqual(t, "the queue after its Pod was seen", []string{"a", "b"}, collectNames(c.Queue(nil)))
 }
 
 func TestLastObservedRenewal(t *testing.T) {
@@ -199,7 +199,7 @@ func TestLargestFirstAndNoWait(t *testing.T) {
 	c.Observe(newClaim("five").permits(5).noWait().phase(konductorv1.ClaimRefused).claim, 0)
 	assertEqual(t, "the largest first, one of them told", []string{"three", "two"}, collectNames(c.LargestFirst()))
 	assertEqual(t, "those that don't want to wait, told", []string(nil), collectNames(c.NoWait()))
-	for range c.Queue() {
+	for range c.Queue(nil) {
 		break // an iteration that ends early must be possible
 	}
 	for range c.All() {
@@ -214,14 +214,13 @@ func TestLargestFirstAndNoWait(t *testing.T) {
 }
 
 func TestServedBefore(t *testing.T) {
+	versions := map[string]string{"a": "10", "b": "9"}
 	object := func(name string, priority int32, since time.Duration) *konductorv1.Claim {
 		return &konductorv1.Claim{
-			ObjectMeta: metav1.ObjectMeta{Name: name, UID: types.UID(name), CreationTimestamp: metav1.NewTime(epoch.Add(since))},
+			ObjectMeta: metav1.ObjectMeta{Name: name, UID: types.UID(name), ResourceVersion: versions[name], CreationTimestamp: metav1.NewTime(epoch.Add(since))},
 			Spec:       konductorv1.ClaimSpec{Priority: priority},
 		}
 	}
-	revisions := map[string]uint64{"a": 10, "b": 9}
-	revision := func(c *konductorv1.Claim) uint64 { return revisions[c.Name] }
 	tests := map[string]struct {
 		a, b *konductorv1.Claim
 		want bool
@@ -235,7 +234,7 @@ func TestServedBefore(t *testing.T) {
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
-			if got := rules.ServedBefore(test.a, test.b, revision); got != test.want {
+			if got := rules.ServedBefore(test.a, test.b); got != test.want {
 				t.Errorf("got %t, want %t", got, test.want)
 			}
 		})
@@ -301,7 +300,7 @@ func TestClaimSetMatchesPlainMap(t *testing.T) {
 				}
 				i := 0
 				var previous *rules.Claim
-				for c := range set.Queue() {
+				for c := range set.Queue(nil) {
 					if known, ok := plain[c.UID]; !ok || known.Phase != konductorv1.ClaimPending {
 						t.Fatalf("%s is in the queue and doesn't wait", c.Name)
 					}

@@ -132,10 +132,10 @@ func (s *scenario) decide() (outcome, rules.HoldActions, func()) {
 	var act rules.HoldActions
 	var o outcome
 	var write func()
-	var holders []konductorv1.SemaphoreHolder
+	var holders []konductorv1.Holder
 	if s.lease != nil {
 		next, a := rules.DecideLease(s.lease, s.claims, s.revision, instantAt(s.now))
-		act, holders, o.Waiting = a, rules.LeaseHolders(&next), next.Waiting
+		act, holders, o.Waiting = a, next.Holders(), next.Waiting
 		write = func() { s.lease.Status = next }
 	} else {
 		next, a := rules.DecideSemaphore(s.sem, s.claims, s.revision, instantAt(s.now))
@@ -194,17 +194,17 @@ func (s *scenario) writeClaimStatus(c *rules.Claim, phase konductorv1.ClaimPhase
 	s.claims.Observe(updated, s.now)
 }
 
-func (s *scenario) holders() []konductorv1.SemaphoreHolder {
+func (s *scenario) holders() []konductorv1.Holder {
 	if s.lease != nil {
-		return rules.LeaseHolders(&s.lease.Status)
+		return s.lease.Status.Holders()
 	}
 	return s.sem.Status.Holders
 }
 
-func formatHolders(holders []konductorv1.SemaphoreHolder) string {
+func formatHolders(holders []konductorv1.Holder) string {
 	var names []string
 	for _, h := range holders {
-		name := h.Holder
+		name := h.Name
 		if h.Permits != 1 {
 			name += fmt.Sprintf("x%d", h.Permits)
 		}

@@ -66,7 +66,7 @@ func (in *holdState) terminateClaims(claims *ClaimSet, act *HoldActions) {
 			act.Expire = append(act.Expire, Termination{c, in.deletedMessage})
 		}
 	}
-	for c := range claims.Queue() {
+	for c := range claims.Queue(nil) {
 		switch {
 		case unnotified[c]:
 		case c.TargetUID == "":

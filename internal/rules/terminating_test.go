@@ -104,7 +104,7 @@ func TestTerminatingTargetEndsClaims(t *testing.T) {
 			},
 			[]terminatingOutcome{
 				{Holders: "a", Deleted: "a", ReadyCondition: lease},
-				{Events: []string{"Released: a released 1 permit"}, ReadyCondition: lease},
+				{Events: []string{"Released: released by a"}, ReadyCondition: lease},
 			},
 		},
 		"a holder whose claim is not known yet stays": {
@@ -148,7 +148,7 @@ func TestTerminatingBarrierAndGateDoNotOpen(t *testing.T) {
 	deleted := metav1.NewTime(epoch.Add(time.Second))
 	arrivals := []rules.Arrival{newArrival("a", 0), newArrival("b", 2*time.Second)}
 	t.Run("a barrier", func(t *testing.T) {
-		b := newBarrier(2).timeout(time.Minute).ttl(time.Minute).build()
+		b := newBarrier(2).timeout(time.Minute).ttlAfterFinished(time.Minute).build()
 		b.Status = rules.DecideBarrier(b, arrivals[:1], instantAt(0)).Status
 		b.DeletionTimestamp = &deleted
 		d := rules.DecideBarrier(b, arrivals, instantAt(time.Hour))

@@ -1,6 +1,8 @@
 package rules
 
 import (
+	"fmt"
+	"strconv"
 	"time"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -31,6 +33,24 @@ func MinNonZero(a, b time.Duration) time.Duration {
 		return b
 	}
 	return a
+}
+
+// Revision returns the resourceVersion of an object as a number, in the order of the writes to the cluster.
+func Revision(obj metav1.Object) (uint64, error) {
+	rev, err := strconv.ParseUint(obj.GetResourceVersion(), 10, 64)
+	if err != nil {
+		return 0, fmt.Errorf("resourceVersion %q of %s is not a number: %w", obj.GetResourceVersion(), obj.GetName(), err)
+	}
+	return rev, nil
+}
+
+// RevisionOrZero returns the same, or 0 if the resourceVersion is not a number, for what is only shown or sorted.
+func RevisionOrZero(obj metav1.Object) uint64 {
+	rev, err := Revision(obj)
+	if err != nil {
+		return 0
+	}
+	return rev
 }
 
 // newCondition returns a condition for the given generation.

@@ -72,7 +72,7 @@ func (r *Row) NewAction(verb, ownHolder string) (Action, bool) {
 	case VerbRelease:
 		a.Prompt, a.DefaultInput = "holder", ownHolder
 		a.Permission = Permission{"delete", GroupResourceName(konductorv1.KindClaim), r.Namespace}
-		a.Warning = "it gives back a hold that is bound to no pod, or leaves the queue"
+		a.Warning = "releases a hold that is not bound to a Pod, or leaves the queue"
 	case VerbBreak:
 		a.Permission = Permission{"delete", GroupResourceName(konductorv1.KindClaim), r.Namespace}
 		if len(r.Holds) == 0 {
@@ -80,14 +80,14 @@ func (r *Row) NewAction(verb, ownHolder string) (Action, bool) {
 			break
 		}
 		a.hold = r.Holds[0]
-		a.Warning = r.Holds[0].Holder + " may go on working until it learns of it"
+		a.Warning = r.Holds[0].Holder + " may keep working until it notices"
 	case VerbResize:
 		a.Prompt, a.DefaultInput = "permits", strconv.Itoa(int(r.Total))
 		a.Permission = Permission{"patch", GroupResourceName(konductorv1.KindSemaphore), r.Namespace}
-		a.Warning = "nobody loses a permit by it; 0 pauses the semaphore"
+		a.Warning = "no holder loses a permit; 0 pauses the semaphore"
 	case VerbDelete:
 		a.Permission = Permission{"delete", GroupResourceName(r.Kind), r.Namespace}
-		a.Warning = "those who wait for it end with exit code 2"
+		a.Warning = "commands that wait for it exit with code 2"
 		a.wasFree = len(r.Holds) == 0 && slices.Contains(ActionVerbs(r.Kind), VerbRelease)
 		if n := len(r.Holds); n > 0 {
 			a.Warning = fmt.Sprintf("it is held by %s: the hold is lost, and %s", r.holdersText(), a.Warning)
@@ -127,14 +127,14 @@ func (a Action) ValidateInput(input string) string {
 	switch a.Verb {
 	case VerbArrive, VerbRelease:
 		if input == "" {
-			return "give a name"
+			return "enter a name"
 		}
 		if len(input) > maxNameLength {
 			return fmt.Sprintf("a name has at most %d characters", maxNameLength)
 		}
 	case VerbResize:
 		if n, err := strconv.ParseInt(input, 10, 32); err != nil || n < 0 {
-			return "give a number, 0 or more"
+			return "enter a number, 0 or more"
 		}
 	}
 	return ""
@@ -147,17 +147,17 @@ func (a Action) StaleReason(current *Row) string {
 	case current == nil:
 		return a.Ref.String() + " was deleted in the meantime"
 	case current.UID != a.uid:
-		return a.Ref.String() + " was deleted and created anew in the meantime"
+		return a.Ref.String() + " was deleted and recreated in the meantime"
 	case current.State == StateDeleting && a.Verb != VerbRelease:
-		return a.Ref.String() + " is being deleted in the meantime"
+		return a.Ref.String() + " is being deleted now"
 	case a.wasFree && len(current.Holds) > 0:
 		return fmt.Sprintf("%s has been acquired by %s in the meantime", a.Ref, current.Holds[0].Holder)
 	case a.Verb == VerbResize && strconv.Itoa(int(current.Total)) != a.DefaultInput:
-		return fmt.Sprintf("%s has %d permits in the meantime, not %s", a.Ref, current.Total, a.DefaultInput)
+		return fmt.Sprintf("%s now has %d permits, not %s", a.Ref, current.Total, a.DefaultInput)
 	case a.Verb == VerbBreak && len(current.Holds) == 0:
 		return a.Ref.String() + " has been released in the meantime"
 	case a.Verb == VerbBreak && current.Holds[0].ClaimUID != a.hold.ClaimUID:
-		return fmt.Sprintf("%s has been handed over to %s in the meantime", a.Ref, current.Holds[0].Holder)
+		return fmt.Sprintf("%s has been granted to %s in the meantime", a.Ref, current.Holds[0].Holder)
 	default:
 		return ""
 	}

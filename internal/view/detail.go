@@ -74,11 +74,13 @@ func (w *Store) Detail(ref Ref, now time.Time) (Detail, bool) {
 		addGateDetails(&d, o, now)
 	case *konductorv1.Lease:
 		d.addDuration("TTL", o.Spec.TTL)
+		d.addMaxPriority(o.Spec.MaxPriority)
 		w.addHoldersAndQueueSections(&d, now)
 		d.addConditionsSection(o.Status.Conditions, now)
 	case *konductorv1.Semaphore:
 		d.Properties = append(d.Properties, Property{"Permits", fmt.Sprintf("%d in use of %d, %d free", o.Status.InUse, o.Spec.Permits, o.Status.Available)})
 		d.addDuration("TTL", o.Spec.TTL)
+		d.addMaxPriority(o.Spec.MaxPriority)
 		w.addHoldersAndQueueSections(&d, now)
 		d.addConditionsSection(o.Status.Conditions, now)
 	}
@@ -92,6 +94,13 @@ func (w *Store) Detail(ref Ref, now time.Time) (Detail, bool) {
 func (d *Detail) addDuration(name string, value *konductorv1.Duration) {
 	if value != nil {
 		d.Properties = append(d.Properties, Property{name, value.Duration.Duration.String()})
+	}
+}
+
+// addMaxPriority adds the highest priority of a claim, unless every priority is allowed.
+func (d *Detail) addMaxPriority(value *int32) {
+	if value != nil {
+		d.Properties = append(d.Properties, Property{"Max priority", strconv.Itoa(int(*value))})
 	}
 }
 
@@ -121,7 +130,7 @@ func (d *Detail) addConditionsSection(conditions []metav1.Condition, now time.Ti
 
 func addGateDetails(d *Detail, g *konductorv1.Gate, now time.Time) {
 	d.addDuration("Timeout", g.Spec.Timeout)
-	d.addDuration("TTL", g.Spec.TTL)
+	d.addDuration("TTL after finished", g.Spec.TTLAfterFinished)
 	s := Section{Title: fmt.Sprintf("Waits for (%d of %d met)", d.Row.Done, d.Row.Total), Columns: []string{"MET", "OBJECT", "OBSERVED"}}
 	for i := range g.Status.ConditionStatuses {
 		c := &g.Status.ConditionStatuses[i]
@@ -185,24 +194,15 @@ func (w *Store) queueOf(target Ref) []*konductorv1.Claim {
 	}
 	slices.SortFunc(queue, func(a, b *konductorv1.Claim) int {
 		switch {
-		case rules.ServedBefore(a, b, parseResourceVersion):
+		case rules.ServedBefore(a, b):
 			return -1
-		case rules.ServedBefore(b, a, parseResourceVersion):
+		case rules.ServedBefore(b, a):
 			return 1
 		default:
 			return 0
 		}
 	})
 	return queue
-}
-
-// parseResourceVersion returns a claim's resourceVersion, which is that of its creation while it waits; 0 if not a number.
-func parseResourceVersion(c *konductorv1.Claim) uint64 {
-	n, err := strconv.ParseUint(c.ResourceVersion, 10, 64)
-	if err != nil {
-		return 0
-	}
-	return n
 }
 
 // boundPodName returns the name of the Pod that a hold is bound to, "none" or, if the claim is not known, "?".
@@ -230,7 +230,7 @@ func (w *Store) addBarrierDetails(d *Detail, b *konductorv1.Barrier, now time.Ti
 		d.Properties = append(d.Properties, Property{"Failed", strconv.Itoa(int(d.Row.Failed))})
 	}
 	d.addDuration("Timeout", b.Spec.Timeout)
-	d.addDuration("TTL", b.Spec.TTL)
+	d.addDuration("TTL after finished", b.Spec.TTLAfterFinished)
 	arrivals := w.sortedArrivals(d.Row.Ref)
 	w.addMissingSection(d, b, arrivals, now)
 	w.addArrivalsSection(d, b, arrivals, now)

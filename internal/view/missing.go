@@ -41,16 +41,16 @@ func (w *Store) addMissingSection(d *Detail, b *konductorv1.Barrier, arrivals []
 	}
 	switch {
 	case unknown > 0 && len(known) > 0:
-		s.Footnote = fmt.Sprintf("and %d of whom nothing is known yet", unknown)
+		s.Footnote = fmt.Sprintf("and %d more, not known yet", unknown)
 	case unknown > 0 && w.DeniedMessage(konductorv1.KindArrival) != "":
 		s.Footnote = w.DeniedMessage(konductorv1.KindArrival)
 	case unknown > 0 && w.DeniedMessage(KindJob) != "":
 		s.Footnote = w.DeniedMessage(KindJob)
 	case unknown > 0 && !w.HasSynced(KindJob, KindPod):
 		// They are still being listed.
-		s.Footnote = "who they are is not known yet"
+		s.Footnote = "not known yet"
 	case unknown > 0:
-		s.Footnote = fmt.Sprintf("nothing is known yet of the %d: no Job or Pod here says that it will arrive", unknown)
+		s.Footnote = fmt.Sprintf("%d not known yet: no Job or Pod in this namespace has a command that arrives at this barrier", unknown)
 	}
 	d.addSection(s)
 }

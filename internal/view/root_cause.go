@@ -40,7 +40,7 @@ func (w *Store) rootCauseText(ref Ref, now time.Time) string {
 		if root.Remedy == "" {
 			return ""
 		}
-		return "what to do: " + root.Remedy
+		return "fix: " + root.Remedy
 	}
 	text := "why: " + Ref{Kind: root.Object.Kind, Name: root.Object.Name}.String() + " " + root.Message
 	if root.Remedy != "" {

@@ -9,7 +9,6 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	konductorv1 "github.com/LogicIQ/konductor/apis/v1"
-	"github.com/LogicIQ/konductor/internal/rules"
 )
 
 // State is an object's state, in one word.
@@ -107,16 +106,16 @@ func (r *Row) Description(now time.Time) string {
 	var words string
 	switch r.State {
 	case StateUnobserved:
-		return "no operator has looked at it yet"
+		return "no operator has observed it yet"
 	case StateDeleting:
 		if len(r.Finalizers) > 0 {
-			return "it is being deleted, and kept by " + strings.Join(r.Finalizers, ", ")
+			return "it is being deleted, blocked by finalizers: " + strings.Join(r.Finalizers, ", ")
 		}
 		return "it is being deleted"
 	case StateFailed, StateCycle:
 		return r.Message
 	case StateTimeout:
-		return joinNonEmpty("timed out "+formatAgo(r.StateSince, now), r.Message)
+		return joinNonEmpty("timed out "+formatAgo(r.StateSince, now), strings.TrimPrefix(r.Message, "timed out "))
 	case StateOpen:
 		return "opened " + formatAgo(r.StateSince, now)
 	case StateWaiting:
@@ -195,8 +194,8 @@ func (r *Row) queueText(now time.Time) string {
 	return words
 }
 
-// ChangeSummary returns everything whose change is worth a line; the passing of time is not.
-func (r *Row) ChangeSummary() string {
+// StateSummary returns everything whose change is worth a line; the passing of time is not.
+func (r *Row) StateSummary() string {
 	var words []string
 	add := func(format string, args ...any) { words = append(words, fmt.Sprintf(format, args...)) }
 	if figure := r.ProgressText(); figure != "" {
@@ -230,7 +229,7 @@ func (w *Store) newRow(obj metav1.Object) *Row {
 	case *konductorv1.Gate:
 		r = newGateRow(o)
 	case *konductorv1.Lease:
-		r = &Row{State: State(o.Status.Phase), Waiting: o.Status.Waiting, Holds: toHolds(rules.LeaseHolders(&o.Status))}
+		r = &Row{State: State(o.Status.Phase), Waiting: o.Status.Waiting, Holds: toHolds(o.Status.Holders())}
 		r.Message = conditionMessage(o.Status.Conditions, konductorv1.ConditionHeld)
 		if len(r.Holds) > 0 {
 			r.StateSince = r.Holds[0].AcquiredAt
@@ -318,12 +317,12 @@ func newSemaphoreRow(s *konductorv1.Semaphore) *Row {
 	return r
 }
 
-func toHolds(holders []konductorv1.SemaphoreHolder) []Hold {
+func toHolds(holders []konductorv1.Holder) []Hold {
 	var holds []Hold
 	for i := range holders {
 		h := &holders[i]
 		hold := Hold{
-			Holder: h.Holder, Permits: h.Permits, FencingToken: h.FencingToken, AcquiredAt: h.AcquiredAt.Time,
+			Holder: h.Name, Permits: h.Permits, FencingToken: h.FencingToken, AcquiredAt: h.AcquiredAt.Time,
 			Renewals: h.Renewals, Claim: h.Claim, ClaimUID: string(h.ClaimUID),
 		}
 		if h.ExpiresAt != nil {
@@ -355,7 +354,7 @@ func finishTime(opened, ended *metav1.Time) time.Time {
 // DescribeState returns what a state means, for people who see it for the first time.
 func DescribeState(s State) string {
 	return map[State]string{
-		StateWaiting:    "not enough have arrived, or a condition is not met yet",
+		StateWaiting:    "not enough participants have arrived, or a condition is not met",
 		StateOpen:       "it has opened, and stays open",
 		StateFailed:     "it can't open any more",
 		StateTimeout:    "it timed out before it could open",

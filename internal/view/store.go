@@ -164,7 +164,7 @@ func (w *Store) rebuildStaleRows() []Change {
 			changes = append(changes, Change{Added, row})
 		default:
 			w.rows[ref] = row
-			if before.State != row.State || before.ChangeSummary() != row.ChangeSummary() || before.UID != row.UID || !before.Created.Equal(row.Created) {
+			if before.State != row.State || before.StateSummary() != row.StateSummary() || before.UID != row.UID || !before.Created.Equal(row.Created) {
 				changes = append(changes, Change{Modified, row})
 			}
 		}

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
 	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -41,6 +42,7 @@ func TestRowDescription(t *testing.T) {
 	timedOut := viewtest.Barrier("etl", "b", 2, 0, 3, 0)
 	at := metav1.NewTime(viewtest.Now().Add(-time.Minute))
 	timedOut.Status.Phase, timedOut.Status.EndedAt = konductorv1.BarrierTimeout, &at
+	timedOut.Status.Conditions[1].Message = "timed out after 10m0s with 2 of 3 arrived"
 	cycle := viewtest.Gate("etl", "g", 0, "load")
 	cycle.Status.Conditions[0].Status, cycle.Status.Conditions[0].Reason = metav1.ConditionFalse, konductorv1.ReasonCycle
 	cycle.Status.Conditions[0].Message = "these gates wait for each other and can never open: g -> h -> g"
@@ -56,9 +58,9 @@ func TestRowDescription(t *testing.T) {
 		want   string
 	}{
 		"a barrier with a timeout":              {soon, "Waiting 7/10: 1 to come, 1 failed, times out in 60s"},
-		"a barrier no operator has seen":        {fresh, "Unseen 0/3: no operator has looked at it yet"},
+		"a barrier no operator has seen":        {fresh, "Unseen 0/3: no operator has observed it yet"},
 		"a barrier that is being deleted":       {leaving, "Deleting 0/3: it is being deleted"},
-		"a barrier that has timed out":          {timedOut, "Timeout 2/3: timed out 60s ago, 2 of 3 participants have arrived"},
+		"a barrier that has timed out":          {timedOut, "Timeout 2/3: timed out 60s ago, after 10m0s with 2 of 3 arrived"},
 		"a barrier that has opened":             {viewtest.Barrier("etl", "b", 3, 0, 3, 0), "Open 3/3: opened 2m ago"},
 		"a gate that waits":                     {viewtest.Gate("etl", "g", 1, "a", "b", "c"), "Waiting 1/3: waits for job/b, job/c"},
 		"a gate on a lease elsewhere":           {other, "Waiting 0/1: waits for ops/lease/db=Held"},
@@ -107,7 +109,7 @@ func TestApplyChanges(t *testing.T) {
 	} {
 		var got []string
 		for _, c := range w.Apply(step.news) {
-			got = append(got, strings.TrimSpace(c.Type+" "+c.Row.String()+" "+c.Row.ChangeSummary()))
+			got = append(got, strings.TrimSpace(c.Type+" "+c.Row.String()+" "+c.Row.StateSummary()))
 		}
 		if diff := cmp.Diff(step.want, got); diff != "" {
 			t.Errorf("%s (-want +got):\n%s", step.what, diff)
@@ -157,35 +159,35 @@ func TestMissingParticipants(t *testing.T) {
 		want    []string
 		more    string
 	}{
-		"nothing is known": {nil, nil, "nothing is known yet of the 4: no Job or Pod here says that it will arrive"},
+		"nothing is known": {nil, nil, "4 not known yet: no Job or Pod in this namespace has a command that arrives at this barrier"},
 		"an Indexed Job of which one index is here": {
 			[]metav1.Object{indexed, viewtest.Arrival("etl", "b", "job/shard/1", time.Minute, false, ""), viewtest.Pod("etl", "shard-0-x", indexed, "0", corev1.PodRunning)},
-			[]string{"job/shard/0|pod shard-0-x Running", "job/shard/…|1 without a pod, job 1 active"}, "and 2 of whom nothing is known yet",
+			[]string{"job/shard/0|pod shard-0-x Running", "job/shard/…|1 without a pod, job 1 active"}, "and 2 more, not known yet",
 		},
 		"a Job whose command line arrives": {
 			[]metav1.Object{viewtest.Job("etl", "load", 0, sh("load && koncli barrier arrive b --timeout 5m")...)},
-			[]string{"job/load|1 active"}, "and 3 of whom nothing is known yet",
+			[]string{"job/load|1 active"}, "and 3 more, not known yet",
 		},
-		"a Job that has failed": {[]metav1.Object{done}, []string{"job/done|Failed, BackoffLimitExceeded"}, "and 3 of whom nothing is known yet"},
+		"a Job that has failed": {[]metav1.Object{done}, []string{"job/done|Failed, BackoffLimitExceeded"}, "and 3 more, not known yet"},
 		"a Pod without a Job": {
 			[]metav1.Object{func() *corev1.Pod {
 				p := viewtest.Pod("etl", "solo", nil, "", corev1.PodPending)
 				p.Spec.Containers = []corev1.Container{{Command: []string{"/konductor/koncli", "barrier", "arrive"}, Args: []string{"b"}}}
 				return p
 			}()},
-			[]string{"pod/solo|Pending"}, "and 3 of whom nothing is known yet",
+			[]string{"pod/solo|Pending"}, "and 3 more, not known yet",
 		},
 		"a Job that arrives at another barrier": {
 			[]metav1.Object{viewtest.Job("etl", "load", 0, sh("koncli barrier arrive bb; koncli barrier wait b")...)},
-			nil, "nothing is known yet of the 4: no Job or Pod here says that it will arrive",
+			nil, "4 not known yet: no Job or Pod in this namespace has a command that arrives at this barrier",
 		},
 		"a Job that arrives under another name": {
 			[]metav1.Object{viewtest.Job("etl", "load", 0, sh("koncli barrier arrive b --holder me")...)},
-			nil, "nothing is known yet of the 4: no Job or Pod here says that it will arrive",
+			nil, "4 not known yet: no Job or Pod in this namespace has a command that arrives at this barrier",
 		},
 		"a Job in another namespace": {
 			[]metav1.Object{viewtest.Job("other", "load", 0, sh("koncli barrier arrive b")...)},
-			nil, "nothing is known yet of the 4: no Job or Pod here says that it will arrive",
+			nil, "4 not known yet: no Job or Pod in this namespace has a command that arrives at this barrier",
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -219,6 +221,23 @@ func TestDeniedKinds(t *testing.T) {
 	}
 }
 
+func TestDetailMaxPriority(t *testing.T) {
+	limit := int32(0)
+	limited, s := viewtest.Lease("etl", "limited", "", 0, 0), viewtest.Semaphore("etl", "limited", 1, 0)
+	limited.Spec.MaxPriority, s.Spec.MaxPriority = &limit, &limit
+	w := newStoreWith(limited, s, viewtest.Lease("etl", "free", "", 0, 0))
+	for object, want := range map[view.Ref][]view.Property{
+		etlRef("Lease", "limited"): {{Name: "Max priority", Value: "0"}}, etlRef("Semaphore", "limited"): {{Name: "Max priority", Value: "0"}},
+		etlRef("Lease", "free"): nil,
+	} {
+		d, _ := w.Detail(object, viewtest.Now())
+		got := slices.DeleteFunc(d.Properties, func(p view.Property) bool { return p.Name != "Max priority" })
+		if diff := cmp.Diff(want, got, cmpopts.EquateEmpty()); diff != "" {
+			t.Errorf("%s (-want +got):\n%s", object, diff)
+		}
+	}
+}
+
 func TestDetailRootCause(t *testing.T) {
 	held := viewtest.Lease("etl", "db", "migrate-7c9f", time.Minute, 1)
 	holder := viewtest.Claim("etl", konductorv1.KindLease, "db", "migrate-7c9f", time.Minute, 0, true)
@@ -228,7 +247,7 @@ func TestDetailRootCause(t *testing.T) {
 		want    string
 	}{
 		"a gate on a Job that is not there": {etlRef("Gate", "g"), []metav1.Object{viewtest.Gate("etl", "g", 0, "load")}, "why: job/load does not exist: create it"},
-		"what has failed itself":            {etlRef("Barrier", "b"), []metav1.Object{viewtest.Barrier("etl", "b", 1, 2, 3, 0)}, "what to do: lower spec.quorum, or delete it and create it again"},
+		"what has failed itself":            {etlRef("Barrier", "b"), []metav1.Object{viewtest.Barrier("etl", "b", 1, 2, 3, 0)}, "fix: lower spec.quorum, or delete it and create it again"},
 		"what has opened":                   {etlRef("Barrier", "b"), []metav1.Object{viewtest.Barrier("etl", "b", 3, 0, 3, 0)}, ""},
 		"what is held and worked with": {
 			etlRef("Lease", "db"), []metav1.Object{held, holder, viewtest.Pod("etl", "migrate-7c9f", nil, "", corev1.PodRunning)},

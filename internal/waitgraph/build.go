@@ -8,7 +8,6 @@ import (
 
 	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 
 	konductorv1 "github.com/LogicIQ/konductor/apis/v1"
@@ -82,7 +81,7 @@ func (a *Analysis) addCoordinationObjects() {
 		a.barriers[ref] = &barrier{node: node{ref: ref}, obj: obj, arrivedParticipants: map[string]bool{}, arrivedIndexes: map[string][]int32{}}
 	}
 	for _, arrival := range a.Arrivals {
-		if b := a.barriers[Ref{konductorv1.KindBarrier, arrival.Namespace, arrival.Spec.Barrier}]; b != nil && arrival.DeletionTimestamp == nil && isOwnedBy(arrival.OwnerReferences, konductorv1.KindBarrier, b.obj.UID) {
+		if b := a.barriers[Ref{konductorv1.KindBarrier, arrival.Namespace, arrival.Spec.Barrier}]; b != nil && arrival.DeletionTimestamp == nil && isFor(arrival.Spec.BarrierUID, b.obj.UID) {
 			b.recordArrival(arrival.Spec.Participant)
 		}
 	}
@@ -105,11 +104,9 @@ func (a *Analysis) ensureResource(ref Ref) *resource {
 	return r
 }
 
-// isOwnedBy reports whether a child was made for the object with that UID. A child without an owner counts as if it was.
-func isOwnedBy(owners []metav1.OwnerReference, kind string, uid types.UID) bool {
-	made := konductorv1.MadeFor(owners, kind)
-	return made == "" || made == uid
-}
+// isFor reports whether a Claim or an Arrival that names the UID named is for the object with that UID. One that names none
+// is for any object.
+func isFor(named, uid types.UID) bool { return named == "" || named == uid }
 
 // addClaims adds the holds and the queues.
 func (a *Analysis) addClaims() {
@@ -122,7 +119,7 @@ func (a *Analysis) addClaims() {
 		for _, h := range r.holders() {
 			c := claims[h.ClaimUID]
 			grantedClaims[h.ClaimUID] = true
-			p := a.holderProcess(r.ref.Namespace, h.Holder, c)
+			p := a.holderProcess(r.ref.Namespace, h.Name, c)
 			granted := hold{resource: r, process: p, holder: h, claim: c}
 			// Its claim was deleted, or ends with its object.
 			granted.ending = (c == nil && a.isReadable(konductorv1.KindClaim, r.ref.Namespace)) || (c != nil && c.DeletionTimestamp != nil) || a.terminatingObject(r.ref) != nil
@@ -135,10 +132,10 @@ func (a *Analysis) addClaims() {
 			continue
 		}
 		r := a.ensureResource(Ref{c.Spec.Target.Kind, c.Namespace, c.Spec.Target.Name})
-		if r.exists() && !isOwnedBy(c.OwnerReferences, r.ref.Kind, r.uid()) {
+		if r.exists() && !isFor(c.Spec.Target.UID, r.uid()) {
 			continue
 		}
-		if c.DeletionTimestamp != nil || (a.terminatingObject(r.ref) != nil && konductorv1.MadeFor(c.OwnerReferences, r.ref.Kind) != "") {
+		if c.DeletionTimestamp != nil || (a.terminatingObject(r.ref) != nil && c.Spec.Target.UID != "") {
 			continue
 		}
 		p := a.holderProcess(c.Namespace, c.Spec.Holder, c)
@@ -148,7 +145,7 @@ func (a *Analysis) addClaims() {
 	}
 	for _, r := range a.resources {
 		slices.SortFunc(r.queue, func(x, y *wait) int {
-			if rules.ServedBefore(x.claim, y.claim, creationRevision) {
+			if rules.ServedBefore(x.claim, y.claim) {
 				return -1
 			}
 			return 1
@@ -157,10 +154,10 @@ func (a *Analysis) addClaims() {
 	}
 }
 
-func (r *resource) holders() []konductorv1.SemaphoreHolder {
+func (r *resource) holders() []konductorv1.Holder {
 	switch {
 	case r.lease != nil:
-		return rules.LeaseHolders(&r.lease.Status)
+		return r.lease.Status.Holders()
 	case r.sem != nil:
 		return r.sem.Status.Holders
 	}
@@ -172,14 +169,6 @@ func (r *resource) uid() types.UID {
 		return r.lease.UID
 	}
 	return r.sem.UID
-}
-
-func creationRevision(c *konductorv1.Claim) uint64 {
-	n, err := strconv.ParseUint(c.ResourceVersion, 10, 64)
-	if err != nil {
-		return 0
-	}
-	return n
 }
 
 // holderProcess returns the process behind a claim: the Pod it is bound to, else the holder of that name.

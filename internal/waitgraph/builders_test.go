@@ -234,18 +234,19 @@ func (s *snapshotBuilder) addHolder(who, target string, permits ...int32) *kondu
 
 // recordHolder writes a granted claim into the status of its target.
 func (s *snapshotBuilder) recordHolder(c *konductorv1.Claim) {
-	at := metav1.NewMicroTime(testNow.Add(-5 * time.Minute))
+	h := konductorv1.Holder{
+		Name: c.Spec.Holder, Claim: c.Name, ClaimUID: c.UID, Permits: c.Spec.Permits, FencingToken: c.Status.FencingToken,
+		AcquiredAt: metav1.NewMicroTime(testNow.Add(-5 * time.Minute)), ExpiresAt: c.Status.ExpiresAt,
+	}
 	for _, l := range s.Leases {
 		if c.Spec.Target.Kind == konductorv1.KindLease && l.Name == c.Spec.Target.Name {
-			l.Status.Phase, l.Status.Holder, l.Status.Claim, l.Status.ClaimUID = konductorv1.LeaseHeld, c.Spec.Holder, c.Name, c.UID
-			l.Status.AcquiredAt, l.Status.FencingToken, l.Status.ExpiresAt = &at, c.Status.FencingToken, c.Status.ExpiresAt
+			l.Status.Phase = konductorv1.LeaseHeld
+			l.Status.SetHolder(&h)
 		}
 	}
 	for _, m := range s.Semaphores {
 		if c.Spec.Target.Kind == konductorv1.KindSemaphore && m.Name == c.Spec.Target.Name {
-			m.Status.Holders = append(m.Status.Holders, konductorv1.SemaphoreHolder{
-				Holder: c.Spec.Holder, Claim: c.Name, ClaimUID: c.UID, Permits: c.Spec.Permits, FencingToken: c.Status.FencingToken, AcquiredAt: at,
-			})
+			m.Status.Holders = append(m.Status.Holders, h)
 			m.Status.InUse += c.Spec.Permits
 			m.Status.Available = m.Spec.Permits - m.Status.InUse
 		}

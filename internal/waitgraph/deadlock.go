@@ -173,7 +173,7 @@ func (d *Deadlock) Message(member Ref) string {
 	if d.firstMessage == "" {
 		d.firstMessage = d.describeCycle(d.Members[0], d.Members[0].Namespace)
 	}
-	return fmt.Sprintf("in a wait cycle with %d others, among them: %s", len(d.Members)-1, d.firstMessage)
+	return fmt.Sprintf("part of a deadlock of %d objects; for example, %s", len(d.Members), d.firstMessage)
 }
 
 // describeCycle describes a short wait cycle that member is in, with names relative to namespace.

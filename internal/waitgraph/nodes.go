@@ -77,7 +77,7 @@ type permitCondition struct {
 type hold struct {
 	resource *resource
 	process  *process
-	holder   konductorv1.SemaphoreHolder
+	holder   konductorv1.Holder
 	claim    *konductorv1.Claim // nil when it isn't in the snapshot
 	ending   bool               // its claim was deleted, or its object is being deleted: the operator is about to end it
 }

@@ -95,7 +95,7 @@ func (a *Analysis) Holders(ref Ref) (holders []Holder) {
 
 func (a *Analysis) newHolder(h *hold) Holder {
 	holder := Holder{
-		Process: h.process.ref, Holder: h.holder.Holder, Claim: h.holder.Claim, Permits: h.holder.Permits, Token: h.holder.FencingToken,
+		Process: h.process.ref, Holder: h.holder.Name, Claim: h.holder.Claim, Permits: h.holder.Permits, Token: h.holder.FencingToken,
 		Since: h.holder.AcquiredAt.Time, Renewals: h.holder.Renewals, Deadlocked: a.deadlockByMember[h.process.ref] != nil,
 	}
 	if h.holder.ExpiresAt != nil {

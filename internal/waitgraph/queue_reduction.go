@@ -24,7 +24,7 @@ type queueState struct {
 	// blockedPermits is the sum of the permits of holders that are not reducible.
 	blockedPermits int64
 	// wantedPermits has, by queue position, the permits of each wait that isn't satisfiable yet.
-	wantedPermits minTree
+	wantedPermits minSegmentTree
 	// competingPermits has the waits of processes that are not reducible and wait elsewhere as well. It is a Fenwick tree by
 	// queue position, whose elements are Fenwick trees by permits: those up to a position are in as many of these as the position
 	// has bits.
@@ -35,7 +35,7 @@ type queueState struct {
 }
 
 func newQueueState(r *resource) *queueState {
-	l := &queueState{queue: r.queue, wantedPermits: newMinTree(len(r.queue)), competingPermits: make([]*fenwickTree, len(r.queue)+1)}
+	l := &queueState{queue: r.queue, wantedPermits: newMinSegmentTree(len(r.queue)), competingPermits: make([]*fenwickTree, len(r.queue)+1)}
 	r.reservedClaims = reservedClaims(r)
 	for i := range r.holds {
 		if h := &r.holds[i]; !h.ending {

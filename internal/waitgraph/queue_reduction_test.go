@@ -65,7 +65,7 @@ func TestQueueStateMatchesReference(t *testing.T) {
 			p := &process{}
 			processes[i] = p
 			if n := rapid.IntRange(-3, 4).Draw(t, "holds"); n > 0 {
-				one := hold{resource: r, process: p, ending: n == 4, holder: konductorv1.SemaphoreHolder{Permits: int32(n)}}
+				one := hold{resource: r, process: p, ending: n == 4, holder: konductorv1.Holder{Permits: int32(n)}}
 				r.holds, p.holds = append(r.holds, one), append(p.holds, one)
 			}
 			if rapid.Bool().Draw(t, "elsewhere") {
@@ -137,7 +137,7 @@ func TestQueueStateScansEachWaitOnce(t *testing.T) {
 func TestMinTreeNextBelow(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		values := rapid.SliceOfN(rapid.Int64Range(1, 5), 0, 20).Draw(t, "values")
-		m := newMinTree(len(values))
+		m := newMinSegmentTree(len(values))
 		for i, v := range values {
 			m.set(i+1, v)
 		}

@@ -46,12 +46,12 @@ func (w *explainer) terminatingCause(ref Ref) *Cause {
 		return nil
 	}
 	c := &Cause{
-		Reason: ReasonTerminating, Message: fmt.Sprintf("is being deleted since %s, and counts as deleted", w.formatAge(obj.GetDeletionTimestamp().Time)),
+		Reason: ReasonTerminating, Message: fmt.Sprintf("is being deleted (for %s), and counts as deleted", w.formatAge(obj.GetDeletionTimestamp().Time)),
 		Command: kubectlCommand("describe", ref),
 	}
 	if kept := obj.GetFinalizers(); len(kept) > 0 {
-		c.Message += ": it is kept by " + strings.Join(kept, ", ")
-		c.Remedy = "let whoever set that do its work, and create it again when it is gone"
+		c.Message += "; it still has finalizers: " + strings.Join(kept, ", ")
+		c.Remedy = "wait until its finalizers are removed, then create it again"
 	}
 	return c
 }

@@ -260,9 +260,9 @@ func (w *explainer) explainFor(ref Ref, waiter *wait, reducible bool) *Cause {
 	}
 	if w.onPath[ref] {
 		return &Cause{
-			Object: ref, Reason: ReasonPossibleDeadlock, Message: "waits for itself by way of what is listed above",
-			Inferred: "scripts or annotations, which don't tell where they wait just now",
-			Remedy:   "if they do wait there: delete one of those in the cycle",
+			Object: ref, Reason: ReasonPossibleDeadlock, Message: "waits for itself through the objects listed above",
+			Inferred: "scripts or annotations, which don't show where their processes wait now",
+			Remedy:   "if they do wait there, delete one of the objects in the cycle",
 		}
 	}
 	w.onPath[ref] = true
@@ -296,8 +296,8 @@ func chainHeight(causes []*Cause) int {
 
 func notFollowedCause(ref Ref) *Cause {
 	return &Cause{
-		Object: ref, Reason: ReasonNotFollowed, Message: "is waited for as well, at the end of a chain too long to be followed",
-		Remedy: "ask about it by itself", Command: fmt.Sprintf("koncli why %s -n %s", ref, ref.Namespace), height: 1,
+		Object: ref, Reason: ReasonNotFollowed, Message: "is waited for too, but the chain is too long to follow further",
+		Remedy: "run why on this object", Command: fmt.Sprintf("koncli why %s -n %s", ref, ref.Namespace), height: 1,
 	}
 }
 
@@ -345,9 +345,9 @@ func (w *explainer) isPresent(ref Ref) bool {
 
 func (w *explainer) unreadableCause(ref Ref) *Cause {
 	if g, ok := w.gapFor(ref.Kind, ref.Namespace); ok {
-		return &Cause{Reason: ReasonUnreadable, Message: "can't be looked at: " + g.Message, Command: canICommand(ref)}
+		return &Cause{Reason: ReasonUnreadable, Message: "can't be read: " + g.Message, Command: canICommand(ref)}
 	}
-	return &Cause{Reason: ReasonUnreadable, Message: "can't be looked at: it is in another namespace", Command: canICommand(ref)}
+	return &Cause{Reason: ReasonUnreadable, Message: "can't be read: it is in another namespace", Command: canICommand(ref)}
 }
 
 func canICommand(ref Ref) string {
@@ -376,11 +376,11 @@ func (w *explainer) deadlockCause(ref Ref, d *Deadlock) *Cause {
 	if d.Reason == konductorv1.ReasonCycle {
 		return &Cause{
 			Object: ref, Reason: ReasonGateCycle, Message: "is in a wait cycle: " + d.Message(ref),
-			Remedy: "take the condition that closes the cycle out of one of these gates", Command: kubectlCommand("edit", ref),
+			Remedy: "remove the condition that closes the cycle from one of these gates", Command: kubectlCommand("edit", ref),
 		}
 	}
 	c := &Cause{Object: ref, Reason: ReasonDeadlock, Message: "is in a wait cycle: " + d.Message(ref)}
-	c.Remedy, c.Command = "one of them must give up", "koncli graph -n "+ref.Namespace
+	c.Remedy, c.Command = "end one of the processes in the cycle", "koncli graph -n "+ref.Namespace
 	for _, m := range d.Members {
 		if b := w.barriers[m]; b != nil {
 			if exceeded := w.exceedsSemaphoreCause(b); exceeded != nil {
@@ -400,12 +400,12 @@ func (w *explainer) deadlockCause(ref Ref, d *Deadlock) *Cause {
 				continue
 			}
 			if h.process.ref.Kind == KindPod {
-				c.Remedy = fmt.Sprintf("one of them must give up, for example %s, which gives back %s", h.process.ref.StringIn(ref.Namespace), m.StringIn(ref.Namespace))
+				c.Remedy = fmt.Sprintf("end one of the processes in the cycle, for example %s, which then releases %s", h.process.ref.StringIn(ref.Namespace), m.StringIn(ref.Namespace))
 				c.Command = kubectlCommand("delete", h.process.ref)
 				return c
 			}
 			if m.Kind == konductorv1.KindLease {
-				c.Remedy = fmt.Sprintf("one of them must give up, or %s be taken away from %s", m.StringIn(ref.Namespace), h.holder.Holder)
+				c.Remedy = fmt.Sprintf("end one of the processes in the cycle, or break the hold of %s on %s", h.holder.Name, m.StringIn(ref.Namespace))
 				c.Command = fmt.Sprintf("koncli lease break %s -n %s", m.Name, m.Namespace)
 				return c
 			}
@@ -424,7 +424,7 @@ func (w *explainer) isOperatorOverdue(t time.Time) bool { return w.Now.Sub(t) > 
 
 func (w *explainer) operatorSilentCause(namespace, message string) *Cause {
 	return &Cause{
-		Reason: ReasonOperatorSilent, Message: message, Remedy: "find out whether konductor's operator runs",
+		Reason: ReasonOperatorSilent, Message: message, Remedy: "check whether konductor's operator is running",
 		Command: "koncli doctor -n " + namespace,
 	}
 }

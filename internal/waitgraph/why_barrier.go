@@ -1,6 +1,7 @@
 package waitgraph
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 
@@ -17,19 +18,19 @@ func (w *explainer) barrierCause(ref Ref) *Cause {
 	}
 	message := ""
 	if open := meta.FindStatusCondition(b.obj.Status.Conditions, konductorv1.ConditionOpen); open != nil {
-		message = ": " + open.Message
+		message = open.Message
 	}
 	switch b.obj.Status.Phase {
 	case konductorv1.BarrierOpen:
 		return &Cause{Reason: ReasonOpen, Message: "is open"}
 	case konductorv1.BarrierFailed:
 		return &Cause{
-			Reason: ReasonBarrierFailed, Message: "has failed" + message, Remedy: "lower spec.quorum, or delete it and create it again",
+			Reason: ReasonBarrierFailed, Message: "has failed" + prefixIfNotEmpty(": ", message), Remedy: "lower spec.quorum, or delete it and create it again",
 			Command: kubectlCommand("describe", ref),
 		}
 	case konductorv1.BarrierTimeout:
 		return &Cause{
-			Reason: ReasonBarrierTimedOut, Message: "has timed out" + message, Remedy: "raise spec.timeout: the barrier then waits again",
+			Reason: ReasonBarrierTimedOut, Message: "has " + cmp.Or(message, "timed out"), Remedy: "raise spec.timeout: the barrier then waits again",
 			Command: kubectlCommand("edit", ref),
 		}
 	default:
@@ -61,20 +62,20 @@ func (w *explainer) arrivalsMissingCause(b *barrier) *Cause {
 	unreadable := !w.isReadable(KindPod, b.ref.Namespace) || !w.isReadable(KindJob, b.ref.Namespace)
 	switch {
 	case unreadable:
-		c.Message += "; who is to come can't be seen"
+		c.Message += "; the missing participants can't be determined"
 		c.Because = append(c.Because, w.unreadableParticipantsCause(b.ref.Namespace))
 	case arriving >= missing:
 	case arriving == 0 && w.countUnknownPods(b) == 0:
 		c.Reason = ReasonNobodyLeftToArrive
 		c.Message += ", and no pod or job is left that could arrive"
-		c.Inferred = "the commands of Pods and Jobs; programs outside of the namespace's Pods can't be seen"
-		c.Remedy = fmt.Sprintf("start %s more, or lower spec.quorum", countText(int(missing), "participant"))
+		c.Inferred = "the commands of Pods and Jobs; programs outside the namespace's Pods are not visible"
+		c.Remedy = fmt.Sprintf("start %s, or lower spec.quorum", countText(int(missing), "more participant"))
 	default:
-		c.Message += fmt.Sprintf(", %d are seen to be on their way", arriving)
+		c.Message += fmt.Sprintf(", %d known to be on the way", arriving)
 		if n := w.countUnknownPods(b); n > 0 {
-			c.Message += fmt.Sprintf("; %s run whose commands don't tell", countText(n, "pod"))
+			c.Message += fmt.Sprintf("; %s with unknown commands may also arrive", countText(n, "pod"))
 		}
-		c.Remedy = fmt.Sprintf("start %s more", countText(int(missing-arriving), "participant"))
+		c.Remedy = fmt.Sprintf("start %s", countText(int(missing-arriving), "more participant"))
 	}
 	return c
 }

@@ -20,7 +20,7 @@ func (w *explainer) gateCause(ref Ref) *Cause {
 	case konductorv1.GateOpen:
 		return &Cause{Reason: ReasonOpen, Message: "is open"}
 	case konductorv1.GateFailed:
-		return w.gateFailedCause(g, ReasonGateFailed, "has failed: ", "mend what failed and replace it: the gate then waits again")
+		return w.gateFailedCause(g, ReasonGateFailed, "has failed: ", "fix and replace what failed: the gate then waits again")
 	case konductorv1.GateTimeout:
 		return w.gateFailedCause(g, ReasonGateTimedOut, "has timed out: ", "raise spec.timeout: the gate then waits again")
 	default:
@@ -67,8 +67,8 @@ func (w *explainer) conditionCause(g *gate, i int) *Cause {
 	target := g.conditionRef(spec)
 	if g.isDenied(i) {
 		return &Cause{
-			Object: target, Reason: ReasonNamespaceDenied, Message: "is in a namespace that doesn't let this gate look",
-			Remedy:  "let it, if that namespace is yours",
+			Object: target, Reason: ReasonNamespaceDenied, Message: "is in a namespace that doesn't allow this gate",
+			Remedy:  "allow it, if you own that namespace",
 			Command: fmt.Sprintf("kubectl annotate namespace %s %s=%s", target.Namespace, konductorv1.AllowGatesAnnotation, g.ref.Namespace),
 		}
 	}
@@ -86,16 +86,16 @@ func (w *explainer) conditionCause(g *gate, i int) *Cause {
 	case (c.Reason == ReasonComplete || c.Reason == ReasonOpen) && c.meetsState(want):
 		return w.aboutToGoCause(target, g)
 	case c.Reason == ReasonComplete || c.Reason == ReasonOpen:
-		return &Cause{Object: target, Reason: ReasonWrongState, Message: fmt.Sprintf("%s, and the gate wants it %s", c.Message, want), Remedy: "change the condition, or replace the object"}
+		return &Cause{Object: target, Reason: ReasonWrongState, Message: fmt.Sprintf("%s, but the gate wants state %s", c.Message, want), Remedy: "change the condition, or replace the object"}
 	case c.Reason == ReasonAvailable && want == konductorv1.StateAvailable && (r == nil || r.freePermits() < spec.WantedPermits()):
 		return w.withHolderCauses(r, &Cause{
-			Object: target, Reason: ReasonPermitsInUse, Message: fmt.Sprintf("has %d of the %d free permits that the gate wants", r.freePermits(), spec.WantedPermits()),
-			Remedy: "its holders must release",
+			Object: target, Reason: ReasonPermitsInUse, Message: fmt.Sprintf("has %s free, but the gate wants %d", countText(int(r.freePermits()), "permit"), spec.WantedPermits()),
+			Remedy: "wait for holders to release",
 		})
 	case c.Reason == ReasonAvailable && want == konductorv1.StateAvailable:
 		return w.aboutToGoCause(target, g)
 	default:
-		return &Cause{Object: target, Reason: ReasonConditionsNotMet, Message: fmt.Sprintf("%s, and the gate wants it %s", c.Message, want)}
+		return &Cause{Object: target, Reason: ReasonConditionsNotMet, Message: fmt.Sprintf("%s, but the gate wants state %s", c.Message, want)}
 	}
 }
 
@@ -108,11 +108,11 @@ func (w *explainer) aboutToGoCause(target Ref, g *gate) *Cause {
 	if j := w.jobs[target]; j != nil {
 		for _, c := range j.obj.Status.Conditions {
 			if c.Type == batchv1.JobComplete && w.isOperatorOverdue(c.LastTransitionTime.Time) && w.isOperatorOverdue(g.obj.CreationTimestamp.Time) {
-				silent := w.operatorSilentCause(g.obj.Namespace, fmt.Sprintf("is complete for %s, and the operator hasn't told the gate", w.formatAge(c.LastTransitionTime.Time)))
+				silent := w.operatorSilentCause(g.obj.Namespace, fmt.Sprintf("has been complete for %s, but the operator hasn't updated the gate", w.formatAge(c.LastTransitionTime.Time)))
 				silent.Object = target
 				return silent
 			}
 		}
 	}
-	return &Cause{Object: target, Reason: ReasonAboutToGo, Message: "is as the gate wants it: the operator is about to notice"}
+	return &Cause{Object: target, Reason: ReasonAboutToGo, Message: "meets the gate's condition: the operator is about to update the gate"}
 }

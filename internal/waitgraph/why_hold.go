@@ -46,7 +46,7 @@ func (r *resource) observedGeneration() (observed, generation int64, created tim
 
 func (w *explainer) asksTooMuchCause(r *resource, permits int32, who string) *Cause {
 	return &Cause{
-		Object: r.ref, Reason: ReasonAsksTooMuch, Message: fmt.Sprintf("has %s, and %s %d", countText(int(r.permits), "permit"), who, permits),
+		Object: r.ref, Reason: ReasonAsksTooMuch, Message: fmt.Sprintf("has %s, but %s %d", countText(int(r.permits), "permit"), who, permits),
 		Remedy:  "ask for fewer, or raise spec.permits",
 		Command: fmt.Sprintf("koncli semaphore resize %s --permits %d -n %s", r.ref.Name, permits, r.ref.Namespace),
 	}
@@ -71,19 +71,19 @@ func (w *explainer) notGrantedCause(r *resource, waiter *wait) *Cause {
 	if r.freePermits() < waiter.permits {
 		c := w.heldCause(r)
 		if r.freePermits() > 0 {
-			c.Message = fmt.Sprintf("has %d of the %d permits free that %s asks for", r.freePermits(), waiter.permits, waiter.process.ref.StringIn(r.ref.Namespace))
+			c.Message = fmt.Sprintf("has %s free, but %s asks for %d", countText(int(r.freePermits()), "permit"), waiter.process.ref.StringIn(r.ref.Namespace), waiter.permits)
 		}
 		return c
 	}
 	if reserved := r.reservedWait(waiter); reserved != nil {
 		return w.withHolderCauses(r, &Cause{
-			Reason: ReasonPermitsReserved, Message: fmt.Sprintf("keeps its %s free for %s, which is before it in the queue and asks for %d", pluralize(int(r.freePermits()), "permit"), reserved.process.ref.StringIn(r.ref.Namespace), reserved.permits),
-			Remedy: "holders must release until it fits", Command: kubectlCommand("describe", r.ref),
+			Reason: ReasonPermitsReserved, Message: fmt.Sprintf("reserves its free %s for %s, which is ahead in the queue and asks for %d", pluralize(int(r.freePermits()), "permit"), reserved.process.ref.StringIn(r.ref.Namespace), reserved.permits),
+			Remedy: "wait for holders to release enough permits", Command: kubectlCommand("describe", r.ref),
 		})
 	}
 	freed := r.lastFreedAt()
 	if w.isOperatorOverdue(waiter.claim.CreationTimestamp.Time) && w.isOperatorOverdue(freed) {
-		return w.operatorSilentCause(r.ref.Namespace, fmt.Sprintf("is free, and the operator hasn't granted it to %s, which waits since %s", waiter.process.ref.StringIn(r.ref.Namespace), w.formatAge(waiter.claim.CreationTimestamp.Time)))
+		return w.operatorSilentCause(r.ref.Namespace, fmt.Sprintf("is free, but the operator hasn't granted it to %s, which has been waiting for %s", waiter.process.ref.StringIn(r.ref.Namespace), w.formatAge(waiter.claim.CreationTimestamp.Time)))
 	}
 	return &Cause{Reason: ReasonAboutToGo, Message: "is free: the operator is about to grant it"}
 }
@@ -118,7 +118,7 @@ func (w *explainer) heldCause(r *resource) *Cause {
 	if r.lease != nil && len(r.holds) == 1 {
 		h := w.newHolder(&r.holds[0])
 		c := &Cause{Reason: ReasonLeaseHeld, Message: "is held by " + h.describe(w, r.ref.Namespace)}
-		c.Remedy = "it must release"
+		c.Remedy = "wait for the holder to release"
 		c.Command = fmt.Sprintf("koncli lease status %s -n %s", r.ref.Name, r.ref.Namespace)
 		return w.withHolderCauses(r, c)
 	}
@@ -128,7 +128,7 @@ func (w *explainer) heldCause(r *resource) *Cause {
 	}
 	c := &Cause{
 		Reason: ReasonPermitsInUse, Message: fmt.Sprintf("has %d of %s in use, by %s", held, countText(int(r.permits), "permit"), countText(len(r.holds), "holder")),
-		Remedy:  "a holder must release",
+		Remedy:  "wait for a holder to release",
 		Command: fmt.Sprintf("koncli semaphore status %s -n %s", r.ref.Name, r.ref.Namespace),
 	}
 	if len(r.holds) == 1 {
@@ -166,7 +166,7 @@ func (w *explainer) explainHolders(r *resource) (causes []*Cause) {
 			outside := *c
 			outside.Message += w.expiryText(h)
 			if r.lease != nil {
-				outside.Remedy = "it releases, or its hold runs out; or take it away, once you know that it has stopped"
+				outside.Remedy = "wait until it releases or its hold expires; or break the hold, once you know that the holder has stopped"
 				outside.Command = fmt.Sprintf("koncli lease break %s -n %s", r.ref.Name, r.ref.Namespace)
 			}
 			c = &outside
@@ -183,7 +183,7 @@ func (w *explainer) expiryText(h *hold) string {
 	}
 	left := h.holder.ExpiresAt.Sub(w.Now)
 	if left <= 0 {
-		return "; its hold is running out now"
+		return "; its hold is expiring now"
 	}
-	return fmt.Sprintf("; its hold ends in %s unless it renews", w.formatAge(w.Now.Add(-left)))
+	return fmt.Sprintf("; its hold expires in %s unless renewed", w.formatAge(w.Now.Add(-left)))
 }

@@ -12,7 +12,7 @@ import (
 // missingCause describes an object that does not exist.
 func missingCause(ref Ref, reason Reason, create string) *Cause {
 	return &Cause{
-		Reason: reason, Message: "does not exist", Remedy: "create it: those who wait for it go on waiting until then",
+		Reason: reason, Message: "does not exist", Remedy: "create it: waiters keep waiting until it exists",
 		Command: fmt.Sprintf("koncli %s create %s%s -n %s", strings.ToLower(ref.Kind), ref.Name, create, ref.Namespace),
 	}
 }
@@ -22,11 +22,11 @@ func missingCause(ref Ref, reason Reason, create string) *Cause {
 func (w *explainer) unobservedCause(namespace string, observed, generation int64, created time.Time, neverObserved bool) *Cause {
 	switch {
 	case neverObserved && w.isOperatorOverdue(created):
-		return w.operatorSilentCause(namespace, fmt.Sprintf("was created %s ago, and no operator has looked at it", w.formatAge(created)))
+		return w.operatorSilentCause(namespace, fmt.Sprintf("was created %s ago, but no operator has reconciled it", w.formatAge(created)))
 	case neverObserved:
-		return &Cause{Reason: ReasonAboutToGo, Message: "is new: the operator is about to look at it"}
+		return &Cause{Reason: ReasonAboutToGo, Message: "is new: the operator is about to reconcile it"}
 	case observed < generation:
-		return w.operatorSilentCause(namespace, fmt.Sprintf("has changed (generation %d), and the operator has seen generation %d only", generation, observed))
+		return w.operatorSilentCause(namespace, fmt.Sprintf("has changed (generation %d), but the operator has only reconciled generation %d", generation, observed))
 	}
 	return nil
 }

@@ -50,12 +50,12 @@ func (w *explainer) jobWithoutPodsCause(j *job) *Cause {
 	}
 	if failed := j.obj.Status.Failed; failed > 0 {
 		return &Cause{
-			Reason: ReasonJobBacksOff, Message: fmt.Sprintf("has no pod at the moment: %s failed, and the next is started after a pause", countText(int(failed), "pod")),
-			Remedy: "see why they failed", Command: fmt.Sprintf("kubectl logs job/%s -n %s --all-containers", j.ref.Name, j.ref.Namespace),
+			Reason: ReasonJobBacksOff, Message: fmt.Sprintf("has no pod at the moment: %s failed, and the next one starts after a back-off delay", countText(int(failed), "pod")),
+			Remedy: "check why they failed", Command: fmt.Sprintf("kubectl logs job/%s -n %s --all-containers", j.ref.Name, j.ref.Namespace),
 		}
 	}
 	return &Cause{
-		Reason: ReasonJobWithoutPods, Message: "has no pod", Remedy: "see its events: a quota or an admission policy may be in the way",
+		Reason: ReasonJobWithoutPods, Message: "has no pod", Remedy: "check its events: a quota or an admission policy may reject its pods",
 		Command: kubectlCommand("describe", j.ref),
 	}
 }
@@ -93,7 +93,7 @@ func (w *explainer) processCause(ref Ref) *Cause {
 	case p.pod == nil:
 		return &Cause{
 			Reason: ReasonHeldOutside, Message: "is not a Pod, so its activity is unknown",
-			Remedy: "ask who runs it",
+			Remedy: "ask its owner",
 		}
 	default:
 		return w.runningCause(p)
@@ -104,7 +104,7 @@ func (w *explainer) endedPodCause(ref Ref) *Cause {
 	pod := w.endedPods[ref]
 	switch {
 	case pod == nil:
-		return &Cause{Reason: ReasonPodMissing, Message: "is gone", Remedy: "its holds end as soon as the operator has seen it", Command: "kubectl get pods -n " + ref.Namespace}
+		return &Cause{Reason: ReasonPodMissing, Message: "is gone", Remedy: "its holds end as soon as the operator observes this", Command: "kubectl get pods -n " + ref.Namespace}
 	case pod.Status.Phase == corev1.PodFailed:
 		return &Cause{
 			Reason: ReasonPodFailed, Message: "has failed" + parenthesized(pod.Status.Reason, pod.Status.Message),
@@ -207,7 +207,7 @@ func inferenceText(w *wait) string {
 	case EvidenceCommand:
 		return fmt.Sprintf("the command of its container %s", w.container)
 	case EvidenceScript:
-		return fmt.Sprintf("the script of its container %s, which may be elsewhere at the moment", w.container)
+		return fmt.Sprintf("the script of its container %s, which may be at another command now", w.container)
 	case EvidenceAnnotation:
 		return "its annotation " + konductorv1.WaitsForAnnotation
 	default:
@@ -236,14 +236,14 @@ func (w *explainer) waitText(waiting *wait) string {
 func (w *explainer) podProblemCause(pod *corev1.Pod) *Cause {
 	if pod.DeletionTimestamp != nil {
 		return &Cause{
-			Reason: ReasonPodTerminating, Message: "is being deleted" + nodeText(pod) + ", and holds until it is gone",
+			Reason: ReasonPodTerminating, Message: "is being deleted" + nodeText(pod) + "; its holds last until it is gone",
 			Remedy: "wait for it to end; if its node is lost for good, delete it with --force",
 		}
 	}
 	if pod.Status.Phase == corev1.PodUnknown || pod.Status.Reason == "NodeLost" {
 		return &Cause{
-			Reason: ReasonPodNodeLost, Message: "is on a node that doesn't answer" + prefixIfNotEmpty(": ", pod.Spec.NodeName),
-			Remedy: "bring the node back, or, if it is off for good, delete the pod with --force",
+			Reason: ReasonPodNodeLost, Message: "is on an unreachable node" + prefixIfNotEmpty(": ", pod.Spec.NodeName),
+			Remedy: "bring the node back; if it is lost for good, delete the pod with --force",
 		}
 	}
 	for _, c := range pod.Status.Conditions {
@@ -251,11 +251,11 @@ func (w *explainer) podProblemCause(pod *corev1.Pod) *Cause {
 			continue
 		}
 		if c.Reason == corev1.PodReasonSchedulingGated {
-			return &Cause{Reason: ReasonPodSchedulingGated, Message: "is kept from scheduling by its scheduling gates", Remedy: "whoever set the gates must remove them"}
+			return &Cause{Reason: ReasonPodSchedulingGated, Message: "can't be scheduled until its scheduling gates are removed", Remedy: "remove them, or wait for the controller that set them"}
 		}
 		return &Cause{
 			Reason: ReasonPodUnschedulable, Message: "can't be scheduled" + prefixIfNotEmpty(": ", c.Message),
-			Remedy: "make room for it, or change what it asks of a node",
+			Remedy: "add capacity, or change the pod's requests or scheduling constraints",
 		}
 	}
 	for _, statuses := range [][]corev1.ContainerStatus{pod.Status.InitContainerStatuses, pod.Status.ContainerStatuses} {
@@ -277,19 +277,19 @@ func containerProblemCause(s *corev1.ContainerStatus) *Cause {
 	switch waiting.Reason {
 	case "ErrImagePull", "ImagePullBackOff", "InvalidImageName", "ErrImageNeverPull", "RegistryUnavailable", "ImageInspectError":
 		return &Cause{
-			Reason: ReasonImagePullFails, Message: fmt.Sprintf("can't get the image %s of its container %s%s", s.Image, s.Name, detail),
-			Remedy: "correct the image's name, or the right to pull it",
+			Reason: ReasonImagePullFails, Message: fmt.Sprintf("can't pull the image %s of its container %s%s", s.Image, s.Name, detail),
+			Remedy: "correct the image name, or the credentials to pull it",
 		}
 	case "CrashLoopBackOff":
-		message := fmt.Sprintf("crashes again and again in its container %s", s.Name)
+		message := fmt.Sprintf("crashes repeatedly in its container %s", s.Name)
 		if t := s.LastTerminationState.Terminated; t != nil {
 			message += fmt.Sprintf(", last with exit code %d", t.ExitCode)
 		}
-		return &Cause{Reason: ReasonContainerCrashes, Message: message, Remedy: "see its log (kubectl logs --previous)"}
+		return &Cause{Reason: ReasonContainerCrashes, Message: message, Remedy: "check its log (kubectl logs --previous)"}
 	case "CreateContainerConfigError", "CreateContainerError", "RunContainerError", "StartError":
 		return &Cause{
 			Reason: ReasonContainerMisconfigured, Message: fmt.Sprintf("can't start its container %s%s", s.Name, detail),
-			Remedy: "correct what it refers to",
+			Remedy: "correct the container's spec, or create what it refers to",
 		}
 	}
 	return nil

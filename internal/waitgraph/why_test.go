@@ -78,7 +78,7 @@ func TestWhyRootCause(t *testing.T) {
 				s.addHolder("ann's laptop", "lease/l")
 				s.Leases[0].Status.ExpiresAt = ptr.To(metav1.NewMicroTime(testNow.Add(3 * time.Minute)))
 			},
-			object: "lease/l", rootPath: "lease/l > holder/ann's laptop: HeldOutside", message: "its hold ends in 3m unless it renews", command: "koncli lease break l -n shop",
+			object: "lease/l", rootPath: "lease/l > holder/ann's laptop: HeldOutside", message: "its hold expires in 3m unless renewed", command: "koncli lease break l -n shop",
 		},
 		"pods that hold leases crosswise": {
 			setUp: func(s *snapshotBuilder) {
@@ -105,7 +105,7 @@ func TestWhyRootCause(t *testing.T) {
 				s.addHolder("p", "lease/l")
 				s.addGate("g", conditionOn("Lease", "l"))
 			},
-			object: "gate/g", rootPath: "gate/g > lease/l > pod/p > gate/g: PossibleDeadlock", message: "waits for itself",
+			object: "gate/g", rootPath: "gate/g > lease/l > pod/p > gate/g: PossibleDeadlock", message: "waits for itself through the objects listed above",
 		},
 		"a barrier that expects more than the semaphore lets run": {
 			setUp: func(s *snapshotBuilder) {
@@ -131,14 +131,14 @@ func TestWhyRootCause(t *testing.T) {
 				s.addBarrier("all", 3, "a", "b")
 				s.addPod("p", runningContainer("main", "python etl.py"))
 			},
-			object: "barrier/all", rootPath: "barrier/all: ArrivalsMissing", message: "1 pod run whose commands don't tell",
+			object: "barrier/all", rootPath: "barrier/all: ArrivalsMissing", message: "1 pod with unknown commands may also arrive",
 		},
 		"a barrier whose last participant crashes": {
 			setUp: func(s *snapshotBuilder) {
 				s.addBarrier("all", 2, "a")
 				s.addPod("b", runningContainer("main", "koncli barrier arrive all"), waitingContainer("CrashLoopBackOff", "back-off"))
 			},
-			object: "barrier/all", rootPath: "barrier/all > pod/b: ContainerCrashes", message: "crashes again and again in its container main",
+			object: "barrier/all", rootPath: "barrier/all > pod/b: ContainerCrashes", message: "crashes repeatedly in its container main",
 		},
 		"a barrier that failed": {
 			setUp:  func(s *snapshotBuilder) { s.addBarrier("b", 2).Status.Phase = konductorv1.BarrierFailed },
@@ -172,7 +172,7 @@ func TestWhyRootCause(t *testing.T) {
 				s.addGate("g", konductorv1.GateCondition{Type: "Job", Name: "j", State: konductorv1.StateFailed})
 				s.addJob("j", withJobCondition(batchv1.JobComplete, ""))
 			},
-			object: "gate/g", rootPath: "gate/g > job/j: WrongState", never: true, message: "is complete, and the gate wants it Failed",
+			object: "gate/g", rootPath: "gate/g > job/j: WrongState", never: true, message: "is complete, but the gate wants state Failed",
 		},
 		"a gate into a namespace that doesn't allow it": {
 			setUp: func(s *snapshotBuilder) {
@@ -191,7 +191,7 @@ func TestWhyRootCause(t *testing.T) {
 				s.addSemaphore("s", 2)
 				s.addGate("g", konductorv1.GateCondition{Type: "Semaphore", Name: "s", Value: ptr.To[int32](3)})
 			},
-			object: "gate/g", rootPath: "gate/g > semaphore/s: AsksTooMuch", never: true, message: "has 2 permits, and the gate wants 3",
+			object: "gate/g", rootPath: "gate/g > semaphore/s: AsksTooMuch", never: true, message: "has 2 permits, but the gate wants 3",
 		},
 		"a gate for more free permits than there are at the moment": {
 			setUp: func(s *snapshotBuilder) {
@@ -207,7 +207,7 @@ func TestWhyRootCause(t *testing.T) {
 				s.addGate("g", conditionOn("Job", "j"))
 				s.addJob("j", withJobCondition(batchv1.JobComplete, ""))
 			},
-			object: "gate/g", rootPath: "gate/g > job/j: OperatorSilent", message: "is complete for 60s", command: "koncli doctor -n shop",
+			object: "gate/g", rootPath: "gate/g > job/j: OperatorSilent", message: "has been complete for 60s", command: "koncli doctor -n shop",
 		},
 		"a job that failed": {
 			setUp:  func(s *snapshotBuilder) { s.addJob("j", withJobCondition(batchv1.JobFailed, "DeadlineExceeded")) },
@@ -247,7 +247,7 @@ func TestWhyRootCause(t *testing.T) {
 		"a pod that failed":    {setUp: func(s *snapshotBuilder) { s.addPod("p", withPhase(corev1.PodFailed)) }, object: "pod/p", rootPath: "pod/p: PodFailed", never: true, command: "kubectl logs"},
 		"an image that can't be had": {
 			setUp:  func(s *snapshotBuilder) { s.addPod("p", waitingContainer("ImagePullBackOff", "no such host")) },
-			object: "pod/p", rootPath: "pod/p: ImagePullFails", message: "can't get the image busybox of its container main (ImagePullBackOff: no such host)",
+			object: "pod/p", rootPath: "pod/p: ImagePullFails", message: "can't pull the image busybox of its container main (ImagePullBackOff: no such host)",
 		},
 		"a container without its secret": {
 			setUp: func(s *snapshotBuilder) {
@@ -279,15 +279,15 @@ func TestWhyRootCause(t *testing.T) {
 		},
 		"a claim for more permits than there are": {
 			setUp:  func(s *snapshotBuilder) { s.addSemaphore("s", 2); s.addWaiter("me", "semaphore/s", 3) },
-			object: "holder/me", rootPath: "holder/me > semaphore/s: AsksTooMuch", never: true, message: "has 2 permits, and holder/me asks for 3",
+			object: "holder/me", rootPath: "holder/me > semaphore/s: AsksTooMuch", never: true, message: "has 2 permits, but holder/me asks for 3",
 		},
 		"a lease that is free for long while somebody waits": {
 			setUp:  func(s *snapshotBuilder) { s.addLease("l"); s.addWaiter("me", "lease/l") },
-			object: "lease/l", rootPath: "lease/l: OperatorSilent", message: "hasn't granted it to holder/me, which waits since 5m",
+			object: "lease/l", rootPath: "lease/l: OperatorSilent", message: "hasn't granted it to holder/me, which has been waiting for 5m",
 		},
 		"a lease that no operator has seen": {
 			setUp:  func(s *snapshotBuilder) { s.addLease("l").Status = konductorv1.LeaseStatus{} },
-			object: "lease/l", rootPath: "lease/l: OperatorSilent", message: "was created 60m ago, and no operator has looked at it",
+			object: "lease/l", rootPath: "lease/l: OperatorSilent", message: "was created 60m ago, but no operator has reconciled it",
 		},
 		"a gate whose change no operator has seen": {
 			setUp:  func(s *snapshotBuilder) { s.addGate("g", conditionOn("Job", "j")).Generation = 2 },
@@ -332,7 +332,7 @@ func TestWhyRootCause(t *testing.T) {
 					s.addGate(fmt.Sprintf("g%d", i), conditionOn("Gate", fmt.Sprintf("g%d", i+1)))
 				}
 			},
-			object: "gate/g0", rootPath: "gate/g0" + gateChainPath(100) + ": NotFollowed", message: "too long to be followed", command: "koncli why gate/g100 -n shop",
+			object: "gate/g0", rootPath: "gate/g0" + gateChainPath(100) + ": NotFollowed", message: "too long to follow further", command: "koncli why gate/g100 -n shop",
 		},
 		"a gate that waits for a barrier which a finalizer keeps": {
 			setUp: func(s *snapshotBuilder) {
@@ -341,7 +341,7 @@ func TestWhyRootCause(t *testing.T) {
 				b.DeletionTimestamp, b.Finalizers = ptr.To(metav1.NewTime(testNow.Add(-time.Minute))), []string{"example.com/audit"}
 			},
 			object: "gate/g", rootPath: "gate/g > barrier/b: Terminating",
-			message: "is being deleted since 60s, and counts as deleted: it is kept by example.com/audit", command: "kubectl describe barriers.konductor.io/b",
+			message: "is being deleted (for 60s), and counts as deleted; it still has finalizers: example.com/audit", command: "kubectl describe barriers.konductor.io/b",
 		},
 		"a lease that is being deleted": {
 			setUp: func(s *snapshotBuilder) {
@@ -349,7 +349,7 @@ func TestWhyRootCause(t *testing.T) {
 				s.addLease("l").DeletionTimestamp = ptr.To(metav1.NewTime(testNow.Add(-time.Minute)))
 				s.addHolder("p", "lease/l")
 			},
-			object: "lease/l", rootPath: "lease/l: Terminating", message: "is being deleted since 60s",
+			object: "lease/l", rootPath: "lease/l: Terminating", message: "is being deleted (for 60s)",
 		},
 		"a job of another group with the name of one of kubernetes' own": {
 			setUp: func(s *snapshotBuilder) {

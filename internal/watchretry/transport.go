@@ -26,7 +26,7 @@ const (
 )
 
 // errWatchIdle is the cause with which an idle watch is canceled.
-var errWatchIdle = errors.New("the API server says nothing any more")
+var errWatchIdle = errors.New("watch is idle: the API server sent nothing for too long")
 
 // NewTransport returns a RoundTripper that keeps informers and reflectors up to date where client-go would not.
 //
@@ -138,7 +138,7 @@ func (t *transport) jitteredIdleTimeout() time.Duration {
 func newExpiredResponse(req *http.Request) (*http.Response, error) {
 	body, err := json.Marshal(metav1.Status{
 		TypeMeta: metav1.TypeMeta{APIVersion: "v1", Kind: "Status"}, Status: metav1.StatusFailure,
-		Code: http.StatusGone, Reason: metav1.StatusReasonExpired, Message: "the API server was out of reach, or has been given an older state",
+		Code: http.StatusGone, Reason: metav1.StatusReasonExpired, Message: "the API server was unreachable, or was restored to an older state",
 	})
 	if err != nil {
 		return nil, err

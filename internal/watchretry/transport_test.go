@@ -9,16 +9,14 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/LogicIQ/konductor/internal/apiclient"
 )
-
-type roundTripperFunc func(*http.Request) (*http.Response, error)
-
-func (f roundTripperFunc) RoundTrip(req *http.Request) (*http.Response, error) { return f(req) }
 
 // newUnreachableServer returns an API server that refuses that many connections, and the counter of attempts.
 func newUnreachableServer(tries int) (http.RoundTripper, *int) {
 	made := 0
-	return roundTripperFunc(func(*http.Request) (*http.Response, error) {
+	return apiclient.RoundTripperFunc(func(*http.Request) (*http.Response, error) {
 		if made++; made <= tries {
 			return nil, &url.Error{Op: "Get", Err: syscall.ECONNREFUSED}
 		}
@@ -84,7 +82,7 @@ func TestWatchAfterOutageReturnsGone(t *testing.T) {
 
 // newIdleServer returns an API server at that revision whose watches deliver nothing.
 func newIdleServer(revision string) http.RoundTripper {
-	return roundTripperFunc(func(req *http.Request) (*http.Response, error) {
+	return apiclient.RoundTripperFunc(func(req *http.Request) (*http.Response, error) {
 		if req.URL.Query().Get("watch") != "" {
 			reader, writer := io.Pipe()
 			context.AfterFunc(req.Context(), func() { _ = writer.CloseWithError(context.Canceled) })

@@ -18,18 +18,37 @@ const nonBlockingGrantTimeout = 10 * time.Second
 // If the same holder in the same Pod acquires again, it gets the existing hold, with the same token, or a *TermsError if it
 // asks for another TTL or priority. Within one Client, a second acquire of the same identity waits until the first hold is
 // released.
-func (c *Client) AcquireLease(ctx context.Context, name string, opts ...Option) (*Hold, error) {
-	return c.acquire(ctx, konductorv1.KindLease, name, append(opts, WithPermits(1)))
+func (c *Client) AcquireLease(ctx context.Context, name string, opts ...AcquireLeaseOption) (*Hold, error) {
+	return c.acquire(ctx, konductorv1.KindLease, name, applyOptions(opts))
 }
 
-// AcquireSemaphore waits until it holds permits of the semaphore: one, or the number in WithPermits. Options as for
-// AcquireLease. It returns a *RefusedError if the semaphore doesn't have that many permits at all.
-func (c *Client) AcquireSemaphore(ctx context.Context, name string, opts ...Option) (*Hold, error) {
-	return c.acquire(ctx, konductorv1.KindSemaphore, name, opts)
+// AcquireSemaphore waits until it holds permits of the semaphore: one, or the number in WithPermits. The other options are
+// those of AcquireLease. It returns a *RefusedError if the semaphore doesn't have that many permits at all.
+func (c *Client) AcquireSemaphore(ctx context.Context, name string, opts ...AcquireSemaphoreOption) (*Hold, error) {
+	return c.acquire(ctx, konductorv1.KindSemaphore, name, applyOptions(opts))
 }
 
-func (c *Client) acquire(ctx context.Context, kind, name string, opts []Option) (*Hold, error) {
-	o := applyOptions(opts)
+// TryAcquireLease acquires the lease if it can be granted at once, and otherwise returns a *BusyError. It returns a
+// *NotFoundError if the lease doesn't exist, and an *UnansweredError if the API server or the operator doesn't answer in
+// time. Options: WithHolder, WithTTL, WithDefaultTTL, WithPriority, StopWithin, OnRenewal.
+//
+// It is AcquireLease with a timeout of 0.
+func (c *Client) TryAcquireLease(ctx context.Context, name string, opts ...AcquireOption) (*Hold, error) {
+	return c.tryAcquire(ctx, konductorv1.KindLease, name, applyOptions(opts))
+}
+
+// TryAcquireSemaphore does for permits of a semaphore, one or the number in WithPermits, what TryAcquireLease does for a
+// lease.
+func (c *Client) TryAcquireSemaphore(ctx context.Context, name string, opts ...TryAcquireSemaphoreOption) (*Hold, error) {
+	return c.tryAcquire(ctx, konductorv1.KindSemaphore, name, applyOptions(opts))
+}
+
+func (c *Client) tryAcquire(ctx context.Context, kind, name string, o options) (*Hold, error) {
+	o.timeout, o.hasTimeout = 0, true
+	return c.acquire(ctx, kind, name, o)
+}
+
+func (c *Client) acquire(ctx context.Context, kind, name string, o options) (*Hold, error) {
 	bounded, cancel := o.withCallTimeout(ctx)
 	defer cancel()
 	return c.acquireWithOptions(ctx, bounded, kind, name, o)
@@ -39,7 +58,7 @@ func (c *Client) acquire(ctx context.Context, kind, name string, opts []Option) 
 func (c *Client) acquireWithOptions(ctx, bounded context.Context, kind, name string, o options) (*Hold, error) {
 	for _, ttl := range []time.Duration{o.ttl, o.defaultTTL} {
 		if ttl != 0 && ttl < konductorv1.MinTTL {
-			return nil, fmt.Errorf("a ttl of %s is too short, it must be at least %s: a shorter hold ends before its holder has heard of it", ttl, konductorv1.MinTTL)
+			return nil, fmt.Errorf("a ttl of %s is too short, it must be at least %s: a shorter hold could expire before its holder learns of it", ttl, konductorv1.MinTTL)
 		}
 	}
 	holder := c.holderFor(o)
@@ -72,7 +91,7 @@ func (c *Client) lockIdentity(ctx context.Context, kind, name, holder string, o 
 	}
 	unlock, err := c.identityLocks.lock(ctx, kind+"/"+name+"/"+holder)
 	if err != nil {
-		return nil, o.contextError(ctx, ref(kind, name), "another part of this process has it")
+		return nil, o.contextError(ctx, ref(kind, name), "another call in this process holds it, or waits for it, under the same holder name")
 	}
 	return unlock, nil
 }
@@ -82,7 +101,7 @@ func (c *Client) lockIdentity(ctx context.Context, kind, name, holder string, o 
 func (c *Client) acquireLocked(ctx, bounded context.Context, kind, name, holder string, o options, unlock func()) (*Hold, error) {
 	remaining := o
 	remaining.hasTimeout = o.isNonBlocking() // bounded has the timeout already
-	t, err := c.getCachedTarget(bounded, kind, name, remaining)
+	t, err := c.cachedOrAwaitedTarget(bounded, kind, name, remaining)
 	if err != nil {
 		unlock()
 		return nil, c.contextErrorOr(bounded, o, ref(kind, name), "it does not exist", err)
@@ -162,9 +181,9 @@ func (l *lapsedGrantBackoff) wait(ctx context.Context, c *Client, lapsed *LostEr
 	return sleepWithJitter(ctx, l.delay)
 }
 
-// getCachedTarget returns the target from the cache if it is fresh, and otherwise what awaitTarget returns. If a cached
+// cachedOrAwaitedTarget returns the target from the cache if it is fresh, and otherwise what awaitTarget returns. If a cached
 // target is outdated, the claim that is made for it ends at once, with a *NotFoundError.
-func (c *Client) getCachedTarget(ctx context.Context, kind, name string, o options) (target, error) {
+func (c *Client) cachedOrAwaitedTarget(ctx context.Context, kind, name string, o options) (target, error) {
 	if t, ok := c.targetCache.get(kind, name); ok {
 		return t, c.checkStopWithin(t, o)
 	}
@@ -232,7 +251,9 @@ func (c *Client) awaitGrant(ctx context.Context, t target, claim *konductorv1.Cl
 	}
 	if o.isNonBlocking() {
 		var cancel context.CancelFunc
-		ctx, cancel = context.WithTimeoutCause(ctx, nonBlockingGrantTimeout, errors.New(c.noOperatorText(fmt.Sprintf("has answered the claim on %s within %s", t.ref(), nonBlockingGrantTimeout))))
+		ctx, cancel = context.WithTimeoutCause(ctx, nonBlockingGrantTimeout, ownCause{&UnansweredError{
+			Object: t.ref(), Message: c.noOperatorText(fmt.Sprintf("has answered the claim on %s within %s", t.ref(), nonBlockingGrantTimeout)),
+		}})
 		defer cancel()
 	} else {
 		var cancelWait context.CancelCauseFunc
@@ -277,7 +298,7 @@ func (c *Client) monitorTarget(ctx context.Context, t target, cancelWait context
 			cancelAttempt()
 			switch {
 			case isDefinitelyNotFound(err), err == nil && now.UID != t.object.GetUID(), err == nil && now.DeletionTimestamp != nil:
-				cancelWait(&NotFoundError{Kind: t.kind, Name: t.name, Namespace: c.namespace, Deleted: true})
+				cancelWait(ownCause{&NotFoundError{Kind: t.kind, Name: t.name, Namespace: c.namespace, Deleted: true}})
 				return
 			case err == nil && !notified && now.isAvailable(t.kind):
 				notified = true
@@ -306,7 +327,7 @@ func (c *Client) newHold(ctx context.Context, t target, claim *konductorv1.Claim
 		token: claim.Status.FencingToken, ttl: claim.Spec.TTL.Or(0), renewals: claim.Spec.Renewals, claimVersion: claim.ResourceVersion,
 		onRenewal: o.onRenewal, lost: make(chan struct{}),
 	}
-	h.ctx, h.cancel = context.WithCancelCause(ctx)
+	h.ctx, h.cancel = context.WithCancelCause(context.WithValue(ctx, holdKey{}, h))
 	h.backgroundCtx, h.stopBackground = context.WithCancel(context.WithoutCancel(ctx))
 	if h.ttl > 0 {
 		h.safetyMargin = safetyMargin(h.ttl, o.stopWithin)

@@ -31,13 +31,12 @@ func (w Wanted) Object() string { return ref(w.kind, w.name) }
 
 // AcquireAll acquires everything in wanted, or nothing. It does so in the same order whatever the order of wanted (leases
 // before semaphores, then by name), so that two callers that want the same objects don't wait for each other forever.
-// Options as for AcquireLease; WithTimeout limits the whole call, Detached is ignored.
+// The options are those of AcquireLease without Detached; WithTimeout limits the whole call.
 //
 // What it acquires first is held, and renewed, while it waits for the rest. If such a hold is lost in the meantime, it
 // returns a *LostError.
-func (c *Client) AcquireAll(ctx context.Context, wanted []Wanted, opts ...Option) (*Holds, error) {
+func (c *Client) AcquireAll(ctx context.Context, wanted []Wanted, opts ...AcquireAllOption) (*Holds, error) {
 	o := applyOptions(opts)
-	o.detached = false
 	ordered, err := sortInLockOrder(wanted)
 	if err != nil {
 		return nil, err
@@ -74,7 +73,7 @@ func sortInLockOrder(wanted []Wanted) ([]Wanted, error) {
 	})
 	for i := 1; i < len(ordered); i++ {
 		if a, b := ordered[i-1], ordered[i]; a.kind == b.kind && a.name == b.name {
-			return nil, fmt.Errorf("%s is wanted twice: name it once, with as many permits as are needed", a.Object())
+			return nil, fmt.Errorf("%s is listed twice: list it once, with the total number of permits", a.Object())
 		}
 	}
 	return ordered, nil
@@ -136,7 +135,7 @@ func (s *Holds) add(h *Hold, cancelAcquire context.CancelCauseFunc) {
 		select {
 		case <-h.Lost():
 			s.markLost(h.lostError())
-			cancelAcquire(h.lostError())
+			cancelAcquire(ownCause{h.lostError()})
 		case <-s.done:
 		}
 	})

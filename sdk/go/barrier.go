@@ -10,22 +10,24 @@ import (
 	konductorv1 "github.com/LogicIQ/konductor/apis/v1"
 )
 
-// CreateBarrier creates a barrier for that many expected participants, 1 to 1 000 000. Options: WithQuorum, TimeOutAfter,
-// ExpireAfter, DryRun.
-func (c *Client) CreateBarrier(ctx context.Context, name string, expected int32, opts ...Option) (*konductorv1.Barrier, error) {
+// CreateBarrier creates a barrier for that many expected participants, 1 to 1 000 000. Options: WithQuorum,
+// WithTimeoutAfterCreation, WithTTLAfterFinished, DryRun.
+func (c *Client) CreateBarrier(ctx context.Context, name string, expected int32, opts ...CreateBarrierOption) (*konductorv1.Barrier, error) {
 	o := applyOptions(opts)
-	b := NewBarrier(name, expected, opts...)
-	b, err := create(ctx, c, c.clients.barriers, b, metav1.CreateOptions{DryRun: o.dryRun})
+	b, err := create(ctx, c, c.clients.barriers, newBarrier(name, expected, o), metav1.CreateOptions{DryRun: o.dryRun})
 	return b, c.explain(err, "create", groupResource(konductorv1.KindBarrier), name)
 }
 
 // NewBarrier returns the barrier that CreateBarrier creates.
-func NewBarrier(name string, expected int32, opts ...Option) *konductorv1.Barrier {
-	o := applyOptions(opts)
+func NewBarrier(name string, expected int32, opts ...BarrierOption) *konductorv1.Barrier {
+	return newBarrier(name, expected, applyOptions(opts))
+}
+
+func newBarrier(name string, expected int32, o options) *konductorv1.Barrier {
 	b := &konductorv1.Barrier{
 		TypeMeta:   typeMeta(konductorv1.KindBarrier),
 		ObjectMeta: metav1.ObjectMeta{Name: name},
-		Spec:       konductorv1.BarrierSpec{Expected: expected, Timeout: durationOrNil(o.timeOutAfter), TTL: durationOrNil(o.expireAfter)},
+		Spec:       konductorv1.BarrierSpec{Expected: expected, Timeout: durationOrNil(o.timeoutAfterCreation), TTLAfterFinished: durationOrNil(o.ttlAfterFinished)},
 	}
 	if o.quorum != 0 {
 		b.Spec.Quorum = &o.quorum
@@ -44,8 +46,8 @@ func (c *Client) ListBarriers(ctx context.Context) (*konductorv1.BarrierList, er
 }
 
 // DeleteBarrier deletes a barrier and with it its arrivals. Waiters get a *NotFoundError. Options: OnlyUID, DryRun.
-func (c *Client) DeleteBarrier(ctx context.Context, name string, opts ...Option) error {
-	return deleteObject(ctx, c, c.clients.barriers, konductorv1.KindBarrier, name, opts)
+func (c *Client) DeleteBarrier(ctx context.Context, name string, opts ...DeleteOption) error {
+	return deleteObject(ctx, c, c.clients.barriers, konductorv1.KindBarrier, name, applyOptions(opts))
 }
 
 // ArriveBarrier arrives at a barrier. It waits for a barrier that doesn't exist yet. A participant counts once, so arriving
@@ -54,15 +56,15 @@ func (c *Client) DeleteBarrier(ctx context.Context, name string, opts ...Option)
 //
 // It returns a *TermsError if the participant has arrived before with another outcome: failed and now not, or the other way
 // round.
-func (c *Client) ArriveBarrier(ctx context.Context, name string, opts ...Option) error {
+func (c *Client) ArriveBarrier(ctx context.Context, name string, opts ...ArriveOption) error {
 	o := applyOptions(opts)
 	bounded, cancel := o.withCallTimeout(ctx)
 	defer cancel()
-	err := c.arrive(bounded, name, o, opts)
+	err := c.arrive(bounded, name, o)
 	return c.contextErrorOr(bounded, o, ref(konductorv1.KindBarrier, name), "", err)
 }
 
-func (c *Client) arrive(ctx context.Context, name string, o options, opts []Option) error {
+func (c *Client) arrive(ctx context.Context, name string, o options) error {
 	remaining := o
 	remaining.hasTimeout = o.isNonBlocking() // ctx has the timeout already
 	var barrier *partialOpenable
@@ -76,7 +78,7 @@ func (c *Client) arrive(ctx context.Context, name string, o options, opts []Opti
 	if o.onlyUID != "" && barrier.UID != o.onlyUID {
 		return c.replacedError(konductorv1.KindBarrier, name)
 	}
-	participant, err := c.Participant(ctx, opts...)
+	participant, err := c.participantFor(ctx, o)
 	if err != nil {
 		return err
 	}
@@ -85,7 +87,9 @@ func (c *Client) arrive(ctx context.Context, name string, o options, opts []Opti
 			Name:            konductorv1.ArrivalName(name, barrier.UID, participant),
 			OwnerReferences: []metav1.OwnerReference{ownerReference(konductorv1.KindBarrier, barrier)},
 		},
-		Spec: konductorv1.ArrivalSpec{Barrier: name, Participant: participant, Failed: o.arriveFailed, Reason: o.failedReason, BoundTo: c.identity.boundPod()},
+		Spec: konductorv1.ArrivalSpec{
+			Barrier: name, BarrierUID: barrier.UID, Participant: participant, Failed: o.arriveFailed, Reason: o.failedReason, BoundTo: c.identity.boundPod(),
+		},
 	}
 	if err := c.annotateCreatedBy(ctx, &arrival.ObjectMeta); err != nil {
 		return err
@@ -101,7 +105,7 @@ func (c *Client) arrive(ctx context.Context, name string, o options, opts []Opti
 	})
 	if apierrors.IsAlreadyExists(err) {
 		if err = c.checkExistingArrival(ctx, arrival); err == nil && !outcomeUnknown {
-			c.notify(fmt.Sprintf("%s had arrived at %s already, and counts once", participant, ref(konductorv1.KindBarrier, name)))
+			c.notify(fmt.Sprintf("%s has already arrived at %s; it counts only once", participant, ref(konductorv1.KindBarrier, name)))
 		}
 		return err
 	}
@@ -117,9 +121,9 @@ func (c *Client) checkExistingArrival(ctx context.Context, arrival *konductorv1.
 		return err
 	}
 	if before.Spec.Barrier != arrival.Spec.Barrier || before.Spec.Participant != arrival.Spec.Participant {
-		return fmt.Errorf("arrival %s is not that of %s at %s but of %s: whoever may break %s can delete it; until then use another holder",
-			before.Name, arrival.Spec.Participant, ref(konductorv1.KindBarrier, arrival.Spec.Barrier),
-			holderDisplayName(before.Spec.Participant, before.Spec.BoundTo), ref(konductorv1.KindBarrier, before.Spec.Barrier))
+		return fmt.Errorf("arrival %s at %s belongs to %s, not to %s: use another holder, or ask someone with the right to break %s to delete it",
+			before.Name, ref(konductorv1.KindBarrier, arrival.Spec.Barrier), holderDisplayName(before.Spec.Participant, before.Spec.BoundTo),
+			arrival.Spec.Participant, ref(konductorv1.KindBarrier, before.Spec.Barrier))
 	}
 	if before.Spec.Failed != arrival.Spec.Failed {
 		return &TermsError{
@@ -132,6 +136,6 @@ func (c *Client) checkExistingArrival(ctx context.Context, arrival *konductorv1.
 
 // WaitBarrier waits until a barrier is open. It returns a *FailedError as soon as the barrier has failed or timed out.
 // Options: WithTimeout, FailIfMissing.
-func (c *Client) WaitBarrier(ctx context.Context, name string, opts ...Option) error {
-	return c.waitOpen(ctx, konductorv1.KindBarrier, name, opts)
+func (c *Client) WaitBarrier(ctx context.Context, name string, opts ...WaitOption) error {
+	return c.waitOpen(ctx, konductorv1.KindBarrier, name, applyOptions(opts))
 }

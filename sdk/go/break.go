@@ -22,8 +22,9 @@ func (c *Client) notHeldError(kind, name, why string) error {
 	}
 }
 
-// allowsBreak reports whether the options allow breaking this hold.
-func (o *options) allowsBreak(holder string, claim types.UID) bool {
+// matchesHold reports whether the options mean this hold. Who may break it is decided by the API server, with an admission
+// policy of the chart (charts/konductor/templates/admission.yaml) and the verb break of a role.
+func (o *options) matchesHold(holder string, claim types.UID) bool {
 	return (o.holder == "" || o.holder == holder) && (o.onlyClaims == nil || slices.Contains(o.onlyClaims, claim))
 }
 

@@ -35,7 +35,7 @@ func (c *Client) claimTTL(t target, o options) *konductorv1.Duration {
 func (c *Client) newClaim(t target, holder string, o options) *konductorv1.Claim {
 	claim := &konductorv1.Claim{
 		ObjectMeta: metav1.ObjectMeta{
-			Name:            konductorv1.ClaimName(t.claimTarget(), t.object.GetUID(), holder, c.identity.podUID),
+			Name:            konductorv1.ClaimName(t.claimTarget(), holder, c.identity.podUID),
 			OwnerReferences: []metav1.OwnerReference{ownerReference(t.kind, t.object)},
 		},
 		Spec: konductorv1.ClaimSpec{
@@ -94,8 +94,8 @@ func (c *Client) reuseExistingClaim(ctx context.Context, wanted *konductorv1.Cla
 		return nil, false, err
 	}
 	if isForeignClaim(before, wanted) {
-		return nil, false, fmt.Errorf("claim %s on %s is not that of %s but of %s: whoever may break %s can delete it; until then use another holder",
-			before.Name, target, wanted.Spec.Holder, holderDisplayName(before.Spec.Holder, before.Spec.BoundTo), ref(before.Spec.Target.Kind, before.Spec.Target.Name))
+		return nil, false, fmt.Errorf("claim %s on %s belongs to %s, not to %s: use another holder, or ask someone with the right to break %s to delete it",
+			before.Name, target, holderDisplayName(before.Spec.Holder, before.Spec.BoundTo), wanted.Spec.Holder, ref(before.Spec.Target.Kind, before.Spec.Target.Name))
 	}
 	if isStaleClaim(before, wanted) {
 		if err := c.deleteClaim(ctx, before.Name, before.UID); err != nil && !apierrors.IsNotFound(err) && !apierrors.IsConflict(err) {
@@ -172,10 +172,10 @@ func (c *Client) awaitDeletion(ctx context.Context, claim *konductorv1.Claim) er
 
 // errClaimNotGranted says that a claim can't be renewed yet: the lease or semaphore records its grant, but the claim is not
 // marked Granted. An operator that died between these two writes leaves the second to its successor.
-var errClaimNotGranted = errors.New("its claim does not say yet that it is granted, and no operator answers")
+var errClaimNotGranted = errors.New("its claim is not marked Granted yet, and no operator answers")
 
 // errRenewalConflict says that on every attempt somebody else had just renewed the claim.
-var errRenewalConflict = errors.New("its claim changes with each try")
+var errRenewalConflict = errors.New("other clients changed its claim on every attempt")
 
 // renewClaim raises the claim's renewals from n-1 to n, on condition that they are still n-1. A request whose answer was
 // lost, or another process of the same identity, may have raised them already. Sending the same number again would then
@@ -223,7 +223,7 @@ func (c *Client) renewClaim(ctx context.Context, name string, uid types.UID, tok
 }
 
 // reasonGrantLost is why a hold has ended whose claim was marked Granted and now has no grant, or another one.
-const reasonGrantLost = "its grant is not on record any more: the API server has been given an older state"
+const reasonGrantLost = "its grant is no longer recorded: the API server was restored to an older state"
 
 // claimEndReason returns why the hold of a claim has ended, given the error of its renewal; empty: it has not, as far as
 // err tells.
@@ -307,7 +307,7 @@ func (c *Client) abandonUnconfirmedClaim(ctx context.Context, unlock func(), wan
 	}))
 }
 
-var errNotCreated = errors.New("it was not made")
+var errNotCreated = errors.New("it was not created")
 
 // awaitClaimCreation returns the claim of that name. It waits up to inFlightWriteTimeout for its creation; nil: it was not
 // created.
@@ -317,7 +317,7 @@ func (c *Client) awaitClaimCreation(ctx context.Context, name string) (made *kon
 	var timer *time.Timer
 	err = watchUntil(ctx, c, c.clients.claims.reader, name, func(now *konductorv1.Claim) (bool, error) {
 		if made = now; made == nil && timer == nil {
-			timer = time.AfterFunc(inFlightWriteTimeout, func() { cancel(errNotCreated) })
+			timer = time.AfterFunc(inFlightWriteTimeout, func() { cancel(ownCause{errNotCreated}) })
 		}
 		return made != nil, nil
 	})

@@ -125,7 +125,7 @@ func TestWithCallTimeout(t *testing.T) {
 	for d, want := range map[time.Duration]struct{ once, limited bool }{
 		0: {once: true, limited: true}, -1: {}, time.Second: {limited: true},
 	} {
-		o := applyOptions([]Option{WithTimeout(d)})
+		o := applyOptions([]WaitOption{WithTimeout(d)})
 		ctx, cancel := o.withCallTimeout(t.Context())
 		_, limited := ctx.Deadline()
 		cancel()

@@ -28,6 +28,9 @@ const (
 
 // classifyError classifies an error of a request that the caller's context has not ended.
 func classifyError(err error) errorClass {
+	if isExplained(err) {
+		return classPermanent // a call that was made for this one has waited out what can be waited out
+	}
 	var answered apierrors.APIStatus
 	if !errors.As(err, &answered) {
 		// There was no answer, or it was not an API server's: a name that doesn't resolve, a certificate that isn't known

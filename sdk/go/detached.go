@@ -12,21 +12,21 @@ import (
 )
 
 // RenewLease prolongs the hold that an earlier Detached acquire of the same identity left. It returns a *LostError if there
-// is none any more. Options: WithHolder, DryRun.
-func (c *Client) RenewLease(ctx context.Context, name string, opts ...Option) error {
-	return c.renewDetached(ctx, konductorv1.KindLease, name, opts)
+// is none any more. Options: WithHolder, OnlyUID, DryRun.
+func (c *Client) RenewLease(ctx context.Context, name string, opts ...DetachedHoldOption) error {
+	return c.renewDetached(ctx, konductorv1.KindLease, name, applyOptions(opts))
 }
 
 // RenewSemaphore does for a semaphore what RenewLease does for a lease.
-func (c *Client) RenewSemaphore(ctx context.Context, name string, opts ...Option) error {
-	return c.renewDetached(ctx, konductorv1.KindSemaphore, name, opts)
+func (c *Client) RenewSemaphore(ctx context.Context, name string, opts ...DetachedHoldOption) error {
+	return c.renewDetached(ctx, konductorv1.KindSemaphore, name, applyOptions(opts))
 }
 
-func (c *Client) renewDetached(ctx context.Context, kind, name string, opts []Option) error {
-	t, claim, err := c.getOwnClaim(ctx, kind, name, opts)
+func (c *Client) renewDetached(ctx context.Context, kind, name string, o options) error {
+	t, claim, err := c.getOwnClaim(ctx, kind, name, o)
 	var none *NotFoundError
 	if errors.As(err, &none) && none.Kind == konductorv1.KindClaim {
-		return &LostError{Object: t.ref(), Reason: cmp.Or(none.Message, c.Holder(opts...)+" doesn't hold it")}
+		return &LostError{Object: t.ref(), Reason: cmp.Or(none.Message, c.holderFor(o)+" doesn't hold it")}
 	}
 	if err != nil {
 		return err
@@ -34,7 +34,7 @@ func (c *Client) renewDetached(ctx context.Context, kind, name string, opts []Op
 	if claim.Status.Phase == konductorv1.ClaimPending && t.lastObservedClaimUID != claim.UID {
 		return fmt.Errorf("%s waits for %s and doesn't hold it yet: there is nothing to renew", claim.Spec.Holder, t.ref())
 	}
-	if o := applyOptions(opts); o.dryRun != nil {
+	if o.dryRun != nil {
 		_, err := c.renewClaim(ctx, claim.Name, claim.UID, claim.Status.FencingToken, claim.Spec.Renewals+1, o.dryRun...)
 		if endReason := claimEndReason(err); endReason != "" {
 			return &LostError{Object: t.ref(), Reason: endReason}
@@ -48,28 +48,28 @@ func (c *Client) renewDetached(ctx context.Context, kind, name string, opts []Op
 
 // ReleaseLease releases the hold that an earlier Detached acquire of the same identity left. It returns a *NotFoundError if
 // there is none, and a *LostError if the hold had expired. Options: WithHolder, OnlyUID, DryRun.
-func (c *Client) ReleaseLease(ctx context.Context, name string, opts ...Option) error {
-	return c.releaseDetached(ctx, konductorv1.KindLease, name, opts)
+func (c *Client) ReleaseLease(ctx context.Context, name string, opts ...DetachedHoldOption) error {
+	return c.releaseDetached(ctx, konductorv1.KindLease, name, applyOptions(opts))
 }
 
 // ReleaseSemaphore does for a semaphore what ReleaseLease does for a lease.
-func (c *Client) ReleaseSemaphore(ctx context.Context, name string, opts ...Option) error {
-	return c.releaseDetached(ctx, konductorv1.KindSemaphore, name, opts)
+func (c *Client) ReleaseSemaphore(ctx context.Context, name string, opts ...DetachedHoldOption) error {
+	return c.releaseDetached(ctx, konductorv1.KindSemaphore, name, applyOptions(opts))
 }
 
-func (c *Client) releaseDetached(ctx context.Context, kind, name string, opts []Option) error {
-	t, claim, err := c.getOwnClaim(ctx, kind, name, opts)
+func (c *Client) releaseDetached(ctx context.Context, kind, name string, o options) error {
+	t, claim, err := c.getOwnClaim(ctx, kind, name, o)
 	var none *NotFoundError
 	if errors.As(err, &none) && none.Kind == konductorv1.KindClaim {
 		if none.Message != "" {
 			return none
 		}
-		none.Message = fmt.Sprintf("%s has no hold on %s and is not queued%s", c.Holder(opts...), t.ref(), c.describeHolders(ctx, kind, name))
+		none.Message = fmt.Sprintf("%s has no hold on %s and is not queued%s", c.holderFor(o), t.ref(), c.describeHolders(ctx, kind, name))
 	}
 	if err != nil {
 		return err
 	}
-	if o := applyOptions(opts); o.dryRun != nil {
+	if o.dryRun != nil {
 		return c.explain(c.deleteClaim(ctx, claim.Name, claim.UID, o.dryRun...), "delete", groupResource(konductorv1.KindClaim), claim.Name)
 	}
 	endReason, err := c.releaseClaim(ctx, claim.Name, claim.UID, claim.ResourceVersion)
@@ -95,7 +95,7 @@ func (c *Client) describeHolders(ctx context.Context, kind, name string) string 
 		}
 	} else if s, err := c.GetSemaphore(ctx, name); err == nil {
 		for i := range s.Status.Holders {
-			holders = append(holders, s.Status.Holders[i].Holder)
+			holders = append(holders, s.Status.Holders[i].Name)
 		}
 	}
 	const named = 3
@@ -109,8 +109,7 @@ func (c *Client) describeHolders(ctx context.Context, kind, name string) string 
 }
 
 // getOwnClaim returns the claim of this identity on an object, which must exist.
-func (c *Client) getOwnClaim(ctx context.Context, kind, name string, opts []Option) (target, *konductorv1.Claim, error) {
-	o := applyOptions(opts)
+func (c *Client) getOwnClaim(ctx context.Context, kind, name string, o options) (target, *konductorv1.Claim, error) {
 	o.failIfMissing = true
 	t, err := c.awaitTarget(ctx, kind, name, o)
 	if err != nil {
@@ -119,15 +118,15 @@ func (c *Client) getOwnClaim(ctx context.Context, kind, name string, opts []Opti
 	if o.onlyUID != "" && t.object.GetUID() != o.onlyUID {
 		return t, nil, c.replacedError(kind, name)
 	}
-	claimName := konductorv1.ClaimName(t.claimTarget(), t.object.GetUID(), c.Holder(opts...), c.identity.podUID)
+	claimName := konductorv1.ClaimName(t.claimTarget(), c.holderFor(o), c.identity.podUID)
 	claim, err := get(ctx, c, c.clients.claims, konductorv1.KindClaim, claimName)
 	var none *NotFoundError
 	if errors.As(err, &none) && o.holder == "" && c.identity.pod == "" && c.identity.host != c.Holder() {
 		// Outside of Pods, earlier versions used the host's name alone as the holder. Another machine may have the same
 		// name.
-		former := konductorv1.ClaimName(t.claimTarget(), t.object.GetUID(), c.identity.host, "")
+		former := konductorv1.ClaimName(t.claimTarget(), c.identity.host, "")
 		if _, formerErr := get(ctx, c, c.clients.claims, konductorv1.KindClaim, former); formerErr == nil {
-			none.Message = fmt.Sprintf("%s has no claim on %s; there is one of %s, of an earlier version on this machine or of another machine of that name: if it is yours, name the holder %s",
+			none.Message = fmt.Sprintf("%s has no claim on %s, but %s has one, created by an earlier version on this machine or by another machine with that name: if it is yours, set the holder to %s",
 				c.Holder(), t.ref(), c.identity.host, c.identity.host)
 		}
 	}

@@ -5,9 +5,15 @@
 //	err = client.WaitGate(ctx, "dependencies-ready")
 //	err = client.ArriveBarrier(ctx, "stage-complete")
 //
-//	hold, err := client.AcquireLease(ctx, "db-migration", konductor.WithTTL(time.Minute))
+//	err = client.WithLease(ctx, "db-migration", func(ctx context.Context) error {
+//		return migrate(ctx, konductor.HoldFromContext(ctx).Token())
+//	}, konductor.WithTTL(time.Minute))
+//
+//	hold, err := client.AcquireLease(ctx, "db-migration") // the same, step by step
 //	defer hold.Release(context.WithoutCancel(ctx))
 //	migrate(hold.Context(), hold.Token())
+//
+// Package resourcelock, below this one, elects the leader of a controller.
 //
 // # Guarantees
 //
@@ -42,10 +48,22 @@
 // holder in the same Pod is the same identity: acquiring again returns the
 // existing hold, with the same token, and Hold.Found reports that.
 //
+// # Options
+//
+// Each group of calls has its own type of options, for example
+// AcquireLeaseOption, and an option has the types of all calls that use it. A
+// call with an option that it can't use doesn't compile.
+//
 // # Errors
 //
 // Each kind of failure has a type: *NotFoundError, *TimeoutError,
-// *ForbiddenError, *UninstalledError, *BusyError, *FailedError, *LostError, and
-// *RefusedError, *TermsError and *TTLError for claims that can't be granted as
-// they are. Use errors.As. When a context ends, the error wraps the context's.
+// *UnansweredError, *ForbiddenError, *UninstalledError, *BusyError,
+// *ConflictError, *FailedError, *LostError, and *RefusedError, *TermsError and
+// *TTLError for claims that can't be granted as they are. Use errors.As.
+//
+// The errors are also those of Go and of Kubernetes. errors.Is with
+// context.DeadlineExceeded is true for every call that ran out of time, by its
+// own timeout or its context's, and with context.Canceled for one whose context
+// was canceled. The functions of k8s.io/apimachinery/pkg/api/errors tell
+// IsNotFound, IsForbidden, IsUnauthorized, IsAlreadyExists and IsConflict.
 package konductor

@@ -1,6 +1,7 @@
 package konductor
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"regexp"
@@ -9,12 +10,13 @@ import (
 	"time"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 
 	konductorv1 "github.com/LogicIQ/konductor/apis/v1"
 )
 
 // NotFoundError says that an object doesn't exist, was deleted during the call, or isn't the one that OnlyUID names. A
-// break returns it if there is no hold to break.
+// break returns it if there is no hold to break. For it, apierrors.IsNotFound is true.
 type NotFoundError struct {
 	// Kind, Name and Namespace identify the object.
 	Kind, Name, Namespace string
@@ -29,13 +31,19 @@ func (e *NotFoundError) Error() string {
 	case e.Message != "":
 		return e.Message
 	case e.Deleted:
-		return fmt.Sprintf("%s in namespace %s was deleted while it was waited for", ref(e.Kind, e.Name), e.Namespace)
+		return fmt.Sprintf("%s in namespace %s was deleted while waiting for it", ref(e.Kind, e.Name), e.Namespace)
 	default:
 		return fmt.Sprintf("%s not found in namespace %s", ref(e.Kind, e.Name), e.Namespace)
 	}
 }
 
-// TimeoutError says that a call did not get what it waited for in time.
+// Unwrap returns the API server's error that means the same.
+func (e *NotFoundError) Unwrap() error {
+	return apierrors.NewNotFound(schema.ParseGroupResource(resourceOfKind(e.Kind)), e.Name)
+}
+
+// TimeoutError says that a call did not get what it waited for within its timeout. It is a context.DeadlineExceeded to
+// errors.Is, as is the error of a call whose context had a deadline.
 type TimeoutError struct {
 	// Object is what the call waited for, as KIND/NAME.
 	Object string
@@ -56,7 +64,25 @@ func (e *TimeoutError) Error() string {
 	return message
 }
 
-// ForbiddenError says that the caller may not do what is needed, and how to allow it.
+// Is reports whether target is context.DeadlineExceeded.
+func (e *TimeoutError) Is(target error) bool { return target == context.DeadlineExceeded }
+
+// UnansweredError says that a call that doesn't wait, with a timeout of 0, got no answer in the time that it gives the API
+// server or the operator for one. It is a context.DeadlineExceeded to errors.Is.
+type UnansweredError struct {
+	// Object is the object of the call, as KIND/NAME.
+	Object string
+	// Message says who has not answered, and for how long.
+	Message string
+}
+
+func (e *UnansweredError) Error() string { return e.Message }
+
+// Is reports whether target is context.DeadlineExceeded.
+func (e *UnansweredError) Is(target error) bool { return target == context.DeadlineExceeded }
+
+// ForbiddenError says that the caller may not do what is needed, and how to allow it. For it, apierrors.IsForbidden or
+// apierrors.IsUnauthorized is true.
 type ForbiddenError struct {
 	// Verb (several are separated by commas), Resource (with its group) and Namespace (empty: all) say what is not allowed.
 	Verb, Resource, Namespace string
@@ -148,7 +174,17 @@ func shellQuote(word string) string {
 	return "'" + strings.ReplaceAll(word, "'", `'\''`) + "'"
 }
 
-func (e *ForbiddenError) Unwrap() error { return e.err }
+// Unwrap returns the API server's error.
+func (e *ForbiddenError) Unwrap() error {
+	switch {
+	case e.err != nil:
+		return e.err
+	case e.Unauthorized:
+		return apierrors.NewUnauthorized(e.Error())
+	default:
+		return apierrors.NewForbidden(schema.ParseGroupResource(e.Resource), "", errors.New(e.Error()))
+	}
+}
 
 // BusyError says that a lease or semaphore is not available at once and the call doesn't wait, or that it is held and
 // UnlessHeld forbids deleting it.
@@ -173,6 +209,9 @@ func (e *FailedError) Error() string {
 	verb := "failed"
 	if e.Phase == "Timeout" {
 		verb = "timed out"
+	}
+	if strings.HasPrefix(e.Message, verb+" ") {
+		return e.Object + " " + e.Message
 	}
 	return fmt.Sprintf("%s %s: %s", e.Object, verb, e.Message)
 }
@@ -202,7 +241,7 @@ func (e *RefusedError) Error() string {
 }
 
 // TermsError says that the same holder already has a claim with other terms, or that the same participant has already
-// arrived with another outcome.
+// arrived with another outcome. For it, apierrors.IsConflict is true.
 type TermsError struct {
 	// Object is the lease, semaphore or barrier, as KIND/NAME.
 	Object string
@@ -219,6 +258,29 @@ func (e *TermsError) Error() string {
 	return fmt.Sprintf("%s already has a claim on %s with different terms (%s): release it first, or use another holder", e.Holder, e.Object, e.Difference)
 }
 
+// Unwrap returns the API server's error that means the same.
+func (e *TermsError) Unwrap() error { return newConflict(e.Object, e) }
+
+// ConflictError says that an object is not as the caller requires, see OnlyFromPermits, so that nothing was done. For it,
+// apierrors.IsConflict is true.
+type ConflictError struct {
+	// Object is the object, as KIND/NAME.
+	Object string
+	// Message says what is different.
+	Message string
+}
+
+func (e *ConflictError) Error() string { return e.Message }
+
+// Unwrap returns the API server's error that means the same.
+func (e *ConflictError) Unwrap() error { return newConflict(e.Object, e) }
+
+// newConflict returns the API server's error that a request conflicts with the state of object, KIND/NAME.
+func newConflict(object string, why error) error {
+	kind, name, _ := strings.Cut(object, "/")
+	return apierrors.NewConflict(schema.GroupResource{Group: konductorv1.GroupName, Resource: kind + "s"}, name, errors.New(why.Error()))
+}
+
 // TTLError says that a hold's TTL is too short for the time that its work needs to stop.
 type TTLError struct {
 	// Object is the lease or semaphore, as KIND/NAME.
@@ -228,7 +290,7 @@ type TTLError struct {
 }
 
 func (e *TTLError) Error() string {
-	return fmt.Sprintf("a hold on %s has a ttl of %s, which leaves no time for work that may need %s to stop: use a ttl of at least %s, or stop sooner", e.Object, e.TTL, e.StopWithin, 2*e.StopWithin)
+	return fmt.Sprintf("a ttl of %s on %s is too short for work that may need %s to stop: use a ttl of at least %s, or stop sooner", e.TTL, e.Object, e.StopWithin, 2*e.StopWithin)
 }
 
 // UninstalledError says that konductor's resource types are not installed in the cluster.
@@ -245,6 +307,7 @@ func (e *UninstalledError) Error() string {
 	return fmt.Sprintf("the cluster of context %[1]s doesn't have konductor's resource types (group konductor.io): install konductor first, for example with 'kubectl konductor install --context=%[1]s'", shellQuote(e.Context))
 }
 
+// Unwrap returns the API server's error.
 func (e *UninstalledError) Unwrap() error { return e.err }
 
 // explain turns an error of the API server into the type of this package that says what to do, where one fits. verb,
@@ -264,10 +327,24 @@ func Explain(err error, verb, kind, namespace string) error {
 	return explain(err, verb, groupResource(kind), namespace, "")
 }
 
+// isExplained reports whether err is one of this package's types that also answer as errors of the API server.
+func isExplained(err error) bool {
+	var (
+		notFound    *NotFoundError
+		forbidden   *ForbiddenError
+		uninstalled *UninstalledError
+		terms       *TermsError
+		conflict    *ConflictError
+	)
+	return errors.As(err, &notFound) || errors.As(err, &forbidden) || errors.As(err, &uninstalled) || errors.As(err, &terms) || errors.As(err, &conflict)
+}
+
 func explain(err error, verb, resource, namespace, name string) error {
 	switch {
 	case err == nil:
 		return nil
+	case isExplained(err):
+		return err
 	case isNamespaceTerminating(err):
 		return &NotFoundError{Kind: "Namespace", Name: namespace, Deleted: true, Message: fmt.Sprintf("namespace %s is being deleted", namespace)}
 	case apierrors.IsForbidden(err), apierrors.IsUnauthorized(err):
@@ -282,7 +359,7 @@ func explain(err error, verb, resource, namespace, name string) error {
 	case isResourceNotServed(err):
 		return &UninstalledError{err: err}
 	case isNamespaceNotFound(err):
-		return &NotFoundError{Kind: "Namespace", Name: namespace, Message: fmt.Sprintf("there is no namespace %s: check -n, or create it first", namespace)}
+		return &NotFoundError{Kind: "Namespace", Name: namespace, Message: fmt.Sprintf("namespace %s not found: check -n, or create it first", namespace)}
 	case apierrors.IsNotFound(err):
 		return &NotFoundError{Kind: kindOfResource(resource), Name: name, Namespace: namespace}
 	default:

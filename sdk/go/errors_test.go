@@ -1,8 +1,11 @@
 package konductor
 
 import (
+	"context"
 	"errors"
+	"fmt"
 	"os"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -17,15 +20,16 @@ import (
 
 func TestErrorMessages(t *testing.T) {
 	for want, err := range map[string]error{
-		"lease/db not found in namespace etl":                           &NotFoundError{Kind: "Lease", Name: "db", Namespace: "etl"},
-		"lease/db in namespace etl was deleted while it was waited for": &NotFoundError{Kind: "Lease", Name: "db", Namespace: "etl", Deleted: true},
+		"lease/db not found in namespace etl":                        &NotFoundError{Kind: "Lease", Name: "db", Namespace: "etl"},
+		"lease/db in namespace etl was deleted while waiting for it": &NotFoundError{Kind: "Lease", Name: "db", Namespace: "etl", Deleted: true},
 		"nobody holds it":                          &NotFoundError{Kind: "Lease", Name: "db", Message: "nobody holds it"},
 		"timed out after 5s waiting for gate/deps": &TimeoutError{Object: "gate/deps", Timeout: 5 * time.Second},
 		"timed out after 5s waiting for gate/deps: 1 of 2 conditions are met": &TimeoutError{Object: "gate/deps", Timeout: 5 * time.Second, Status: "1 of 2 conditions are met"},
 		"gate/deps is not open: 1 of 2 conditions are met":                    &TimeoutError{Object: "gate/deps", Status: "1 of 2 conditions are met"},
 		"semaphore/api is busy":                                &BusyError{Object: "semaphore/api"},
 		"barrier/b failed: no quorum":                          &FailedError{Object: "barrier/b", Phase: "Failed", Message: "no quorum"},
-		"barrier/b timed out: 1 of 2":                          &FailedError{Object: "barrier/b", Phase: "Timeout", Message: "1 of 2"},
+		"barrier/b timed out after 1h0m0s with 1 of 2 arrived": &FailedError{Object: "barrier/b", Phase: "Timeout", Message: "timed out after 1h0m0s with 1 of 2 arrived"},
+		"gate/g timed out: 1 of 2 conditions are met":          &FailedError{Object: "gate/g", Phase: "Timeout", Message: "1 of 2 conditions are met"},
 		"the hold on lease/db was lost: its claim was deleted": &LostError{Object: "lease/db", Reason: "its claim was deleted"},
 		"semaphore/api refused the claim: too many":            &RefusedError{Object: "semaphore/api", Reason: "too many"},
 		"a already has a claim on lease/db with different terms (ttl: 1s before, 2s now): release it first, or use another holder":                                                       &TermsError{Object: "lease/db", Holder: "a", Difference: "ttl: 1s before, 2s now"},
@@ -35,6 +39,83 @@ func TestErrorMessages(t *testing.T) {
 	} {
 		if diff := cmp.Diff(want, err.Error()); diff != "" {
 			t.Errorf("%T (-want +got):\n%s", err, diff)
+		}
+	}
+}
+
+// TestErrorsAreStandardErrors lists what each type of error is to programs that know only Go's and Kubernetes' own errors.
+func TestErrorsAreStandardErrors(t *testing.T) {
+	standard := map[string]func(error) bool{
+		"not found": apierrors.IsNotFound, "forbidden": apierrors.IsForbidden, "unauthorized": apierrors.IsUnauthorized,
+		"conflict": apierrors.IsConflict, "already exists": apierrors.IsAlreadyExists, "invalid": apierrors.IsInvalid,
+		"timed out at the server": apierrors.IsTimeout, "overloaded": apierrors.IsTooManyRequests, "internal": apierrors.IsInternalError,
+		"deadline exceeded": func(err error) bool { return errors.Is(err, context.DeadlineExceeded) },
+		"canceled":          func(err error) bool { return errors.Is(err, context.Canceled) },
+	}
+	leases := schema.GroupResource{Group: "konductor.io", Resource: "leases"}
+	answered := func(err error) error { return explain(err, "create", "leases.konductor.io", "etl", "db") }
+	for what, test := range map[string]struct {
+		err  error
+		want []string
+	}{
+		"a missing object":                {&NotFoundError{Kind: "Lease", Name: "db", Namespace: "etl"}, []string{"not found"}},
+		"a missing object, as answered":   {answered(apierrors.NewNotFound(leases, "db")), []string{"not found"}},
+		"a deleted object":                {&NotFoundError{Kind: "Barrier", Name: "b", Namespace: "etl", Deleted: true}, []string{"not found"}},
+		"no hold to break":                {&NotFoundError{Kind: "Lease", Name: "db", Message: "nobody holds it"}, []string{"not found"}},
+		"a missing namespace":             {&NotFoundError{Kind: "Namespace", Name: "etl", Message: "namespace etl not found"}, []string{"not found"}},
+		"not in time":                     {&TimeoutError{Object: "gate/g", Timeout: time.Second}, []string{"deadline exceeded"}},
+		"not at once":                     {&TimeoutError{Object: "gate/g"}, []string{"deadline exceeded"}},
+		"no answer":                       {&UnansweredError{Object: "lease/db", Message: "no operator"}, []string{"deadline exceeded"}},
+		"a missing right":                 {&ForbiddenError{Verb: "get", Resource: "leases.konductor.io"}, []string{"forbidden"}},
+		"a missing right, as answered":    {answered(apierrors.NewForbidden(leases, "db", errors.New(`User "jane" cannot get it`))), []string{"forbidden"}},
+		"unknown credentials":             {&ForbiddenError{Verb: "get", Resource: "pods", Unauthorized: true}, []string{"unauthorized"}},
+		"unknown credentials, answered":   {answered(apierrors.NewUnauthorized("who are you?")), []string{"unauthorized"}},
+		"other terms":                     {&TermsError{Object: "lease/db", Holder: "a", Difference: "ttl"}, []string{"conflict"}},
+		"another number of permits":       {&ConflictError{Object: "semaphore/api", Message: "it has 3 permits"}, []string{"conflict"}},
+		"a name that is taken":            {answered(apierrors.NewAlreadyExists(leases, "db")), []string{"already exists"}},
+		"an object that isn't allowed":    {answered(apierrors.NewInvalid(schema.GroupKind{Kind: "Lease"}, "db", nil)), []string{"invalid"}},
+		"an API server that has too much": {answered(apierrors.NewTooManyRequests("later", 1)), []string{"overloaded"}},
+		"busy":                            {&BusyError{Object: "lease/db"}, nil},
+		"failed":                          {&FailedError{Object: "barrier/b", Phase: "Failed"}, nil},
+		"lost":                            {&LostError{Object: "lease/db"}, nil},
+		"a claim that is refused":         {&RefusedError{Object: "lease/db"}, nil},
+		"a short ttl":                     {&TTLError{Object: "lease/db"}, nil},
+		"not installed":                   {&UninstalledError{}, nil},
+	} {
+		wrapped := fmt.Errorf("doing it: %w", test.err)
+		for check, is := range standard {
+			if got, want := is(wrapped), slices.Contains(test.want, check); got != want {
+				t.Errorf("%s: it is %s: %t, want %t", what, check, got, want)
+			}
+		}
+	}
+}
+
+func TestNotFoundErrorNamesResource(t *testing.T) {
+	for want, err := range map[string]*NotFoundError{
+		`leases.konductor.io "db" not found`: {Kind: "Lease", Name: "db"},
+		`claims.konductor.io "c" not found`:  {Kind: "Claim", Name: "c"},
+		`pods "p" not found`:                 {Kind: "pod", Name: "p"},
+		`namespaces "etl" not found`:         {Kind: "Namespace", Name: "etl"},
+	} {
+		if diff := cmp.Diff(want, err.Unwrap().Error()); diff != "" {
+			t.Errorf("(-want +got):\n%s", diff)
+		}
+	}
+	if err := error(&NotFoundError{Kind: "Namespace", Name: "etl"}); !isNamespaceNotFound(err) || isResourceNotServed(err) {
+		t.Error("a missing namespace must look like one")
+	}
+}
+
+// TestExplainTwice: a call explains the errors of the calls that it makes.
+func TestExplainTwice(t *testing.T) {
+	for _, err := range []error{
+		&NotFoundError{Kind: "Lease", Name: "db", Deleted: true, Message: "it was deleted"}, &ForbiddenError{Verb: "get", Resource: "leases.konductor.io"},
+		&UninstalledError{Context: "prod"}, &TermsError{Object: "lease/db"}, &ConflictError{Object: "semaphore/api"},
+		&TimeoutError{Object: "lease/db"}, &UnansweredError{Object: "lease/db"}, &LostError{Object: "lease/db"}, context.Canceled,
+	} {
+		if got := explain(err, "delete", "claims.konductor.io", "etl", "c"); got != err { //nolint:errorlint // the very same
+			t.Errorf("%T %v is explained as %T %v", err, err, got, got)
 		}
 	}
 }

@@ -10,6 +10,8 @@ import (
 	"syscall"
 	"time"
 
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+
 	konductorv1 "github.com/LogicIQ/konductor/apis/v1"
 	konductor "github.com/LogicIQ/konductor/sdk/go"
 )
@@ -78,7 +80,7 @@ func ExampleClient_CreateGate() {
 		{Type: konductorv1.GateOnJob, Name: "load"},
 		{Type: konductorv1.GateOnBarrier, Name: "approved"},
 		{Type: konductorv1.GateOnSemaphore, Name: "db-connections", Value: &permits},
-	}, konductor.TimeOutAfter(time.Hour), konductor.ExpireAfter(24*time.Hour))
+	}, konductor.WithTimeoutAfterCreation(time.Hour), konductor.WithTTLAfterFinished(24*time.Hour))
 	if err != nil {
 		slog.Error("no gate", "error", err)
 	}
@@ -137,14 +139,85 @@ func ExampleClient_AcquireLease() {
 	slog.Info("done", "error", err)
 }
 
-// Acquire two of the permits of a rate-limited service, or do something else if they are not free right now.
-func ExampleClient_AcquireSemaphore() {
+// Work while holding a lease. The context of the work ends when the hold is lost, and the lease is released however the work
+// ends.
+func ExampleClient_WithLease() {
+	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM)
+	defer stop()
+	client, err := konductor.New(nil)
+	if err != nil {
+		return
+	}
+	err = client.WithLease(ctx, "db-migration", func(ctx context.Context) error {
+		return migrate(ctx, konductor.HoldFromContext(ctx).Token())
+	}, konductor.WithTTL(time.Minute), konductor.WithTimeout(10*time.Minute))
+
+	var lost *konductor.LostError
+	switch {
+	case errors.Is(err, context.DeadlineExceeded):
+		slog.Error("others held the lease all the time", "error", err)
+	case errors.As(err, &lost):
+		slog.Error("others may have held the lease meanwhile", "error", err)
+	case err != nil:
+		slog.Error("the migration failed", "error", err)
+	}
+}
+
+// Work with three permits of a semaphore.
+func ExampleClient_WithSemaphore() {
 	ctx := context.Background()
 	client, err := konductor.New(nil)
 	if err != nil {
 		return
 	}
-	hold, err := client.AcquireSemaphore(ctx, "geocoder", konductor.WithPermits(2), konductor.WithTimeout(0))
+	err = client.WithSemaphore(ctx, "db-connections", extract, konductor.WithPermits(3))
+	slog.Info("done", "error", err)
+}
+
+// Pass the same options to leases and semaphores.
+func ExampleAcquireLeaseOptions() {
+	ctx := context.Background()
+	client, err := konductor.New(nil)
+	if err != nil {
+		return
+	}
+	opts := konductor.AcquireLeaseOptions{konductor.WithTTL(time.Minute), konductor.WithPriority(10)}
+	if os.Getenv("URGENT") != "" {
+		opts = append(opts, konductor.WithPriority(100)) // of two, the last counts
+	}
+	lease, err := client.AcquireLease(ctx, "db-migration", opts)
+	if err != nil {
+		return
+	}
+	defer func() { _ = lease.Release(context.WithoutCancel(ctx)) }()
+	permits, err := client.AcquireSemaphore(ctx, "db-connections", opts, konductor.WithPermits(3))
+	if err != nil {
+		return
+	}
+	defer func() { _ = permits.Release(context.WithoutCancel(ctx)) }()
+}
+
+// Create a semaphore unless it exists. The errors are also those of Kubernetes and of Go.
+func ExampleClient_CreateSemaphore() {
+	ctx := context.Background()
+	client, err := konductor.New(nil)
+	if err != nil {
+		return
+	}
+	_, err = client.CreateSemaphore(ctx, "geocoder", 10, konductor.WithTTL(time.Minute), konductor.WithMaxPriority(100))
+	if err != nil && !apierrors.IsAlreadyExists(err) {
+		slog.Error("no semaphore", "error", err)
+	}
+}
+
+// Acquire two of the permits of a rate-limited service, or do something else if they are not free right now.
+func ExampleClient_TryAcquireSemaphore() {
+	ctx := context.Background()
+	client, err := konductor.New(nil)
+	if err != nil {
+		return
+	}
+	hold, err := client.TryAcquireSemaphore(ctx, "geocoder", konductor.WithPermits(2))
 	var busy *konductor.BusyError
 	if errors.As(err, &busy) {
 		slog.Info("busy, using the cache")

@@ -8,20 +8,24 @@ import (
 	konductorv1 "github.com/LogicIQ/konductor/apis/v1"
 )
 
-// CreateGate creates a gate that opens when all conditions are met. Options: TimeOutAfter, ExpireAfter, DryRun.
-func (c *Client) CreateGate(ctx context.Context, name string, conditions []konductorv1.GateCondition, opts ...Option) (*konductorv1.Gate, error) {
+// CreateGate creates a gate that opens when all conditions are met. Options: WithTimeoutAfterCreation,
+// WithTTLAfterFinished, DryRun.
+func (c *Client) CreateGate(ctx context.Context, name string, conditions []konductorv1.GateCondition, opts ...CreateGateOption) (*konductorv1.Gate, error) {
 	o := applyOptions(opts)
-	g, err := create(ctx, c, c.clients.gates, NewGate(name, conditions, opts...), metav1.CreateOptions{DryRun: o.dryRun})
+	g, err := create(ctx, c, c.clients.gates, newGate(name, conditions, o), metav1.CreateOptions{DryRun: o.dryRun})
 	return g, c.explain(err, "create", groupResource(konductorv1.KindGate), name)
 }
 
 // NewGate returns the gate that CreateGate creates.
-func NewGate(name string, conditions []konductorv1.GateCondition, opts ...Option) *konductorv1.Gate {
-	o := applyOptions(opts)
+func NewGate(name string, conditions []konductorv1.GateCondition, opts ...GateOption) *konductorv1.Gate {
+	return newGate(name, conditions, applyOptions(opts))
+}
+
+func newGate(name string, conditions []konductorv1.GateCondition, o options) *konductorv1.Gate {
 	return &konductorv1.Gate{
 		TypeMeta:   typeMeta(konductorv1.KindGate),
 		ObjectMeta: metav1.ObjectMeta{Name: name},
-		Spec:       konductorv1.GateSpec{Conditions: conditions, Timeout: durationOrNil(o.timeOutAfter), TTL: durationOrNil(o.expireAfter)},
+		Spec:       konductorv1.GateSpec{Conditions: conditions, Timeout: durationOrNil(o.timeoutAfterCreation), TTLAfterFinished: durationOrNil(o.ttlAfterFinished)},
 	}
 }
 
@@ -36,12 +40,12 @@ func (c *Client) ListGates(ctx context.Context) (*konductorv1.GateList, error) {
 }
 
 // DeleteGate deletes a gate. Waiters get a *NotFoundError. Options: OnlyUID, DryRun.
-func (c *Client) DeleteGate(ctx context.Context, name string, opts ...Option) error {
-	return deleteObject(ctx, c, c.clients.gates, konductorv1.KindGate, name, opts)
+func (c *Client) DeleteGate(ctx context.Context, name string, opts ...DeleteOption) error {
+	return deleteObject(ctx, c, c.clients.gates, konductorv1.KindGate, name, applyOptions(opts))
 }
 
 // WaitGate waits until a gate is open. It returns a *FailedError as soon as the gate has failed or timed out. Options:
 // WithTimeout, FailIfMissing.
-func (c *Client) WaitGate(ctx context.Context, name string, opts ...Option) error {
-	return c.waitOpen(ctx, konductorv1.KindGate, name, opts)
+func (c *Client) WaitGate(ctx context.Context, name string, opts ...WaitOption) error {
+	return c.waitOpen(ctx, konductorv1.KindGate, name, applyOptions(opts))
 }

@@ -86,6 +86,16 @@ func (h *Hold) Lost() <-chan struct{} { return h.lost }
 // done. If the hold was lost, its cause is a *LostError.
 func (h *Hold) Context() context.Context { return h.ctx }
 
+// holdKey is the key of a Hold among the values of its context.
+type holdKey struct{}
+
+// HoldFromContext returns the hold whose context ctx is or derives from; nil: there is none. Work that WithLease or
+// WithSemaphore has called gets its fencing token from it.
+func HoldFromContext(ctx context.Context) *Hold {
+	hold, _ := ctx.Value(holdKey{}).(*Hold)
+	return hold
+}
+
 // Release releases the hold and ends the background work. It returns a *LostError if the hold had been lost before, so that
 // others may have held in the meantime. Releasing again does nothing.
 //
@@ -112,7 +122,7 @@ func (h *Hold) Release(ctx context.Context) error {
 		endReason = *reason
 	}
 	if deadline, ok := h.Deadline(); ok && version == "" && endReason == "" && !time.Now().Before(deadline) {
-		endReason = fmt.Sprintf("its ttl of %s was over before its release was answered", h.ttl)
+		endReason = fmt.Sprintf("its ttl of %s passed before the release was confirmed", h.ttl)
 	}
 	if reason := h.lostError(); reason != nil {
 		return reason
@@ -235,7 +245,7 @@ func (h *Hold) watchClaim(ctx context.Context) {
 		return
 	}
 	if err != nil && ctx.Err() == nil {
-		h.client.notify(fmt.Sprintf("can't watch over the hold on %s: %s", h.object, causeText(err)))
+		h.client.notify(fmt.Sprintf("can't watch the hold on %s: %s", h.object, causeText(err)))
 	}
 }
 

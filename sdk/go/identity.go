@@ -87,7 +87,7 @@ func (id identity) hostWithSuffix(suffix string) string {
 
 // Holder returns the name under which this client acquires: that of WithHolder, else the Pod's, else the host's with a
 // suffix that no other machine, container or user has. The suffix stays the same until the machine restarts.
-func (c *Client) Holder(opts ...Option) string { return c.holderFor(applyOptions(opts)) }
+func (c *Client) Holder(opts ...HolderOption) string { return c.holderFor(applyOptions(opts)) }
 
 func (c *Client) holderFor(o options) string {
 	switch {
@@ -109,8 +109,11 @@ func (c *Client) Pod() string { return c.identity.pod }
 // suffix for the user on this machine, which stays the same when the machine restarts.
 //
 // It returns a *ForbiddenError if the ServiceAccount may not read its own Pod, which is needed to find the Job.
-func (c *Client) Participant(ctx context.Context, opts ...Option) (string, error) {
-	o := applyOptions(opts)
+func (c *Client) Participant(ctx context.Context, opts ...HolderOption) (string, error) {
+	return c.participantFor(ctx, applyOptions(opts))
+}
+
+func (c *Client) participantFor(ctx context.Context, o options) (string, error) {
 	if o.holder != "" {
 		return o.holder, nil
 	}
@@ -124,7 +127,7 @@ func (c *Client) Participant(ctx context.Context, opts ...Option) (string, error
 		return err
 	})
 	if err != nil {
-		return "", fmt.Errorf("finding out which job pod %s belongs to (a name given as holder makes it unnecessary): %w",
+		return "", fmt.Errorf("finding the job of pod %s (not needed if a holder name is set): %w",
 			c.identity.pod, c.explain(err, "get", "pods", c.identity.pod))
 	}
 	owner := konductorv1.ControllingJob(pod)

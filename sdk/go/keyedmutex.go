@@ -46,7 +46,7 @@ func (t *keyedMutex) lock(ctx context.Context, name string) (func(), error) {
 		return sync.OnceFunc(func() { <-lock; release() }), nil
 	case <-ctx.Done():
 		release()
-		return nil, context.Cause(ctx)
+		return nil, endError(ctx)
 	}
 }
 

@@ -116,11 +116,10 @@ type deleter interface {
 	Delete(ctx context.Context, name string, opts metav1.DeleteOptions) error
 }
 
-func deleteObject(ctx context.Context, c *Client, r deleter, kind, name string, opts []Option) error {
+func deleteObject(ctx context.Context, c *Client, r deleter, kind, name string, o options) error {
 	if name == "" {
 		return errNameRequired
 	}
-	o := applyOptions(opts)
 	err := c.deleteWithPreconditions(ctx, r, name, o, "")
 	if apierrors.IsConflict(err) {
 		return c.replacedError(kind, name)
@@ -146,10 +145,9 @@ func (c *Client) deleteWithPreconditions(ctx context.Context, r deleter, name st
 
 // deleteUnlessHeld deletes a lease or semaphore. With UnlessHeld it does so on condition that the object hasn't changed
 // since getHolder found that nobody holds it.
-func deleteUnlessHeld(ctx context.Context, c *Client, r deleter, kind, name string, opts []Option, getHolder func() (metaObject, string, error)) error {
-	o := applyOptions(opts)
+func deleteUnlessHeld(ctx context.Context, c *Client, r deleter, kind, name string, o options, getHolder func() (metaObject, string, error)) error {
 	if !o.unlessHeld {
-		return deleteObject(ctx, c, r, kind, name, opts)
+		return deleteObject(ctx, c, r, kind, name, o)
 	}
 	for {
 		now, holder, err := getHolder()
@@ -182,7 +180,7 @@ func isUIDMismatch(err error) bool {
 func (c *Client) replacedError(kind, name string) error {
 	return &NotFoundError{
 		Kind: kind, Name: name, Namespace: c.namespace, Deleted: true,
-		Message: fmt.Sprintf("%s in namespace %s was deleted and created anew since it was looked at: nothing was done", ref(kind, name), c.namespace),
+		Message: fmt.Sprintf("%s in namespace %s was deleted and recreated in the meantime: nothing was done", ref(kind, name), c.namespace),
 	}
 }
 
@@ -208,6 +206,15 @@ func groupResource(kind string) string {
 	}[kind] + ".konductor.io"
 }
 
+// resourceOfKind returns the resource of a kind as RBAC names it: leases.konductor.io for Lease, namespaces for Namespace.
+func resourceOfKind(kind string) string {
+	plural := strings.ToLower(kind) + "s"
+	if resource := plural + "." + konductorv1.GroupName; kindOfResource(resource) == kind {
+		return resource
+	}
+	return plural
+}
+
 // kindOfResource returns the kind of a konductor resource, or the singular of another group's.
 func kindOfResource(resource string) string {
 	for _, kind := range []string{
@@ -223,4 +230,4 @@ func kindOfResource(resource string) string {
 // ref names an object as kubectl does: lease/db.
 func ref(kind, name string) string { return strings.ToLower(kind) + "/" + name }
 
-var errNameRequired = errors.New("a name is needed")
+var errNameRequired = errors.New("a name is required")

@@ -19,7 +19,7 @@ type operatorCheck struct {
 // newOperatorCheck returns an operatorCheck for a wait on object.
 func (c *Client) newOperatorCheck(object string) *operatorCheck {
 	return &operatorCheck{notify: func() {
-		c.notify(c.noOperatorText(fmt.Sprintf("has looked at %s for %s", object, operatorCheckDelay)))
+		c.notify(c.noOperatorText(fmt.Sprintf("has reconciled %s within %s", object, operatorCheckDelay)))
 	}}
 }
 

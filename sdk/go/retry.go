@@ -9,6 +9,8 @@ import (
 	"time"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+
+	"github.com/LogicIQ/konductor/internal/apiclient"
 )
 
 // This file is the rule by which every call decides which failures end it and which it waits out: waiting, acquiring,
@@ -191,7 +193,7 @@ func sleepWithJitter(ctx context.Context, about time.Duration) error {
 	case <-timer.C:
 		return nil
 	case <-ctx.Done():
-		return context.Cause(ctx)
+		return endError(ctx)
 	}
 }
 
@@ -223,7 +225,7 @@ func (b *backoff) notifyOutage(err error) {
 	b.inOutage = true
 	trouble := "can't be reached"
 	if classifyError(err) != classTransient {
-		trouble = "refuses it and may only be starting, or roles are being replaced"
+		trouble = "refuses the request (it may still be starting, or roles are being replaced)"
 	}
 	b.client.outages.addCall(b.firstFailure, b.client.notify, fmt.Sprintf("the API server %s, trying again: %s", trouble, causeText(err)))
 }
@@ -262,7 +264,7 @@ func (c *Client) retryWithBackoff(ctx, extended context.Context, b *backoff, req
 		}
 		if ctx.Err() != nil && classifyError(err) != classPermanent {
 			b.leaveOutage()
-			return context.Cause(ctx)
+			return endError(ctx)
 		}
 		if err := b.backOffOrFail(ctx, err); err != nil {
 			return err
@@ -280,12 +282,12 @@ func (c *Client) isServerReady(ctx context.Context) bool {
 	return status == http.StatusOK
 }
 
-var errRequestTimeout = errors.New("no answer came in time")
+var errRequestTimeout = errors.New("the request timed out")
 
 // stripRetryAfter prevents client-go from repeating a request by itself when the API server was overloaded: it does so
 // after exactly the time that the server suggests, and so do all other clients that were rejected.
 func stripRetryAfter(next http.RoundTripper) http.RoundTripper {
-	return roundTripperFunc(func(req *http.Request) (*http.Response, error) {
+	return apiclient.RoundTripperFunc(func(req *http.Request) (*http.Response, error) {
 		resp, err := next.RoundTrip(req)
 		if err == nil && resp.StatusCode == http.StatusTooManyRequests {
 			resp.Header.Del("Retry-After")
@@ -293,7 +295,3 @@ func stripRetryAfter(next http.RoundTripper) http.RoundTripper {
 		return resp, err
 	})
 }
-
-type roundTripperFunc func(*http.Request) (*http.Response, error)
-
-func (f roundTripperFunc) RoundTrip(req *http.Request) (*http.Response, error) { return f(req) }

@@ -89,6 +89,10 @@ func TestClassifyError(t *testing.T) {
 		"another object of that name":             {apierrors.NewConflict(claims, "c", errors.New("Precondition failed: UID in precondition: 1, UID in object meta: 2")), classPermanent, false},
 		"another object, says another part of it": {apierrors.NewConflict(claims, "c", errors.New("the UID in the precondition (1) does not match the UID in record (2). The object might have been deleted and then recreated")), classPermanent, false},
 		"somebody who writes at the same moment":  {apierrors.NewConflict(claims, "c", errors.New("the object has been modified")), classTransient, false},
+		"a missing object, for users":             {&NotFoundError{Kind: "Claim", Name: "c"}, classPermanent, false},
+		"a missing right, for users":              {fmt.Errorf("arriving: %w", &ForbiddenError{Verb: "get", Resource: "pods"}), classPermanent, false},
+		"other terms":                             {&TermsError{Object: "lease/db"}, classPermanent, false},
+		"another number of permits":               {&ConflictError{Object: "semaphore/api"}, classPermanent, false},
 		"a bad object":                            {apierrors.NewBadRequest("no"), classPermanent, false},
 		"an object that the schema doesn't allow": {apierrors.NewInvalid(schema.GroupKind{Kind: "Claim"}, "c", field.ErrorList{}), classPermanent, false},
 	} {

@@ -12,20 +12,24 @@ import (
 	konductorv1 "github.com/LogicIQ/konductor/apis/v1"
 )
 
-// CreateSemaphore creates a semaphore with that many permits, 0 to 1 000 000. Options: WithTTL, DryRun.
-func (c *Client) CreateSemaphore(ctx context.Context, name string, permits int32, opts ...Option) (*konductorv1.Semaphore, error) {
+// CreateSemaphore creates a semaphore with that many permits, 0 to 1 000 000. Options: WithTTL,
+// WithMaxPriority, DryRun.
+func (c *Client) CreateSemaphore(ctx context.Context, name string, permits int32, opts ...CreateTargetOption) (*konductorv1.Semaphore, error) {
 	o := applyOptions(opts)
-	s, err := create(ctx, c, c.clients.semaphores, NewSemaphore(name, permits, opts...), metav1.CreateOptions{DryRun: o.dryRun})
+	s, err := create(ctx, c, c.clients.semaphores, newSemaphore(name, permits, o), metav1.CreateOptions{DryRun: o.dryRun})
 	return s, c.explain(err, "create", groupResource(konductorv1.KindSemaphore), name)
 }
 
 // NewSemaphore returns the semaphore that CreateSemaphore creates.
-func NewSemaphore(name string, permits int32, opts ...Option) *konductorv1.Semaphore {
-	o := applyOptions(opts)
+func NewSemaphore(name string, permits int32, opts ...TargetOption) *konductorv1.Semaphore {
+	return newSemaphore(name, permits, applyOptions(opts))
+}
+
+func newSemaphore(name string, permits int32, o options) *konductorv1.Semaphore {
 	return &konductorv1.Semaphore{
 		TypeMeta:   typeMeta(konductorv1.KindSemaphore),
 		ObjectMeta: metav1.ObjectMeta{Name: name},
-		Spec:       konductorv1.SemaphoreSpec{Permits: permits, TTL: durationOrNil(o.ttl)},
+		Spec:       konductorv1.SemaphoreSpec{Permits: permits, TTL: durationOrNil(o.ttl), MaxPriority: o.maxPriority},
 	}
 }
 
@@ -41,7 +45,7 @@ func (c *Client) ListSemaphores(ctx context.Context) (*konductorv1.SemaphoreList
 
 // ResizeSemaphore sets the number of permits. 0 pauses the semaphore. No holder loses a permit. Options: OnlyUID,
 // OnlyFromPermits, DryRun.
-func (c *Client) ResizeSemaphore(ctx context.Context, name string, permits int32, opts ...Option) (*konductorv1.Semaphore, error) {
+func (c *Client) ResizeSemaphore(ctx context.Context, name string, permits int32, opts ...ResizeOption) (*konductorv1.Semaphore, error) {
 	if name == "" {
 		return nil, errNameRequired
 	}
@@ -72,7 +76,10 @@ func (c *Client) resizeOnce(ctx context.Context, name string, permits int32, o o
 		case *outcomeUnknown && now.Spec.Permits == permits:
 			return now, false, nil
 		case now.Spec.Permits != *o.onlyFromPermits:
-			return nil, false, fmt.Errorf("%s in namespace %s has %d permits by now, not %d: nothing was done", ref(konductorv1.KindSemaphore, name), c.namespace, now.Spec.Permits, *o.onlyFromPermits)
+			return nil, false, &ConflictError{
+				Object:  ref(konductorv1.KindSemaphore, name),
+				Message: fmt.Sprintf("%s in namespace %s now has %d permits, not %d: nothing was done", ref(konductorv1.KindSemaphore, name), c.namespace, now.Spec.Permits, *o.onlyFromPermits),
+			}
 		}
 		metadata["resourceVersion"] = now.ResourceVersion
 	}
@@ -104,14 +111,14 @@ func (c *Client) resizeOnce(ctx context.Context, name string, permits int32, o o
 // Pods, or without it those of all holders. It returns the revoked holds, in the order in which they were granted. The
 // holders are notified, but may act on their holds until then. It returns a *NotFoundError if there is no such hold, or
 // none any more. Options: WithHolder, OnlyClaims, DryRun.
-func (c *Client) BreakSemaphore(ctx context.Context, name string, opts ...Option) (taken []konductorv1.SemaphoreHolder, err error) {
+func (c *Client) BreakSemaphore(ctx context.Context, name string, opts ...BreakOption) (taken []konductorv1.Holder, err error) {
 	o := applyOptions(opts)
 	s, err := c.GetSemaphore(ctx, name)
 	if err != nil {
 		return nil, err
 	}
 	for _, h := range s.Status.Holders {
-		if !o.allowsBreak(h.Holder, h.ClaimUID) {
+		if !o.matchesHold(h.Name, h.ClaimUID) {
 			continue
 		}
 		broken, err := c.breakHold(ctx, konductorv1.KindSemaphore, name, h.Claim, h.ClaimUID, o)
@@ -126,7 +133,7 @@ func (c *Client) BreakSemaphore(ctx context.Context, name string, opts ...Option
 	case len(taken) > 0:
 		return taken, nil
 	case o.onlyClaims != nil:
-		return nil, c.notHeldError(konductorv1.KindSemaphore, name, "the permits of %s have changed hands: nothing was taken away")
+		return nil, c.notHeldError(konductorv1.KindSemaphore, name, "the holds on %s have changed in the meantime: no hold was broken")
 	case o.holder != "":
 		return nil, c.notHeldError(konductorv1.KindSemaphore, name, o.holder+" doesn't hold any permit of %s")
 	default:
@@ -136,12 +143,12 @@ func (c *Client) BreakSemaphore(ctx context.Context, name string, opts ...Option
 
 // DeleteSemaphore deletes a semaphore. Holds on it are lost, and waiters get a *NotFoundError. Options: OnlyUID,
 // UnlessHeld, DryRun.
-func (c *Client) DeleteSemaphore(ctx context.Context, name string, opts ...Option) error {
-	return deleteUnlessHeld(ctx, c, c.clients.semaphores, konductorv1.KindSemaphore, name, opts, func() (metaObject, string, error) {
+func (c *Client) DeleteSemaphore(ctx context.Context, name string, opts ...DeleteTargetOption) error {
+	return deleteUnlessHeld(ctx, c, c.clients.semaphores, konductorv1.KindSemaphore, name, applyOptions(opts), func() (metaObject, string, error) {
 		s, err := c.GetSemaphore(ctx, name)
 		if err != nil || len(s.Status.Holders) == 0 {
 			return s, "", err
 		}
-		return s, s.Status.Holders[0].Holder, nil
+		return s, s.Status.Holders[0].Name, nil
 	})
 }

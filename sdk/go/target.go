@@ -32,7 +32,7 @@ type target struct {
 func (t target) ref() string { return ref(t.kind, t.name) }
 
 func (t target) claimTarget() konductorv1.ClaimTarget {
-	return konductorv1.ClaimTarget{Kind: t.kind, Name: t.name}
+	return konductorv1.ClaimTarget{Kind: t.kind, Name: t.name, UID: t.object.GetUID()}
 }
 
 // targetCache has the leases and semaphores that a Client read recently. The zero value is empty.

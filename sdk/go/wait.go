@@ -55,10 +55,10 @@ func waitFor[T watchable](ctx context.Context, c *Client, r reader[T], kind, nam
 }
 
 // waitOpen waits until a Barrier or Gate is open.
-func (c *Client) waitOpen(ctx context.Context, kind, name string, opts []Option) error {
+func (c *Client) waitOpen(ctx context.Context, kind, name string, o options) error {
 	check := c.newOperatorCheck(ref(kind, name))
 	defer check.stop()
-	return waitFor(ctx, c, c.clients.openableReaders[kind], kind, name, applyOptions(opts), func(obj *partialOpenable) (done bool, status string, err error) {
+	return waitFor(ctx, c, c.clients.openableReaders[kind], kind, name, o, func(obj *partialOpenable) (done bool, status string, err error) {
 		now := &obj.Status
 		check.observe(now.ObservedGeneration > 0)
 		if open := meta.FindStatusCondition(now.Conditions, konductorv1.ConditionOpen); open != nil {

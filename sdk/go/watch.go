@@ -80,7 +80,7 @@ func (f *objectWatcher[T]) watchUntil(ctx context.Context, condition func(T) (do
 		f.stop()
 		if ctx.Err() != nil {
 			f.backoff.leaveOutage()
-			return context.Cause(ctx)
+			return endError(ctx)
 		}
 		// The next watch doesn't continue at the last revision. The API server may have been restored from a backup, with
 		// smaller revisions, and a watch from a revision in the future delivers nothing.
@@ -116,7 +116,7 @@ func (f *objectWatcher[T]) watchOnce(ctx context.Context) (done bool, err error)
 	for {
 		kind, obj, err := f.stream.next()
 		if ctx.Err() != nil {
-			return false, context.Cause(ctx)
+			return false, endError(ctx)
 		}
 		if errors.As(err, &watchEndedError{}) {
 			return false, nil

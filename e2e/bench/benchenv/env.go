@@ -12,8 +12,6 @@ import (
 	"time"
 
 	clientv3 "go.etcd.io/etcd/client/v3"
-	corev1 "k8s.io/api/core/v1"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/rest"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -21,6 +19,7 @@ import (
 	"github.com/LogicIQ/konductor/e2e/cluster"
 	"github.com/LogicIQ/konductor/e2e/cluster/toolchain"
 	"github.com/LogicIQ/konductor/e2e/install"
+	"github.com/LogicIQ/konductor/e2e/internal/credentials"
 	"github.com/LogicIQ/konductor/operator"
 )
 
@@ -28,8 +27,6 @@ import (
 type Options struct {
 	// Koncli is the binary that is measured.
 	Koncli string
-	// OperatorArgs are further arguments for operators.
-	OperatorArgs []string
 	// Log gets a line per step.
 	Log func(format string, args ...any)
 }
@@ -48,7 +45,6 @@ type Env struct {
 	Dir string
 
 	namespaceControllerClient client.Client // for ClearNamespace
-	operatorArgs              []string
 	operatorKubeconfig        string
 	namespaceCount            int
 }
@@ -59,7 +55,7 @@ func Start(ctx context.Context, o Options) (_ *Env, err error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &Env{Koncli: o.Koncli, operatorArgs: o.OperatorArgs}
+	s := &Env{Koncli: o.Koncli}
 	if s.Kubectl, err = tools.Path(ctx, "kubectl"); err != nil {
 		return nil, err
 	}
@@ -82,7 +78,7 @@ func Start(ctx context.Context, o Options) (_ *Env, err error) {
 		return nil, err
 	}
 	s.operatorKubeconfig = filepath.Join(s.Dir, "operator.yaml")
-	return s, install.WriteKubeconfig(operators, install.Namespace, s.operatorKubeconfig)
+	return s, credentials.WriteKubeconfig(operators, install.Namespace, s.operatorKubeconfig)
 }
 
 // Close stops everything.
@@ -131,20 +127,7 @@ func (s *Env) Versions(ctx context.Context) (kubernetes, etcd string, err error)
 func (s *Env) CreateNamespace(ctx context.Context) (string, error) {
 	s.namespaceCount++
 	name := fmt.Sprintf("bench-%d", s.namespaceCount)
-	if err := install.CreateParticipantNamespace(ctx, s.Config(), name); err != nil {
-		return "", err
-	}
-	w, err := s.Kube.CoreV1().ServiceAccounts(name).Watch(ctx, metav1.ListOptions{FieldSelector: "metadata.name=default"})
-	if err != nil {
-		return "", err
-	}
-	defer w.Stop()
-	for e := range w.ResultChan() {
-		if _, ok := e.Object.(*corev1.ServiceAccount); ok {
-			return name, nil
-		}
-	}
-	return "", fmt.Errorf("namespace %s has no ServiceAccount: %w", name, context.Cause(ctx))
+	return name, install.CreateParticipantNamespace(ctx, s.Config(), name)
 }
 
 // WithOwnConnection returns a copy of config whose clients share no connection with others.

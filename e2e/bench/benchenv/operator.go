@@ -28,10 +28,10 @@ func (s *Env) StartOperator(ctx context.Context) (*Operator, error) {
 	if err != nil {
 		return nil, err
 	}
-	args := append([]string{
+	args := []string{
 		"operator", "--kubeconfig=" + s.operatorKubeconfig,
 		"--metrics-bind-address=127.0.0.1:0", "--health-probe-bind-address=" + health,
-	}, s.operatorArgs...)
+	}
 	p, err := s.StartProgram("operator", s.Koncli, args, []string{"HOME=" + s.Dir, "TMPDIR=" + s.Dir})
 	if err != nil {
 		return nil, err

@@ -7,11 +7,10 @@ import (
 	"sync"
 
 	"golang.org/x/sync/errgroup"
-	authenticationv1 "k8s.io/api/authentication/v1"
-	corev1 "k8s.io/api/core/v1"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/rest"
 
+	"github.com/LogicIQ/konductor/e2e/internal/credentials"
+	"github.com/LogicIQ/konductor/internal/apiclient"
 	konductor "github.com/LogicIQ/konductor/sdk/go"
 )
 
@@ -34,7 +33,7 @@ func (s *Env) CreateParticipants(ctx context.Context, namespace, prefix string, 
 	for i := range all {
 		group.Go(func() (err error) {
 			name := fmt.Sprintf("%s-%d", prefix, i)
-			config, err := s.createPodConfig(ctx, namespace, name)
+			config, err := credentials.ForNewPod(ctx, s.Kube, s.Config(), namespace, name)
 			if err != nil {
 				return err
 			}
@@ -59,28 +58,6 @@ func newParticipant(config *rest.Config, namespace, name string) (*Participant, 
 	var err error
 	p.Client, err = konductor.New(config, konductor.InNamespace(namespace))
 	return p, err
-}
-
-// createPodConfig creates a Pod and returns the config of a process in it.
-func (s *Env) createPodConfig(ctx context.Context, namespace, name string) (*rest.Config, error) {
-	pod := &corev1.Pod{
-		ObjectMeta: metav1.ObjectMeta{Name: name},
-		Spec:       corev1.PodSpec{RestartPolicy: corev1.RestartPolicyNever, Containers: []corev1.Container{{Name: "main", Image: "none"}}},
-	}
-	pod, err := s.Kube.CoreV1().Pods(namespace).Create(ctx, pod, metav1.CreateOptions{})
-	if err != nil {
-		return nil, err
-	}
-	request := &authenticationv1.TokenRequest{Spec: authenticationv1.TokenRequestSpec{
-		BoundObjectRef: &authenticationv1.BoundObjectReference{APIVersion: "v1", Kind: "Pod", Name: pod.Name, UID: pod.UID},
-	}}
-	token, err := s.Kube.CoreV1().ServiceAccounts(namespace).CreateToken(ctx, "default", request, metav1.CreateOptions{})
-	if err != nil {
-		return nil, err
-	}
-	config := rest.AnonymousClientConfig(s.Config())
-	config.BearerToken, config.QPS = token.Status.Token, -1
-	return config, nil
 }
 
 // WatchCounter counts the watches that the API server has begun to serve, for measurements that begin when all participants
@@ -119,7 +96,7 @@ func (w *WatchCounter) AwaitStarted(ctx context.Context, n int) error {
 }
 
 func (w *WatchCounter) wrapTransport(next http.RoundTripper) http.RoundTripper {
-	return roundTripperFunc(func(req *http.Request) (*http.Response, error) {
+	return apiclient.RoundTripperFunc(func(req *http.Request) (*http.Response, error) {
 		resp, err := next.RoundTrip(req)
 		if err == nil && resp.StatusCode == http.StatusOK && req.URL.Query().Get("watch") != "" {
 			w.mu.Lock()
@@ -131,7 +108,3 @@ func (w *WatchCounter) wrapTransport(next http.RoundTripper) http.RoundTripper {
 		return resp, err
 	})
 }
-
-type roundTripperFunc func(*http.Request) (*http.Response, error)
-
-func (f roundTripperFunc) RoundTrip(req *http.Request) (*http.Response, error) { return f(req) }

@@ -3,17 +3,13 @@ package lowerbound
 import (
 	"context"
 	"fmt"
-	"os"
 	"path/filepath"
 	"sync"
 	"sync/atomic"
 	"time"
 
 	"golang.org/x/sync/errgroup"
-	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
-	"k8s.io/apimachinery/pkg/runtime/schema"
-	ctrlclient "sigs.k8s.io/controller-runtime/pkg/client"
-	"sigs.k8s.io/yaml"
+	"sigs.k8s.io/controller-runtime/pkg/envtest"
 
 	"github.com/LogicIQ/konductor/e2e/bench/benchenv"
 	"github.com/LogicIQ/konductor/e2e/manifest"
@@ -36,7 +32,7 @@ type LowerBounds struct {
 
 // New installs the CRD and opens the watches. They end with ctx.
 func New(ctx context.Context, s *benchenv.Env) (*LowerBounds, error) {
-	if err := installCRD(ctx, s); err != nil {
+	if err := installCRD(s); err != nil {
 		return nil, err
 	}
 	namespace, err := s.CreateNamespace(ctx)
@@ -50,61 +46,24 @@ func New(ctx context.Context, s *benchenv.Env) (*LowerBounds, error) {
 	if f.granter, err = newClaimClient(benchenv.WithOwnConnection(s.Config()), namespace); err != nil {
 		return nil, err
 	}
-	if err := f.requester.awaitServed(ctx); err != nil {
-		return nil, err
-	}
 	return f, f.requester.watch(ctx, "", f.recordGrant)
 }
 
 // installCRD creates konductor's Claim under another group and waits until it is served.
-func installCRD(ctx context.Context, s *benchenv.Env) error {
+func installCRD(s *benchenv.Env) error {
 	root, err := manifest.RepoRoot()
 	if err != nil {
 		return err
 	}
-	text, err := os.ReadFile(filepath.Join(root, "charts/konductor/files/crds/konductor.io_claims.yaml"))
-	if err != nil {
+	claims := envtest.CRDInstallOptions{Paths: []string{filepath.Join(root, "charts/konductor/files/crds/konductor.io_claims.yaml")}, ErrorIfPathMissing: true}
+	if err := envtest.ReadCRDFiles(&claims); err != nil {
 		return err
 	}
-	crd := &unstructured.Unstructured{}
-	if err := yaml.Unmarshal(text, &crd.Object); err != nil {
-		return err
+	for _, crd := range claims.CRDs {
+		crd.Name, crd.Spec.Group = "claims."+apiGroup, apiGroup
 	}
-	crd.SetName("claims." + apiGroup)
-	if err := unstructured.SetNestedField(crd.Object, apiGroup, "spec", "group"); err != nil {
-		return err
-	}
-	if err := s.Objects.Create(ctx, crd); err != nil {
-		return err
-	}
-	return awaitEstablished(ctx, s, crd.GetName())
-}
-
-func awaitEstablished(ctx context.Context, s *benchenv.Env, name string) error {
-	list := &unstructured.UnstructuredList{}
-	list.SetGroupVersionKind(schema.GroupVersionKind{Group: "apiextensions.k8s.io", Version: "v1", Kind: "CustomResourceDefinitionList"})
-	w, err := s.Objects.Watch(ctx, list, ctrlclient.MatchingFields{"metadata.name": name})
-	if err != nil {
-		return err
-	}
-	defer w.Stop()
-	for e := range w.ResultChan() {
-		crd, ok := e.Object.(*unstructured.Unstructured)
-		if !ok {
-			continue
-		}
-		conditions, _, err := unstructured.NestedFieldNoCopy(crd.Object, "status", "conditions")
-		if err != nil {
-			return err
-		}
-		all, _ := conditions.([]any) // null while there are none
-		for _, c := range all {
-			if c, ok := c.(map[string]any); ok && c["type"] == "Established" && c["status"] == "True" {
-				return nil
-			}
-		}
-	}
-	return fmt.Errorf("%s was not established: %w", name, context.Cause(ctx))
+	_, err = envtest.InstallCRDs(s.Config(), envtest.CRDInstallOptions{CRDs: claims.CRDs, MaxTime: time.Minute})
+	return err
 }
 
 // recordGrant ends the wait for an observed grant.

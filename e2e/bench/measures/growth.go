@@ -144,8 +144,8 @@ func (r *Runner) acknowledgeGrants(ctx context.Context, namespace string, target
 	})
 }
 
-// MeasureBarrierGrowth measures how the opening of a barrier grows with the number of other barriers.
-func (r *Runner) MeasureBarrierGrowth(ctx context.Context) (rows []report.Row, err error) {
+// MeasureOpeningByBarrierCount measures how the opening of a barrier grows with the number of other barriers.
+func (r *Runner) MeasureOpeningByBarrierCount(ctx context.Context) (rows []report.Row, err error) {
 	c := newGrowthCurve("last arrival until open with %s barriers", "0 is flat", r.GrowthSizes)
 	err = r.withOperatorInNamespace(ctx, func(namespace string, _ *benchenv.Operator) error {
 		outsider, err := r.NewOutsideParticipant(namespace, "somebody")

@@ -214,10 +214,14 @@ func (l *contendedLease) close(ctx context.Context) error {
 // createIdleClaims creates claims without a running client.
 func (r *Runner) createIdleClaims(ctx context.Context, target konductorv1.ClaimTarget, namespace string, n int) error {
 	return r.CreateObjects(ctx, n, func(i int) client.Object {
-		name := fmt.Sprintf("%s-idle-%d", target.Name, i)
-		return &konductorv1.Claim{
-			ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: name},
-			Spec:       konductorv1.ClaimSpec{Target: target, Holder: name, TTL: konductorv1.NewDuration(time.Hour)},
-		}
+		return newIdleClaim(namespace, fmt.Sprintf("%s-idle-%d", target.Name, i), target)
 	})
+}
+
+// newIdleClaim returns a claim whose holder has its name, and needs no renewal while something is measured.
+func newIdleClaim(namespace, name string, target konductorv1.ClaimTarget) *konductorv1.Claim {
+	return &konductorv1.Claim{
+		ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: name},
+		Spec:       konductorv1.ClaimSpec{Target: target, Holder: name, TTL: konductorv1.NewDuration(time.Hour)},
+	}
 }

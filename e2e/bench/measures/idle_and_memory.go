@@ -30,10 +30,8 @@ func (r *Runner) MeasureMemory(ctx context.Context) (rows []report.Row, err erro
 		if namespace, err = r.CreateNamespace(ctx); err != nil {
 			return err
 		}
-		if err := r.createLoad(ctx, namespace); err != nil {
-			return err
-		}
-		if err := r.awaitNoWrites(ctx); err != nil {
+		load := kindCounts{claims: r.LargeCount, barriers: r.LargeCount, semaphores: min(loadSemaphores, r.LargeCount)}
+		if err := r.createObjects(ctx, namespace, kindCounts{}, load); err != nil {
 			return err
 		}
 		memory, err := o.ResidentMemory()
@@ -62,47 +60,6 @@ const quietPeriod = 3 * time.Second
 
 // toMegabytes converts to millions of bytes.
 func toMegabytes(bytes int) float64 { return float64(bytes) / 1e6 }
-
-// createLoad creates many barriers, and many claims on some semaphores, of which about a tenth hold, and waits until the operator
-// has reconciled all.
-func (r *Runner) createLoad(ctx context.Context, namespace string) error {
-	semaphores := min(loadSemaphores, r.LargeCount)
-	for i := range semaphores {
-		if _, err := r.createSemaphore(ctx, namespace, fmt.Sprintf("crowd-%d", i), 0); err != nil {
-			return err
-		}
-	}
-	err := r.CreateObjects(ctx, r.LargeCount, func(i int) client.Object {
-		name := fmt.Sprintf("crowd-%d-claim-%d", i%semaphores, i)
-		return &konductorv1.Claim{
-			ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: name},
-			Spec: konductorv1.ClaimSpec{
-				Target: konductorv1.ClaimTarget{Kind: konductorv1.KindSemaphore, Name: fmt.Sprintf("crowd-%d", i%semaphores)},
-				Holder: name, TTL: konductorv1.NewDuration(time.Hour),
-			},
-		}
-	})
-	if err != nil {
-		return err
-	}
-	// Grants must be acknowledged within 15 s, so permits are added when all claims exist.
-	for i := range semaphores {
-		if err := r.resumeSemaphore(ctx, types.NamespacedName{Namespace: namespace, Name: fmt.Sprintf("crowd-%d", i)}, max(r.LargeCount/semaphores/10, 1)); err != nil {
-			return err
-		}
-	}
-	err = r.CreateObjects(ctx, r.LargeCount, func(i int) client.Object {
-		b := konductor.NewBarrier(fmt.Sprintf("crowd-%d", i), 10)
-		b.Namespace = namespace
-		return b
-	})
-	if err != nil {
-		return err
-	}
-	return benchenv.AwaitObjects(ctx, r.Env, &konductorv1.BarrierList{}, namespace, r.LargeCount, func(b *konductorv1.Barrier) bool {
-		return b.Status.ObservedGeneration > 0
-	})
-}
 
 // resumeSemaphore gives permits to a semaphore that had none, for all of which claims wait, and acknowledges the grants.
 func (r *Runner) resumeSemaphore(ctx context.Context, key types.NamespacedName, permits int) error {

@@ -3,9 +3,6 @@ package measures
 import (
 	"context"
 	"fmt"
-	"time"
-
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	konductorv1 "github.com/LogicIQ/konductor/apis/v1"
 	"github.com/LogicIQ/konductor/e2e/bench/benchenv"
@@ -71,12 +68,7 @@ func (r *Runner) createJunkClaims(ctx context.Context, namespace string) error {
 	if err != nil {
 		return err
 	}
-	first := &konductorv1.Claim{
-		ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: "first"},
-		Spec: konductorv1.ClaimSpec{
-			Target: konductorv1.ClaimTarget{Kind: konductorv1.KindSemaphore, Name: paused.Name}, Holder: "first", TTL: konductorv1.NewDuration(time.Hour),
-		},
-	}
+	first := newIdleClaim(namespace, "first", konductorv1.ClaimTarget{Kind: konductorv1.KindSemaphore, Name: paused.Name})
 	if err := r.Objects.Create(ctx, first); err != nil {
 		return err
 	}

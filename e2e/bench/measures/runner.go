@@ -80,16 +80,6 @@ func Quick() Preset {
 	return e
 }
 
-// Smoke runs all measurements with values that mean nothing, to test that they work.
-func Smoke() Preset {
-	return Preset{
-		Name: "smoke", Warmup: 1, FastRepetitions: 2, SlowRepetitions: 1, RatePeriod: 100 * time.Millisecond,
-		QueueLengths: []int{1, 3}, BarrierParticipants: 4, SmallCount: 3, LargeCount: 6, JunkClaims: 8, ObjectCounts: []int{20, 40}, Clients: 3, PermitCounts: []int{2},
-		GateCount: 3, DashboardObjects: 4, DashboardDuration: time.Second, IdlePeriod: 2 * time.Second, ProcessRuns: 2,
-		GrowthSizes: []int{2, 4}, HolderCounts: []int{2, 4}, LeaderCrashes: 1,
-	}
-}
-
 // repeatFast calls f Warmup times with counts false, and then FastRepetitions times with counts true.
 func (r *Runner) repeatFast(f func(counts bool) error) error {
 	return repeatN(r.Warmup, r.FastRepetitions, f)

@@ -182,12 +182,8 @@ func (r *Runner) createObjects(ctx context.Context, namespace string, from, to k
 	targets := max(to.semaphores-from.semaphores, 1)
 	first := to.semaphores - targets
 	if err := create(from.claims, to.claims, func(i int) client.Object {
-		claim := &konductorv1.Claim{ObjectMeta: named("claim", i)}
-		claim.Spec = konductorv1.ClaimSpec{
-			Target: konductorv1.ClaimTarget{Kind: konductorv1.KindSemaphore, Name: fmt.Sprintf("semaphore-%d", first+i%targets)},
-			Holder: claim.Name, TTL: konductorv1.NewDuration(time.Hour),
-		}
-		return claim
+		on := konductorv1.ClaimTarget{Kind: konductorv1.KindSemaphore, Name: fmt.Sprintf("semaphore-%d", first+i%targets)}
+		return newIdleClaim(namespace, fmt.Sprintf("claim-%d", i), on)
 	}); err != nil {
 		return err
 	}

@@ -76,10 +76,8 @@ func checkBarriers(run *CampaignData, f *findings) {
 	for _, r := range run.Revisions {
 		switch {
 		case r.Arrival != nil && !r.Deleted && r.Version == 1:
-			for _, owner := range r.Arrival.OwnerReferences {
-				m := incarnation(owner.UID)
-				m.arrivals = append(m.arrivals, newArrival(r))
-			}
+			m := incarnation(r.Arrival.Spec.BarrierUID)
+			m.arrivals = append(m.arrivals, newArrival(r))
 		case r.Barrier != nil:
 			m := incarnation(r.Barrier.UID)
 			m.key, m.deleted = revisions.ObjectKey{Namespace: r.Namespace, Kind: konductorv1.KindBarrier, Name: r.Name}, r.Deleted

@@ -38,11 +38,11 @@ func (l *revisionLog) add(resource, name string, r revisions.Revision) *revision
 	return l
 }
 
-func newSemaphoreHolder(claim string, permits int32, token int64) konductorv1.SemaphoreHolder {
-	return konductorv1.SemaphoreHolder{Holder: claim, Claim: claim, ClaimUID: types.UID(claim), Permits: permits, FencingToken: token}
+func newSemaphoreHolder(claim string, permits int32, token int64) konductorv1.Holder {
+	return konductorv1.Holder{Name: claim, Claim: claim, ClaimUID: types.UID(claim), Permits: permits, FencingToken: token}
 }
 
-func (l *revisionLog) addSemaphore(permits int32, holders ...konductorv1.SemaphoreHolder) *revisionLog {
+func (l *revisionLog) addSemaphore(permits int32, holders ...konductorv1.Holder) *revisionLog {
 	s := &konductorv1.Semaphore{ObjectMeta: metav1.ObjectMeta{UID: "s"}, Spec: konductorv1.SemaphoreSpec{Permits: permits}}
 	s.Status.Holders = holders
 	return l.add("semaphores", "s", revisions.Revision{Semaphore: s})
@@ -73,8 +73,8 @@ func (l *revisionLog) deleteClaim(name string) *revisionLog {
 
 func (l *revisionLog) addArrival(participant string, after time.Duration) *revisionLog {
 	a := &konductorv1.Arrival{
-		ObjectMeta: metav1.ObjectMeta{OwnerReferences: []metav1.OwnerReference{{UID: "b"}}, CreationTimestamp: metav1.NewTime(startTime.Add(after))},
-		Spec:       konductorv1.ArrivalSpec{Barrier: "b", Participant: participant},
+		ObjectMeta: metav1.ObjectMeta{CreationTimestamp: metav1.NewTime(startTime.Add(after))},
+		Spec:       konductorv1.ArrivalSpec{Barrier: "b", BarrierUID: "b", Participant: participant},
 	}
 	return l.add("arrivals", fmt.Sprint("a", len(l.entries)), revisions.Revision{Arrival: a})
 }
@@ -97,7 +97,7 @@ func withTimeout(d time.Duration) func(*konductorv1.Barrier) {
 func newSemaphoreLog() *revisionLog { return (&revisionLog{}).addSemaphore(2) }
 
 // grantAndRelease grants the claims one after the other, each released before the next grant.
-func (l *revisionLog) grantAndRelease(permits int32, kept konductorv1.SemaphoreHolder, names ...string) *revisionLog {
+func (l *revisionLog) grantAndRelease(permits int32, kept konductorv1.Holder, names ...string) *revisionLog {
 	for i, name := range names {
 		token := int64(10 + i)
 		l.addSemaphore(permits, kept, newSemaphoreHolder(name, 1, token)).addClaim(name, konductorv1.ClaimGranted, token).deleteClaim(name).addSemaphore(permits, kept)

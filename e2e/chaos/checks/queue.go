@@ -83,9 +83,7 @@ func updateQueue(queues map[revisions.ObjectKey]map[types.UID]waiter, known map[
 	w := waiter{
 		uid: c.UID, holder: c.Spec.Holder, priority: c.Spec.Priority, permits: max(c.Spec.Permits, 1),
 		createdAt: c.CreationTimestamp.Time, createdRevision: r.Created, queues: c.Spec.WhenBusy != konductorv1.BusyRefuse,
-	}
-	if len(c.OwnerReferences) > 0 {
-		w.target = c.OwnerReferences[0].UID
+		target: c.Spec.Target.UID,
 	}
 	queues[key][c.UID], known[c.UID] = w, w
 }

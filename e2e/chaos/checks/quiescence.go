@@ -18,13 +18,12 @@ func UnfinishedWork(present map[string]revisions.Revision, now time.Time) (left 
 		if r.Arrival == nil {
 			continue
 		}
-		for _, owner := range r.Arrival.OwnerReferences {
-			if incarnations[owner.UID] == nil {
-				incarnations[owner.UID] = &barrierIncarnation{}
-			}
-			m := incarnations[owner.UID]
-			m.arrivals = append(m.arrivals, newArrival(r))
+		uid := r.Arrival.Spec.BarrierUID
+		if incarnations[uid] == nil {
+			incarnations[uid] = &barrierIncarnation{}
 		}
+		m := incarnations[uid]
+		m.arrivals = append(m.arrivals, newArrival(r))
 	}
 	for _, r := range present {
 		switch {

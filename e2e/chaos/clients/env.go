@@ -8,6 +8,7 @@ import (
 	"sync"
 	"time"
 
+	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/rest"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -32,8 +33,9 @@ type Env struct {
 	Kubeconfig string
 	// Koncli is the path of the binary.
 	Koncli string
-	// Objects creates what neither SDK nor koncli would, as AdminUser.
+	// Objects and Kube create what neither SDK nor koncli would, as AdminUser.
 	Objects   client.Client
+	Kube      kubernetes.Interface
 	AdminUser string
 	// Processes are the koncli processes.
 	Processes *process.Group
@@ -132,5 +134,5 @@ func (p *randomClient) finalRequest(kind, name string) request {
 func (p *randomClient) oneIn(n int) bool { return p.rng.IntN(n) == 0 }
 
 func (p *randomClient) randomDuration(least, most time.Duration) time.Duration {
-	return least + time.Duration(p.rng.Int64N(int64(most-least)))
+	return RandomDuration(p.rng, least, most)
 }

@@ -29,7 +29,7 @@ func (c *KoncliClient) Run(ctx context.Context, working <-chan struct{}) error {
 		if err := c.randomAction(ctx); err != nil {
 			return err
 		}
-		sleep(ctx, c.randomDuration(50*time.Millisecond, 400*time.Millisecond))
+		Sleep(ctx, c.randomDuration(50*time.Millisecond, 400*time.Millisecond))
 		select {
 		case <-working:
 			return nil
@@ -198,11 +198,11 @@ func (c *KoncliClient) runKoncli(ctx context.Context, killAfter time.Duration, a
 	}
 	defer cancel()
 	if c.oneIn(15) {
-		sleep(limited, c.randomDuration(10*time.Millisecond, 150*time.Millisecond))
+		Sleep(limited, c.randomDuration(10*time.Millisecond, 150*time.Millisecond))
 		if err := p.Signal(syscall.SIGSTOP); err != nil {
 			return processResult{}, err
 		}
-		sleep(limited, c.randomDuration(100*time.Millisecond, 4*time.Second))
+		Sleep(limited, c.randomDuration(100*time.Millisecond, 4*time.Second))
 		if err := p.Signal(syscall.SIGCONT); err != nil {
 			return processResult{}, err
 		}

@@ -5,11 +5,10 @@ import "sync"
 // FencedRegister is a resource that a lease protects and that checks fencing tokens only: it rejects a request with a smaller
 // token than it has seen.
 type FencedRegister struct {
-	mu               sync.Mutex
-	highestToken     int64
-	value            int
-	acceptedWrites   int
-	rejectedAccesses int
+	mu             sync.Mutex
+	highestToken   int64
+	value          int
+	acceptedWrites int
 }
 
 // Read returns the value, unless the token is too small.
@@ -33,17 +32,15 @@ func (r *FencedRegister) Write(token int64, value int) (ok bool) {
 
 func (r *FencedRegister) acceptsToken(token int64) bool {
 	if token < r.highestToken {
-		r.rejectedAccesses++
 		return false
 	}
 	r.highestToken = token
 	return true
 }
 
-// Totals returns the value, how many writes were accepted, each of which has added one to what it had read, and how many reads
-// and writes were rejected.
-func (r *FencedRegister) Totals() (value, accepted, refused int) {
+// Totals returns the value, and how many writes were accepted, each of which has added one to what it had read.
+func (r *FencedRegister) Totals() (value, accepted int) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	return r.value, r.acceptedWrites, r.rejectedAccesses
+	return r.value, r.acceptedWrites
 }

@@ -13,6 +13,7 @@ import (
 
 	konductorv1 "github.com/LogicIQ/konductor/apis/v1"
 	"github.com/LogicIQ/konductor/e2e/chaos/history"
+	"github.com/LogicIQ/konductor/e2e/internal/credentials"
 	konductor "github.com/LogicIQ/konductor/sdk/go"
 )
 
@@ -29,7 +30,7 @@ func NewSDKClient(ctx context.Context, env *Env, name string, rng *rand.Rand) (*
 	c := &SDKClient{randomClient: randomClient{env: env, name: name, rng: rng}, config: env.Config}
 	if c.oneIn(2) {
 		var err error
-		if c.config, err = env.createPodConfig(ctx, name); err != nil {
+		if c.config, err = credentials.ForNewPod(ctx, env.Kube, env.Config, env.Namespace, name); err != nil {
 			return nil, err
 		}
 	}
@@ -62,7 +63,7 @@ func (c *SDKClient) Run(ctx context.Context, working <-chan struct{}) error {
 		if err := c.randomAction(ctx); err != nil {
 			return err
 		}
-		sleep(ctx, c.randomDuration(time.Millisecond, 60*time.Millisecond))
+		Sleep(ctx, c.randomDuration(time.Millisecond, 60*time.Millisecond))
 		select {
 		case <-working:
 			over = true
@@ -138,11 +139,7 @@ func (c *SDKClient) acquireAndUse(ctx context.Context, r request) error {
 }
 
 func (c *SDKClient) acquire(ctx context.Context, r request) *konductor.Hold {
-	opts := []konductor.Option{konductor.WithHolder(r.holder), konductor.WithTTL(r.ttl), konductor.WithPriority(r.priority)}
-	call := c.client.AcquireLease
-	if r.kind == konductorv1.KindSemaphore {
-		call, opts = c.client.AcquireSemaphore, append(opts, konductor.WithPermits(r.permits))
-	}
+	opts := konductor.AcquireLeaseOptions{konductor.WithHolder(r.holder), konductor.WithTTL(r.ttl), konductor.WithPriority(r.priority)}
 	if r.noWait || r.timeout > 0 {
 		opts = append(opts, konductor.WithTimeout(r.timeout))
 	}
@@ -152,7 +149,13 @@ func (c *SDKClient) acquire(ctx context.Context, r request) *konductor.Hold {
 	}
 	c.transport.resetLastRenewal()
 	pending := c.env.Recorder.Begin(r.toOp(c.name, c.env.Namespace))
-	h, err := call(bounded, r.name, opts...)
+	var h *konductor.Hold
+	var err error
+	if r.kind == konductorv1.KindSemaphore {
+		h, err = c.client.AcquireSemaphore(bounded, r.name, opts, konductor.WithPermits(r.permits))
+	} else {
+		h, err = c.client.AcquireLease(bounded, r.name, opts)
+	}
 	if err != nil {
 		cancel()
 		outcome, reason := c.classifyError(err)
@@ -241,7 +244,7 @@ func (c *SDKClient) arriveAtBarrier(ctx context.Context) {
 	}
 	failed := c.oneIn(8)
 	for range 1 + c.rng.IntN(2) {
-		opts := []konductor.Option{konductor.WithHolder(c.name), konductor.WithTimeout(2 * time.Second)}
+		opts := []konductor.ArriveOption{konductor.WithHolder(c.name), konductor.WithTimeout(2 * time.Second)}
 		if failed {
 			opts = append(opts, konductor.AsFailed("chance"))
 		}

@@ -3,6 +3,7 @@ package clients
 import (
 	"context"
 	"maps"
+	"math/rand/v2"
 	"slices"
 	"time"
 
@@ -16,26 +17,33 @@ import (
 
 func sortedKeys[V any](m map[string]V) []string { return slices.Sorted(maps.Keys(m)) }
 
-// sleep waits for d or until ctx is done.
-func sleep(ctx context.Context, d time.Duration) {
+// Sleep waits for d, and reports whether ctx is not done yet.
+func Sleep(ctx context.Context, d time.Duration) bool {
 	timer := time.NewTimer(d)
 	defer timer.Stop()
 	select {
 	case <-timer.C:
+		return true
 	case <-ctx.Done():
+		return false
 	}
+}
+
+// RandomDuration returns a duration of at least least and less than most.
+func RandomDuration(rng *rand.Rand, least, most time.Duration) time.Duration {
+	return least + time.Duration(rng.Int64N(int64(most-least)))
 }
 
 // doWork changes the register that the lease protects, a few times, as slowly as real work.
 func (p *randomClient) doWork(ctx context.Context, r request, token int64) {
 	register := p.env.Registers[r.name]
 	if r.kind != konductorv1.KindLease || register == nil {
-		sleep(ctx, p.randomDuration(time.Millisecond, 120*time.Millisecond))
+		Sleep(ctx, p.randomDuration(time.Millisecond, 120*time.Millisecond))
 		return
 	}
 	for range 1 + p.rng.IntN(3) {
 		value, ok := register.Read(token)
-		sleep(ctx, p.randomDuration(time.Millisecond, 40*time.Millisecond))
+		Sleep(ctx, p.randomDuration(time.Millisecond, 40*time.Millisecond))
 		if !ok || !register.Write(token, value+1) {
 			return
 		}
@@ -58,7 +66,7 @@ func (p *randomClient) createDuplicateArrival(ctx context.Context, name, partici
 	})
 	err := p.env.Objects.Create(ctx, &konductorv1.Arrival{
 		ObjectMeta: metav1.ObjectMeta{Namespace: p.env.Namespace, GenerateName: "by-hand-", OwnerReferences: []metav1.OwnerReference{owner}},
-		Spec:       konductorv1.ArrivalSpec{Barrier: name, Participant: participant, Failed: failed},
+		Spec:       konductorv1.ArrivalSpec{Barrier: name, BarrierUID: barrier.UID, Participant: participant, Failed: failed},
 	})
 	switch {
 	case err == nil:

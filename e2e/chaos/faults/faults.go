@@ -13,6 +13,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/LogicIQ/konductor/e2e/chaos/clients"
 	"github.com/LogicIQ/konductor/e2e/chaos/operators"
 	"github.com/LogicIQ/konductor/e2e/chaos/proxy"
 	"github.com/LogicIQ/konductor/e2e/cluster"
@@ -72,7 +73,7 @@ type fault func(ctx context.Context) error
 func runShuffled(ctx context.Context, rng *rand.Rand, least, most time.Duration, faults ...fault) error {
 	for ctx.Err() == nil {
 		for _, i := range rng.Perm(len(faults)) {
-			if !sleep(ctx, randomDuration(rng, least, most)) {
+			if !clients.Sleep(ctx, clients.RandomDuration(rng, least, most)) {
 				return nil
 			}
 			if err := faults[i](ctx); err != nil {
@@ -83,22 +84,6 @@ func runShuffled(ctx context.Context, rng *rand.Rand, least, most time.Duration,
 	return nil
 }
 
-// sleep waits for d, and reports whether ctx is not done yet.
-func sleep(ctx context.Context, d time.Duration) bool {
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-		return true
-	case <-ctx.Done():
-		return false
-	}
-}
-
-func randomDuration(rng *rand.Rand, least, most time.Duration) time.Duration {
-	return least + time.Duration(rng.Int64N(int64(most-least)))
-}
-
 // DisturbOperators kills and pauses operators, one at a time or all at once, until ctx is done. Those that elect a leader are
 // paused for longer than a leader's lease lasts.
 func DisturbOperators(ctx context.Context, rng *rand.Rand, faultLog *FaultLog, all []*operators.Operator) error {
@@ -106,12 +91,12 @@ func DisturbOperators(ctx context.Context, rng *rand.Rand, faultLog *FaultLog, a
 	kill := func(context.Context) error {
 		op := one()
 		faultLog.record("operator killed", op.Name)
-		return op.Kill(randomDuration(rng, 0, 2*time.Second))
+		return op.Kill(clients.RandomDuration(rng, 0, 2*time.Second))
 	}
 	killAll := func(context.Context) error {
 		for _, op := range all {
 			faultLog.record("operator killed", op.Name)
-			if err := op.Kill(randomDuration(rng, 0, 2*time.Second)); err != nil {
+			if err := op.Kill(clients.RandomDuration(rng, 0, 2*time.Second)); err != nil {
 				return err
 			}
 		}
@@ -124,7 +109,7 @@ func DisturbOperators(ctx context.Context, rng *rand.Rand, faultLog *FaultLog, a
 			if err := op.Pause(); err != nil {
 				return err
 			}
-			sleep(ctx, randomDuration(rng, least, most))
+			clients.Sleep(ctx, clients.RandomDuration(rng, least, most))
 			return op.Resume()
 		}
 	}
@@ -143,7 +128,7 @@ func DisturbOperatorConnection(ctx context.Context, rng *rand.Rand, faultLog *Fa
 		return func(ctx context.Context) error {
 			faultLog.record(name, op.Name)
 			op.Proxy.SetProfile(w())
-			sleep(ctx, randomDuration(rng, time.Second, 4*time.Second))
+			clients.Sleep(ctx, clients.RandomDuration(rng, time.Second, 4*time.Second))
 			op.Proxy.SetProfile(proxy.FaultProfile{})
 			return nil
 		}
@@ -155,7 +140,7 @@ func DisturbOperatorConnection(ctx context.Context, rng *rand.Rand, faultLog *Fa
 	}
 	return runShuffled(ctx, rng, 200*time.Millisecond, 2*time.Second,
 		withProfile("requests delayed", func() proxy.FaultProfile {
-			return proxy.FaultProfile{MaxDelay: randomDuration(rng, 20*time.Millisecond, 800*time.Millisecond)}
+			return proxy.FaultProfile{MaxDelay: clients.RandomDuration(rng, 20*time.Millisecond, 800*time.Millisecond)}
 		}),
 		withProfile("requests answered 409, 429, 500", func() proxy.FaultProfile { return proxy.FaultProfile{ErrorRate: 0.1 + 0.4*rng.Float64()} }),
 		withProfile("connections cut before the request", func() proxy.FaultProfile { return proxy.FaultProfile{DropRequestRate: 0.05 + 0.2*rng.Float64()} }),
@@ -175,7 +160,7 @@ func DisturbClientConnections(ctx context.Context, rng *rand.Rand, faultLog *Fau
 		return func(ctx context.Context) error {
 			faultLog.record("clients: "+name, where)
 			clientProxy.SetProfile(w)
-			sleep(ctx, randomDuration(rng, 500*time.Millisecond, 3*time.Second))
+			clients.Sleep(ctx, clients.RandomDuration(rng, 500*time.Millisecond, 3*time.Second))
 			clientProxy.SetProfile(proxy.FaultProfile{})
 			return nil
 		}
@@ -210,22 +195,22 @@ func DisturbControlPlane(ctx context.Context, rng *rand.Rand, faultLog *FaultLog
 			if err := plane.StopComponent(component, sig); err != nil {
 				return err
 			}
-			sleep(ctx, away)
+			clients.Sleep(ctx, away)
 			// The component must come back even when the campaign ends just now.
 			return plane.StartComponent(context.WithoutCancel(ctx), component)
 		}
 	}
 	return runShuffled(ctx, rng, least, most,
 		restart("kube-apiserver", syscall.SIGKILL, 0),
-		restart("etcd", syscall.SIGKILL, randomDuration(rng, 0, 2*time.Second)),
-		restart("kube-apiserver", syscall.SIGTERM, randomDuration(rng, 0, 4*time.Second)),
-		restart("kube-controller-manager", syscall.SIGKILL, randomDuration(rng, time.Second, 4*time.Second)),
+		restart("etcd", syscall.SIGKILL, clients.RandomDuration(rng, 0, 2*time.Second)),
+		restart("kube-apiserver", syscall.SIGTERM, clients.RandomDuration(rng, 0, 4*time.Second)),
+		restart("kube-controller-manager", syscall.SIGKILL, clients.RandomDuration(rng, time.Second, 4*time.Second)),
 		restart("etcd", syscall.SIGTERM, 0),
-		restart("kube-apiserver-2", syscall.SIGKILL, randomDuration(rng, 0, 4*time.Second)),
+		restart("kube-apiserver-2", syscall.SIGKILL, clients.RandomDuration(rng, 0, 4*time.Second)),
 		func(ctx context.Context) error {
 			faultLog.record("an API server lags behind the other", "kube-apiserver-2")
-			plane.SetLag(randomDuration(rng, 200*time.Millisecond, 1500*time.Millisecond))
-			sleep(ctx, randomDuration(rng, least, most))
+			plane.SetLag(clients.RandomDuration(rng, 200*time.Millisecond, 1500*time.Millisecond))
+			clients.Sleep(ctx, clients.RandomDuration(rng, least, most))
 			plane.SetLag(0)
 			return nil
 		},

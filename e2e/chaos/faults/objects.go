@@ -54,13 +54,13 @@ func CreateBarriers(ctx context.Context, rng *rand.Rand, faultLog *FaultLog, env
 			b.Spec.Quorum = &quorum
 		}
 		if rng.IntN(3) == 0 {
-			b.Spec.Timeout = konductorv1.NewDuration(randomDuration(rng, time.Second, 5*time.Second).Truncate(time.Millisecond))
+			b.Spec.Timeout = konductorv1.NewDuration(clients.RandomDuration(rng, time.Second, 5*time.Second).Truncate(time.Millisecond))
 		}
 		if err := a.createRecorded(uncancelled, b, 0); err != nil {
 			return err
 		}
 		env.Barriers.Add(b.Name)
-		if !sleep(ctx, randomDuration(rng, time.Second, 3*time.Second)) {
+		if !clients.Sleep(ctx, clients.RandomDuration(rng, time.Second, 3*time.Second)) {
 			return nil
 		}
 		if rng.IntN(6) == 0 {
@@ -69,7 +69,7 @@ func CreateBarriers(ctx context.Context, rng *rand.Rand, faultLog *FaultLog, env
 			if err := a.deleteRecorded(uncancelled, b, history.Delete, ""); err != nil {
 				return err
 			}
-			sleep(ctx, randomDuration(rng, 0, 500*time.Millisecond))
+			clients.Sleep(ctx, clients.RandomDuration(rng, 0, 500*time.Millisecond))
 			if err := a.createRecorded(uncancelled, again, 0); err != nil {
 				return err
 			}
@@ -168,7 +168,7 @@ func (a admin) recreate(ctx context.Context, before, after client.Object, permit
 		return err
 	}
 	if a.rng.IntN(3) > 0 {
-		sleep(ctx, randomDuration(a.rng, 0, time.Second))
+		clients.Sleep(ctx, clients.RandomDuration(a.rng, 0, time.Second))
 	}
 	return a.createRecorded(uncancelled, after, permits)
 }
@@ -181,7 +181,7 @@ func (a admin) resize(ctx context.Context) error {
 	if err := a.resizeTo(ctx, name, a.rng.Int32N(most+1)); err != nil {
 		return err
 	}
-	sleep(ctx, randomDuration(a.rng, 100*time.Millisecond, 1500*time.Millisecond))
+	clients.Sleep(ctx, clients.RandomDuration(a.rng, 100*time.Millisecond, 1500*time.Millisecond))
 	return a.resizeTo(ctx, name, most)
 }
 
@@ -254,7 +254,7 @@ func (a admin) retryUntilAnswered(ctx context.Context, request func(context.Cont
 		if err == nil || apierrors.IsInvalid(err) || apierrors.IsBadRequest(err) {
 			return err
 		}
-		if !sleep(uncancelled, 50*time.Millisecond) {
+		if !clients.Sleep(uncancelled, 50*time.Millisecond) {
 			return fmt.Errorf("the admin's request was never answered: %w", err)
 		}
 	}

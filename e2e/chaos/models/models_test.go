@@ -56,8 +56,8 @@ func (s *historyBuilder) addHolders(at int, holders ...holder) *historyBuilder {
 	} else {
 		r.Semaphore = &konductorv1.Semaphore{ObjectMeta: metav1.ObjectMeta{UID: "x"}}
 		for _, h := range holders {
-			r.Semaphore.Status.Holders = append(r.Semaphore.Status.Holders, konductorv1.SemaphoreHolder{
-				Holder: h.name, Claim: h.name, ClaimUID: types.UID(h.name), Permits: h.permits, FencingToken: h.token,
+			r.Semaphore.Status.Holders = append(r.Semaphore.Status.Holders, konductorv1.Holder{
+				Name: h.name, Claim: h.name, ClaimUID: types.UID(h.name), Permits: h.permits, FencingToken: h.token,
 			})
 		}
 	}

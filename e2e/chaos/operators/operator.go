@@ -16,7 +16,7 @@ import (
 	"k8s.io/client-go/rest"
 
 	"github.com/LogicIQ/konductor/e2e/chaos/proxy"
-	"github.com/LogicIQ/konductor/e2e/install"
+	"github.com/LogicIQ/konductor/e2e/internal/credentials"
 	"github.com/LogicIQ/konductor/e2e/internal/process"
 )
 
@@ -68,7 +68,7 @@ func Start(group *process.Group, o Options) (*Operator, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := install.WriteKubeconfig(p.Config(o.Config), o.Namespace, o.kubeconfigFile()); err != nil {
+	if err := credentials.WriteKubeconfig(p.Config(o.Config), o.Namespace, o.kubeconfigFile()); err != nil {
 		return nil, errors.Join(err, p.Close())
 	}
 	ctx, cancel := context.WithCancel(context.Background())

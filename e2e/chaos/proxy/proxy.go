@@ -1,7 +1,6 @@
 // Package proxy is a proxy between a client, an operator or a participant, and the API server that injects faults: it delays,
 // drops watches, responds with errors of its own, closes connections before a request is passed on or after it was carried out,
-// hides the API server, stops responding, and shows an untrusted certificate. A ConnectProxy is the same for HTTP proxies in
-// front of the API server.
+// hides the API server, stops responding, and shows an untrusted certificate.
 package proxy
 
 import (
@@ -17,6 +16,7 @@ import (
 	"math/rand/v2"
 	"net"
 	"net/http"
+	"net/http/httptest"
 	"net/http/httputil"
 	"net/url"
 	"strings"
@@ -24,6 +24,7 @@ import (
 	"time"
 
 	"k8s.io/client-go/rest"
+	"k8s.io/client-go/util/cert"
 )
 
 // FaultProfile describes the faults of the connection. The zero FaultProfile has none.
@@ -64,8 +65,7 @@ const (
 
 // Proxy is a server on loopback that passes requests on to the API server, or to a random one of several.
 type Proxy struct {
-	listener     net.Listener
-	server       *http.Server
+	server       *httptest.Server
 	reverseProxy *httputil.ReverseProxy
 	ca           []byte
 
@@ -73,7 +73,6 @@ type Proxy struct {
 	rng                  *rand.Rand
 	profile              FaultProfile
 	profileChanged       chan struct{} // closed when the profile changes
-	conns                map[net.Conn]struct{}
 	watchCancels         map[int]context.CancelFunc
 	nextID               int
 	counts               map[string]int
@@ -98,19 +97,15 @@ func New(config *rest.Config, rng *rand.Rand, others ...string) (*Proxy, error) 
 	if !roots.AppendCertsFromPEM(config.CAData) {
 		return nil, errors.New("the API server's certificate authority is missing")
 	}
-	certificate, ca, err := newSelfSignedCertificate()
+	certPEM, keyPEM, err := cert.GenerateSelfSignedCertKey("127.0.0.1", nil, nil)
 	if err != nil {
 		return nil, err
 	}
-	untrusted, _, err := newSelfSignedCertificate()
+	untrusted, err := tls.X509KeyPair(certPEM, keyPEM)
 	if err != nil {
 		return nil, err
 	}
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		return nil, err
-	}
-	p := &Proxy{listener: listener, ca: ca, rng: rng, profileChanged: make(chan struct{}), conns: map[net.Conn]struct{}{}, watchCancels: map[int]context.CancelFunc{}, counts: map[string]int{}}
+	p := &Proxy{rng: rng, profileChanged: make(chan struct{}), watchCancels: map[int]context.CancelFunc{}, counts: map[string]int{}}
 	quiet := log.New(io.Discard, "", 0)
 	p.reverseProxy = &httputil.ReverseProxy{
 		Rewrite: func(r *httputil.ProxyRequest) { r.SetURL(targets[p.randomInt(len(targets))]) },
@@ -122,21 +117,22 @@ func New(config *rest.Config, rng *rand.Rand, others ...string) (*Proxy, error) 
 		ErrorHandler:   func(w http.ResponseWriter, r *http.Request, _ error) { p.closeConn(w, r) },
 		ErrorLog:       quiet,
 	}
-	p.server = &http.Server{
-		Handler: p, ErrorLog: quiet, ReadHeaderTimeout: time.Minute,
-		TLSConfig: &tls.Config{GetCertificate: func(*tls.ClientHelloInfo) (*tls.Certificate, error) {
-			if p.currentProfile().UntrustedCertificate {
-				return &untrusted, nil
-			}
-			return &certificate, nil
-		}, MinVersion: tls.VersionTLS12, NextProtos: []string{"h2", "http/1.1"}},
-		ConnContext: func(ctx context.Context, c net.Conn) context.Context {
-			return context.WithValue(ctx, connContextKey{}, c)
-		},
-		ConnState: p.trackConn,
+	// Its certificate was valid before any skewed clock, and will be after.
+	p.server = httptest.NewUnstartedServer(p)
+	p.server.Config.ErrorLog = quiet
+	p.server.Config.ConnContext = func(ctx context.Context, c net.Conn) context.Context {
+		return context.WithValue(ctx, connContextKey{}, c)
 	}
-	go func() { _ = p.server.ServeTLS(listener, "", "") }() // ends with Close
-	return p, nil
+	protocols := []string{"h2", "http/1.1"}
+	p.server.TLS = &tls.Config{MinVersion: tls.VersionTLS12, NextProtos: protocols, GetConfigForClient: func(*tls.ClientHelloInfo) (*tls.Config, error) {
+		if p.currentProfile().UntrustedCertificate {
+			return &tls.Config{Certificates: []tls.Certificate{untrusted}, MinVersion: tls.VersionTLS12, NextProtos: protocols}, nil
+		}
+		return nil, nil // the server's own
+	}}
+	p.server.StartTLS()
+	p.ca, err = cert.EncodeCertificates(p.server.Certificate())
+	return p, err
 }
 
 // randomInt returns a number below n.
@@ -149,14 +145,14 @@ func (p *Proxy) randomInt(n int) int {
 // Config returns a copy of config that uses the proxy.
 func (p *Proxy) Config(config *rest.Config) *rest.Config {
 	c := rest.CopyConfig(config)
-	c.Host = "https://" + p.listener.Addr().String()
+	c.Host = p.server.URL
 	c.TLSClientConfig = rest.TLSClientConfig{CAData: p.ca}
 	return c
 }
 
 // Close stops the proxy.
 func (p *Proxy) Close() error {
-	err := p.server.Close()
+	err := p.server.Config.Close() // and not the requests' end
 	if t, ok := p.reverseProxy.Transport.(*http.Transport); ok {
 		t.CloseIdleConnections()
 	}
@@ -172,7 +168,7 @@ func (p *Proxy) SetProfile(w FaultProfile) {
 	p.profileChanged = make(chan struct{})
 	p.mu.Unlock()
 	if w.Unreachable || w.UntrustedCertificate != before.UntrustedCertificate {
-		p.closeConns()
+		p.server.CloseClientConnections()
 	}
 }
 
@@ -224,26 +220,6 @@ func (p *Proxy) RejectedStatusWrites() []string {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return append([]string(nil), p.rejectedStatusWrites...)
-}
-
-func (p *Proxy) trackConn(c net.Conn, state http.ConnState) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	switch state {
-	case http.StateNew:
-		p.conns[c] = struct{}{}
-	case http.StateClosed, http.StateHijacked:
-		delete(p.conns, c)
-	default:
-	}
-}
-
-func (p *Proxy) closeConns() {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	for c := range p.conns {
-		_ = c.Close()
-	}
 }
 
 // requestFault is the fault that is injected into one request.
@@ -376,12 +352,16 @@ func (p *Proxy) recordRejectedStatusWrite(resp *http.Response) error {
 // writeStatusError writes an error in place of the API server.
 func writeStatusError(w http.ResponseWriter, code int) {
 	reason := map[int]string{http.StatusTooManyRequests: "TooManyRequests", http.StatusInternalServerError: "InternalError", http.StatusConflict: "Conflict"}[code]
-	w.Header().Set("Content-Type", "application/json")
 	if code == http.StatusTooManyRequests {
 		w.Header().Set("Retry-After", "1")
 	}
+	writeStatus(w, code, reason, "the proxy says so")
+}
+
+func writeStatus(w http.ResponseWriter, code int, reason, message string) {
+	w.Header().Set("Content-Type", "application/json")
 	w.WriteHeader(code)
-	_, _ = fmt.Fprintf(w, `{"kind":"Status","apiVersion":"v1","status":"Failure","code":%d,"reason":%q,"message":"the proxy says so"}`, code, reason)
+	_, _ = fmt.Fprintf(w, `{"kind":"Status","apiVersion":"v1","metadata":{},"status":"Failure","code":%d,"reason":%q,"message":%q}`, code, reason, message)
 }
 
 // discardResponseWriter discards the response.

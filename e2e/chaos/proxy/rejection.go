@@ -20,24 +20,19 @@ func (r Rejection) appliesTo(req *http.Request) bool {
 
 // writeResponse writes the response.
 func (r Rejection) writeResponse(w http.ResponseWriter) {
-	if r == LoginPage {
+	switch r {
+	case LoginPage:
 		w.Header().Set("Content-Type", "text/html")
 		_, _ = fmt.Fprint(w, "<html>Who are you?</html>")
-		return
+	case Forbidden:
+		writeStatus(w, http.StatusForbidden, "Forbidden", `it is forbidden: User "somebody" cannot do that: RBAC: role.rbac.authorization.k8s.io "participant" not found`)
+	case Unauthorized:
+		writeStatus(w, http.StatusUnauthorized, "Unauthorized", "Unauthorized")
+	case QuotaConflict:
+		writeStatus(w, http.StatusConflict, "Conflict", `Operation cannot be fulfilled on resourcequotas "q": the object has been modified; please apply your changes to the latest version and try again`)
+	case QuotaFull:
+		writeStatus(w, http.StatusForbidden, "Forbidden", `it is forbidden: exceeded quota: q, requested: count/claims.konductor.io=1, used: count/claims.konductor.io=1, limited: count/claims.konductor.io=1`)
 	}
-	answers := map[Rejection]struct {
-		code            int
-		reason, message string
-	}{
-		Forbidden:     {http.StatusForbidden, "Forbidden", `it is forbidden: User "somebody" cannot do that: RBAC: role.rbac.authorization.k8s.io "participant" not found`},
-		Unauthorized:  {http.StatusUnauthorized, "Unauthorized", "Unauthorized"},
-		QuotaConflict: {http.StatusConflict, "Conflict", `Operation cannot be fulfilled on resourcequotas "q": the object has been modified; please apply your changes to the latest version and try again`},
-		QuotaFull:     {http.StatusForbidden, "Forbidden", `it is forbidden: exceeded quota: q, requested: count/claims.konductor.io=1, used: count/claims.konductor.io=1, limited: count/claims.konductor.io=1`},
-	}
-	a := answers[r]
-	w.Header().Set("Content-Type", "application/json")
-	w.WriteHeader(a.code)
-	_, _ = fmt.Fprintf(w, `{"kind":"Status","apiVersion":"v1","metadata":{},"status":"Failure","code":%d,"reason":%q,"message":%q}`, a.code, a.reason, a.message)
 }
 
 // watchWriter is the writer of a watch's response. Once it was unresponsive it stays so: the client has to notice.

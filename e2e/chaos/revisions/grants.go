@@ -48,7 +48,7 @@ func (r Revision) Target() (Target, bool) {
 			Token: s.FencingToken,
 		}
 		for _, h := range s.Holders {
-			p.Holds = append(p.Holds, Hold{h.Holder, h.Claim, h.ClaimUID, h.Permits, h.FencingToken})
+			p.Holds = append(p.Holds, Hold{h.Name, h.Claim, h.ClaimUID, h.Permits, h.FencingToken})
 		}
 		return p, true
 	default:

@@ -133,7 +133,7 @@ func catalog(kubernetes string) []tool {
 		},
 		{
 			folder: "golangci-lint", module: "github.com/golangci/golangci-lint/v2",
-			binaries: []binary{{"golangci-lint", "github.com/golangci/golangci-lint/v2/cmd/golangci-lint", "about 1 min"}},
+			binaries: []binary{{"golangci-lint", ".", "about 1 min"}},
 		},
 		{
 			folder: "goreleaser", module: "github.com/goreleaser/goreleaser/v2",

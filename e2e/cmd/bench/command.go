@@ -22,28 +22,25 @@ import (
 
 // options are the command's flags.
 type options struct {
-	sectionFilter, jsonFile, docsPage string
-	quick                             bool
-	pprof                             string
-	objectCounts, junkClaims          string
+	sectionFilter, docsPage  string
+	quick                    bool
+	objectCounts, junkClaims string
 }
 
 func newCommand(out, errOut io.Writer, getenv func(string) string) *cobra.Command {
 	var f options
 	cmd := &cobra.Command{
-		Use: "bench", Short: "Measure konductor against floors, budgets and rivals", Args: cobra.NoArgs,
-		Long: "Measure konductor against floors, budgets and rivals. A budget that is missed is told, and is no error.\n\nSections: " +
+		Use: "bench", Short: "Measure konductor against lower bounds, budgets and alternatives", Args: cobra.NoArgs,
+		Long: "Measure konductor against lower bounds, budgets and alternatives. A missed budget is reported, but isn't an error.\n\nSections: " +
 			strings.Join(bench.SectionNames(), ", "),
 		SilenceUsage: true, SilenceErrors: true,
 		RunE: func(cmd *cobra.Command, _ []string) error { return run(cmd.Context(), f, out, errOut) },
 	}
 	cmd.Flags().StringVar(&f.sectionFilter, "only", getenv("BENCH"), "measure only sections whose name matches this regular expression (or BENCH)")
 	cmd.Flags().BoolVar(&f.quick, "quick", getenv("BENCH_QUICK") == "1", "fewer repetitions (or BENCH_QUICK=1)")
-	cmd.Flags().StringVar(&f.jsonFile, "json", "", "where to write the rows as JSON (default bin/bench.json)")
 	cmd.Flags().StringVar(&f.docsPage, "docs", getenv("BENCH_DOCS"), "where to write the page of the documentation (or BENCH_DOCS)")
 	cmd.Flags().StringVar(&f.objectCounts, "objects", getenv("BENCH_OBJECTS"), "numbers of objects for section scale, from few to many, such as 100,1000 (or BENCH_OBJECTS)")
 	cmd.Flags().StringVar(&f.junkClaims, "junk", getenv("BENCH_JUNK"), "number of claims that section junk piles up (or BENCH_JUNK)")
-	cmd.Flags().StringVar(&f.pprof, "pprof", "", "where operators serve their profiles, such as 127.0.0.1:6060")
 	return cmd
 }
 
@@ -72,16 +69,10 @@ func run(ctx context.Context, f options, out, errOut io.Writer) error {
 			return fmt.Errorf("--junk must be a number of at least 1, such as 100000, not %q", f.junkClaims)
 		}
 	}
-	if f.pprof != "" {
-		o.OperatorArgs = []string{"--pprof-bind-address=" + f.pprof}
-	}
 	if f.sectionFilter != "" {
 		if o.SectionFilter, err = regexp.Compile(f.sectionFilter); err != nil {
 			return fmt.Errorf("--only: %w", err)
 		}
-	}
-	if f.jsonFile == "" {
-		f.jsonFile = filepath.Join(root, "bin/bench.json")
 	}
 	begin := time.Now()
 	result, failed := bench.Run(ctx, o)
@@ -93,7 +84,7 @@ func run(ctx context.Context, f options, out, errOut io.Writer) error {
 		fmt.Fprintf(out, "\n%d budgets are missed\n", len(missed))
 	}
 	fmt.Fprintf(errOut, "took %s\n", time.Since(begin).Round(time.Second))
-	if err := report.WriteJSON(f.jsonFile, rows); err != nil || f.docsPage == "" || failed != nil {
+	if err := report.WriteJSON(filepath.Join(root, "bin/bench.json"), rows); err != nil || f.docsPage == "" || failed != nil {
 		return errors.Join(failed, err)
 	}
 	return report.UpdateDocsPage(f.docsPage, rows, result.Machine)

@@ -25,8 +25,6 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) (err erro
 	flags.SetOutput(stderr)
 	seconds := flags.Int("seconds", 60, "for how long there are faults")
 	seed := flags.Uint64("seed", 0, "where all chance comes from (default another each time)")
-	sdk := flags.Int("sdk", 12, "how many SDK clients there are in each of the two places")
-	commands := flags.Int("koncli", 5, "how many clients that run koncli there are in each of the two places")
 	recheckDir := flags.String("check", "", "check again what a campaign has left in that folder, and run none")
 	if err := flags.Parse(args); err != nil {
 		return err
@@ -62,7 +60,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) (err erro
 	}
 	defer func() { err = errors.Join(err, site.Close()) }()
 	report, err := chaos.Run(ctx, site, chaos.Options{
-		FaultDuration: time.Duration(*seconds) * time.Second, Seed: *seed, Koncli: koncli, Dir: dir, SDKClients: *sdk, CommandClients: *commands,
+		FaultDuration: time.Duration(*seconds) * time.Second, Seed: *seed, Koncli: koncli, Dir: dir, SDKClients: 12, CommandClients: 5,
 		QuiesceTimeout: 2 * time.Minute, Log: logf,
 	})
 	if err != nil {

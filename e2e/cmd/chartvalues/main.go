@@ -1,4 +1,5 @@
-// Command chartvalues writes the table of a chart's values into its README.md, from the comments in its values.yaml.
+// Command chartvalues writes the table of a chart's values into its README.md, from the comments in its values.yaml. helm-docs
+// would need a mark in each of these comments, which then are less readable, and a whole README as a template.
 package main
 
 import (

@@ -40,9 +40,7 @@ all Services only "kubernetes" can be reached by its address.`,
 	root.SetErr(errOut)
 	root.PersistentFlags().StringVar(&e.dir, "dir", "", "folder of the cluster (default: .cluster in the checkout)")
 	root.AddCommand(
-		e.newUpCommand(), e.newDownCommand(), e.newStatusCommand(),
-		e.newStopCommand(), e.newStartCommand(), e.newRestartCommand(),
-		e.newImageCommand(), e.newToolCommand(), e.newVersionsCommand(), e.newSuperviseCommand(),
+		e.newUpCommand(), e.newDownCommand(), e.newStatusCommand(), e.newImageCommand(), e.newToolCommand(), e.newVersionsCommand(), e.newSuperviseCommand(),
 	)
 	root.CompletionOptions.DisableDefaultCmd = true
 	return root
@@ -67,8 +65,7 @@ func (e *cli) openCluster() (*cluster.Cluster, error) {
 }
 
 func (e *cli) newUpCommand() *cobra.Command {
-	var controlPlane bool
-	cmd := &cobra.Command{
+	return &cobra.Command{
 		Use:   "up",
 		Short: "Start the cluster and wait until it is ready",
 		Long: `Start the cluster and wait until it is ready. A cluster that runs already is left
@@ -76,12 +73,10 @@ as it is. Where no node is possible (not root, not Linux, neither runc nor gcc) 
 control plane is started alone.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			_, err := cluster.Up(cmd.Context(), cluster.Options{Dir: e.dir, ControlPlaneOnly: controlPlane, Log: e.logf})
+			_, err := cluster.Up(cmd.Context(), cluster.Options{Dir: e.dir, Log: e.logf})
 			return err
 		},
 	}
-	cmd.Flags().BoolVar(&controlPlane, "control-plane", false, "start no node: Pods stay Pending")
-	return cmd
 }
 
 func (e *cli) newDownCommand() *cobra.Command {

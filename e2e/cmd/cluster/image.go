@@ -1,7 +1,6 @@
 package main
 
 import (
-	"fmt"
 	"os"
 	"time"
 
@@ -21,7 +20,7 @@ func (e *cli) newImageCommand() *cobra.Command {
 }
 
 func (e *cli) newImageBuildCommand() *cobra.Command {
-	var binary, name, tag, file string
+	var binary, tag, file string
 	cmd := &cobra.Command{
 		Use:   "build --binary PATH --tag NAME -o FILE.tar",
 		Short: "Make an image of a static program",
@@ -32,7 +31,7 @@ user 65532, no shell. The same program gives the same image, byte for byte.`,
   go run ./cmd/cluster image load /tmp/koncli.tar`,
 		Args: cobra.NoArgs,
 		RunE: func(*cobra.Command, []string) error {
-			i, err := image.ProgramImage(tag, name, binary)
+			i, err := image.ProgramImage(tag, "koncli", binary)
 			if err != nil {
 				return err
 			}
@@ -48,13 +47,10 @@ user 65532, no shell. The same program gives the same image, byte for byte.`,
 		},
 	}
 	cmd.Flags().StringVar(&binary, "binary", "", "the program")
-	cmd.Flags().StringVar(&name, "name", "koncli", "what the program is called in the image")
 	cmd.Flags().StringVar(&tag, "tag", "", "name of the image, such as logiciq/koncli:dev")
 	cmd.Flags().StringVarP(&file, "output", "o", "", "the archive to write")
 	for _, flag := range []string{"binary", "tag", "output"} {
-		if err := cmd.MarkFlagRequired(flag); err != nil {
-			cmd.RunE = func(*cobra.Command, []string) error { return fmt.Errorf("flag %s: %w", flag, err) }
-		}
+		_ = cmd.MarkFlagRequired(flag) // it exists
 	}
 	return cmd
 }

@@ -6,15 +6,19 @@ import (
 	"fmt"
 	"io"
 	"path/filepath"
+	"slices"
 	"time"
 
+	batchv1 "k8s.io/api/batch/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/client-go/kubernetes"
+	"sigs.k8s.io/controller-runtime/pkg/client"
 
+	konductorv1 "github.com/LogicIQ/konductor/apis/v1"
 	"github.com/LogicIQ/konductor/e2e/cluster"
 	"github.com/LogicIQ/konductor/e2e/cluster/toolchain"
 	"github.com/LogicIQ/konductor/e2e/install"
 	"github.com/LogicIQ/konductor/e2e/manifest"
+	"github.com/LogicIQ/konductor/operator"
 )
 
 const (
@@ -51,19 +55,25 @@ func run(ctx context.Context, out io.Writer, keep bool) (err error) {
 	}
 	printf("==> Running the ETL example: %d extract Jobs, then %d transform Jobs that wait for all of them", extractJobs, transformJobs)
 	begin := time.Now()
-	ctx, cancel := context.WithTimeout(ctx, pipelineTimeout)
-	defer cancel()
-	if err := createPipeline(ctx, c); err != nil {
+	objects, err := createPipeline(ctx, c)
+	if err != nil {
 		return err
 	}
-	summary, err := watchPipeline(ctx, c.Config(), out)
+	k, err := newKoncli(c.Kubeconfig(), out)
+	if err != nil {
+		return err
+	}
+	if err := k.showPipeline(ctx); err != nil {
+		return err
+	}
+	lastArrival, firstStart, err := readResult(ctx, objects)
 	if err != nil {
 		return err
 	}
 	printf("==> Done in %s", time.Since(begin).Round(100*time.Millisecond))
-	printf("    last extract arrived    %s", summary.barrierOpenedAt.Format("15:04:05"))
-	printf("    first transform started %s", summary.firstTransformStart.Format("15:04:05"))
-	if summary.startedTooEarly {
+	printf("    last extract arrived    %s", lastArrival.Format("15:04:05"))
+	printf("    first transform started %s", firstStart.Format("15:04:05"))
+	if firstStart.Before(lastArrival) {
 		return errors.New("a transform container started before the last extract had arrived")
 	}
 	if keep {
@@ -94,36 +104,28 @@ func installKonductor(ctx context.Context, c *cluster.Cluster) error {
 	return install.CreateParticipantNamespace(ctx, c.Config(), namespace)
 }
 
-// createPipeline creates the example's objects, and replaces those of an earlier demo.
-func createPipeline(ctx context.Context, c *cluster.Cluster) error {
-	if err := deletePreviousPipeline(ctx, c); err != nil {
-		return err
+// createPipeline creates the example's objects, and replaces those of an earlier demo in a cluster that was kept.
+func createPipeline(ctx context.Context, c *cluster.Cluster) (client.Client, error) {
+	scheme, err := operator.NewScheme()
+	if err != nil {
+		return nil, err
 	}
-	files := []string{"examples/etl/barriers.yaml"}
-	for range transformJobs {
-		files = append(files, "examples/etl/transform.yaml")
+	objects, err := client.New(c.Config(), client.Options{Scheme: scheme})
+	if err != nil {
+		return nil, err
 	}
-	for range extractJobs {
-		files = append(files, "examples/etl/extract.yaml")
-	}
-	for _, file := range files {
-		if _, err := manifest.Create(ctx, c.Config(), namespace, file, nil); err != nil {
-			return err
+	for _, kind := range []client.Object{&batchv1.Job{}, &konductorv1.Barrier{}} {
+		err := objects.DeleteAllOf(ctx, kind, client.InNamespace(namespace), client.PropagationPolicy(metav1.DeletePropagationBackground))
+		if err != nil {
+			return nil, err
 		}
 	}
-	return nil
-}
-
-// deletePreviousPipeline deletes the objects of an earlier demo in a cluster that was kept.
-func deletePreviousPipeline(ctx context.Context, c *cluster.Cluster) error {
-	client, err := kubernetes.NewForConfig(c.Config())
-	if err != nil {
-		return err
+	files := slices.Concat([]string{"examples/etl/barriers.yaml"},
+		slices.Repeat([]string{"examples/etl/transform.yaml"}, transformJobs), slices.Repeat([]string{"examples/etl/extract.yaml"}, extractJobs))
+	for _, file := range files {
+		if _, err := manifest.Create(ctx, c.Config(), namespace, file, nil); err != nil {
+			return nil, err
+		}
 	}
-	background := metav1.DeletePropagationBackground
-	err = client.BatchV1().Jobs(namespace).DeleteCollection(ctx, metav1.DeleteOptions{PropagationPolicy: &background}, metav1.ListOptions{})
-	if err != nil {
-		return err
-	}
-	return deleteBarriers(ctx, c.Config())
+	return objects, nil
 }

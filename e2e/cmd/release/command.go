@@ -5,8 +5,6 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"os/exec"
-	"path/filepath"
 	"strings"
 	"time"
 
@@ -28,7 +26,7 @@ func newCommand(out, errOut io.Writer) *cobra.Command {
 		SilenceErrors: true,
 	}
 	root.CompletionOptions.DisableDefaultCmd = true
-	root.AddCommand(e.newImageCommand(), e.newPushCommand(), e.newSBOMCommand(), e.newNotesCommand(), e.newReproduceCommand())
+	root.AddCommand(e.newImageCommand(), e.newPushCommand(), e.newSBOMCommand(), e.newNotesCommand())
 	return root
 }
 
@@ -93,9 +91,7 @@ func (e *cli) newImageCommand() *cobra.Command {
 	cmd.Flags().StringVarP(&dir, "output", "o", "", "the folder to write, which is replaced")
 	cmd.Flags().StringVar(&archive, "archive", "", "also write it as one file, an OCI archive")
 	for _, flag := range []string{"tag", "output"} {
-		if err := cmd.MarkFlagRequired(flag); err != nil {
-			cmd.RunE = func(*cobra.Command, []string) error { return fmt.Errorf("flag %s: %w", flag, err) }
-		}
+		_ = cmd.MarkFlagRequired(flag) // it exists
 	}
 	return cmd
 }
@@ -160,47 +156,4 @@ func (e *cli) newNotesCommand() *cobra.Command {
 			return nil
 		},
 	}
-}
-
-func (e *cli) newReproduceCommand() *cobra.Command {
-	var dist string
-	cmd := &cobra.Command{
-		Use:   "again CHECKOUT COMMAND...",
-		Short: "Build a second time in a copy of the checkout, and compare",
-		Long: `Copy the checkout to another folder, run the command there, and compare what both
-have in the folder of the release, byte for byte.`,
-		Args: cobra.MinimumNArgs(2),
-		RunE: func(cmd *cobra.Command, args []string) (err error) {
-			checkout, err := filepath.Abs(args[0])
-			if err != nil {
-				return err
-			}
-			tmp, err := os.MkdirTemp("", "konductor-again-")
-			if err != nil {
-				return err
-			}
-			defer func() { err = errors.Join(err, os.RemoveAll(tmp)) }()
-			copied := filepath.Join(tmp, "konductor")
-			if err := release.CopyCheckout(cmd.Context(), checkout, copied); err != nil {
-				return err
-			}
-			build := exec.CommandContext(cmd.Context(), args[1], args[2:]...)
-			build.Dir, build.Stdout, build.Stderr = copied, e.errOut, e.errOut
-			if err := build.Run(); err != nil {
-				return fmt.Errorf("%s: %w", strings.Join(args[1:], " "), err)
-			}
-			differ, err := release.CompareBuilds(filepath.Join(checkout, dist), filepath.Join(copied, dist))
-			if err != nil {
-				return err
-			}
-			if len(differ) > 0 {
-				return fmt.Errorf("the second build differs in %s", strings.Join(differ, ", "))
-			}
-			fmt.Fprintf(e.errOut, "two builds of %s in two folders: the same bytes\n", dist)
-			return nil
-		},
-	}
-	cmd.Flags().SetInterspersed(false) // the command's flags are its own
-	cmd.Flags().StringVar(&dist, "dist", "bin/dist", "the folder of the release, in the checkout")
-	return cmd
 }

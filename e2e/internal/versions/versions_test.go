@@ -59,7 +59,7 @@ func TestServerVersionMatchesRequest(t *testing.T) {
 		t.Errorf("the API server has version %s, and %s was asked for", server, asked)
 	}
 	if asked != "" {
-		out, err := exec.CommandContext(t.Context(), toolchaintest.Path(t, "kubectl"), "version", "--client").CombinedOutput()
+		out, err := exec.CommandContext(t.Context(), toolchaintest.ProgramPath(t, "kubectl"), "version", "--client").CombinedOutput()
 		if err != nil || !strings.Contains(string(out), "Client Version: "+server.String()) {
 			t.Errorf("kubectl isn't of version %s: %v\n%s", server, err, out)
 		}

@@ -14,15 +14,13 @@ import (
 	"syscall"
 	"time"
 
+	"mvdan.cc/sh/moreinterp/coreutils"
 	"mvdan.cc/sh/v3/interp"
 	"mvdan.cc/sh/v3/syntax"
 )
 
-// terminated is a shell's exit status for a program ended by SIGTERM.
-const terminated = 128 + int(syscall.SIGTERM)
-
-// killDelay is how long commands have to end after a SIGTERM.
-const killDelay = 5 * time.Second
+// endDelay is how long a command may run on after a signal.
+const endDelay = 10 * time.Second
 
 func main() {
 	if os.Getenv("HOSTNAME") == "" {
@@ -31,6 +29,15 @@ func main() {
 		}
 	}
 	os.Exit(run(os.Args))
+}
+
+// names returns all names of this program: shells, the interpreter's builtins that are programs elsewhere, and utilities.
+func names() []string {
+	return []string{
+		"sh", "ash", "[", "echo", "false", "printf", "pwd", "test", "true", "sleep",
+		"base64", "cat", "chmod", "cp", "find", "gunzip", "gzip", "ls", "mkdir",
+		"mktemp", "mv", "rm", "shasum", "tar", "touch", "xargs",
+	}
 }
 
 func run(args []string) int {
@@ -63,31 +70,20 @@ type job struct {
 
 // parse parses the command line: a shell's if name is sh, else it returns a script that calls the utility of that name.
 func parse(name string, args []string) (*job, error) {
-	if name != "sh" && name != "ash" && name != "bash" {
+	if name != "sh" && name != "ash" {
 		return &job{name: name, params: append([]string{"--", name}, args...), script: strings.NewReader(`"$@"`)}, nil
 	}
 	j := &job{name: name, script: os.Stdin}
 	command := false
 	for len(args) > 0 && len(args[0]) > 1 && args[0][0] == '-' {
-		flags := args[0]
-		args = args[1:]
-		if flags == "--" {
-			break
-		}
-		if flags == "-o" && len(args) > 0 {
-			j.params = append(j.params, "-o", args[0])
-			args = args[1:]
-			continue
-		}
-		for _, flag := range flags[1:] {
-			switch flag {
-			case 'c':
+		for _, flag := range args[0][1:] {
+			if flag == 'c' {
 				command = true
-			case 'i', 'l', 's': // these change nothing here
-			default:
+			} else {
 				j.params = append(j.params, "-"+string(flag))
 			}
 		}
+		args = args[1:]
 	}
 	switch {
 	case command && len(args) == 0:
@@ -116,9 +112,10 @@ func (j *job) run() int {
 	ctx, cancel := context.WithCancelCause(context.Background())
 	defer cancel(nil)
 	go func() {
-		cancel(signalled{(<-signals).(syscall.Signal)})
-		// A command that still runs then can't be interrupted.
-		time.AfterFunc(2*killDelay, func() { os.Exit(terminated) })
+		sig := signalled{(<-signals).(syscall.Signal)}
+		cancel(sig)
+		// A utility that still runs then can't be interrupted.
+		time.AfterFunc(endDelay, func() { os.Exit(sig.status()) })
 	}()
 
 	traps := traps{}
@@ -126,22 +123,21 @@ func (j *job) run() int {
 		interp.StdIO(os.Stdin, os.Stdout, os.Stderr),
 		interp.Params(j.params...),
 		interp.CallHandler(traps.intercept),
-		interp.ExecHandlers(builtin, coreutil, external),
+		interp.ExecHandlers(sleep, coreutils.ExecHandler),
 	)
 	if err != nil {
 		fmt.Fprintf(os.Stderr, "%s: %v\n", j.name, err)
 		return 2
 	}
 	err = runScript(ctx, runner, j.script, j.name)
-	var sig signalled
-	if errors.As(context.Cause(ctx), &sig) {
-		if command, ok := traps[sig.Signal]; ok {
+	if sig, ok := errors.AsType[signalled](context.Cause(ctx)); ok {
+		command, trapped := traps[sig.Signal]
+		if trapped {
 			err = runScript(context.Background(), runner, strings.NewReader(command), j.name)
-			if status, ok := errors.AsType[interp.ExitStatus](err); ok {
-				return int(status)
-			}
 		}
-		return 128 + int(sig.Signal)
+		if !trapped || !runner.Exited() {
+			return sig.status()
+		}
 	}
 	if status, ok := errors.AsType[interp.ExitStatus](err); ok {
 		return int(status)
@@ -153,21 +149,7 @@ func (j *job) run() int {
 	return 0
 }
 
-// runScript runs each statement as soon as it is read, so that a script from a pipe runs while it arrives.
 func runScript(ctx context.Context, runner *interp.Runner, script io.Reader, name string) error {
-	if f, ok := script.(*os.File); ok && f == os.Stdin {
-		var last error
-		for stmt, err := range syntax.NewParser().StmtsSeq(script) {
-			if err != nil {
-				return err
-			}
-			last = runner.Run(ctx, stmt)
-			if runner.Exited() || ctx.Err() != nil {
-				break
-			}
-		}
-		return last
-	}
 	file, err := syntax.NewParser().Parse(script, name)
 	if err != nil {
 		return err
@@ -180,27 +162,25 @@ type signalled struct{ syscall.Signal }
 
 func (s signalled) Error() string { return "ended by " + s.String() }
 
+func (s signalled) status() int { return 128 + int(s.Signal) }
+
 // traps are the commands to run on a signal. The interpreter knows traps on EXIT and ERR only. Unlike in other shells, the
 // running command is ended first, and the script doesn't continue afterwards.
 type traps map[syscall.Signal]string
 
 func (t traps) intercept(_ context.Context, args []string) ([]string, error) {
-	if args[0] == "kill" { // not among the interpreter's builtins
-		return append([]string{"/bin/kill"}, args[1:]...), nil
-	}
 	if args[0] != "trap" || len(args) < 3 {
 		return args, nil
 	}
 	rest := args[:2:2]
 	for _, name := range args[2:] {
-		sig, ok := signalByName(name)
-		if !ok {
+		sig, ok := map[string]syscall.Signal{"TERM": syscall.SIGTERM, "INT": syscall.SIGINT, "HUP": syscall.SIGHUP}[name]
+		switch {
+		case !ok:
 			rest = append(rest, name)
-			continue
-		}
-		if args[1] == "-" {
+		case args[1] == "-":
 			delete(t, sig)
-		} else {
+		default:
 			t[sig] = args[1]
 		}
 	}
@@ -210,24 +190,28 @@ func (t traps) intercept(_ context.Context, args []string) ([]string, error) {
 	return rest, nil
 }
 
-func signalByName(name string) (syscall.Signal, bool) {
-	switch strings.TrimPrefix(strings.ToUpper(name), "SIG") {
-	case "TERM", "15":
-		return syscall.SIGTERM, true
-	case "INT", "2":
-		return syscall.SIGINT, true
-	case "HUP", "1":
-		return syscall.SIGHUP, true
-	case "KILL", "9":
-		return syscall.SIGKILL, true
-	case "QUIT", "3":
-		return syscall.SIGQUIT, true
-	case "USR1", "10":
-		return syscall.SIGUSR1, true
-	case "USR2", "12":
-		return syscall.SIGUSR2, true
-	case "0":
-		return 0, true
+// sleep is the one utility that scripts in Pods need and the library lacks: "1.5", "10s", "5m", "1h".
+func sleep(next interp.ExecHandlerFunc) interp.ExecHandlerFunc {
+	return func(ctx context.Context, args []string) error {
+		if args[0] != "sleep" {
+			return next(ctx, args)
+		}
+		text := strings.Join(args[1:], " ")
+		d, err := time.ParseDuration(text)
+		if err != nil {
+			d, err = time.ParseDuration(text + "s")
+		}
+		if err != nil {
+			fmt.Fprintf(interp.HandlerCtx(ctx).Stderr, "sleep: invalid time %q\n", text)
+			return interp.ExitStatus(1)
+		}
+		timer := time.NewTimer(d)
+		defer timer.Stop()
+		select {
+		case <-timer.C:
+			return nil
+		case <-ctx.Done():
+			return ctx.Err()
+		}
 	}
-	return 0, false
 }

@@ -22,6 +22,10 @@ func build(t *testing.T) string {
 
 func TestScripts(t *testing.T) {
 	binary := build(t)
+	hostname, err := os.Hostname()
+	if err != nil {
+		t.Fatal(err)
+	}
 	for name, tc := range map[string]struct {
 		args   []string
 		stdin  string
@@ -29,20 +33,19 @@ func TestScripts(t *testing.T) {
 		status int
 	}{
 		"parameters":              {args: []string{"sh", "-c", `echo $0 $1 $#`, "zero", "one"}, want: "zero one 1\n"},
-		"the host name is known":  {args: []string{"sh", "-c", `test "$HOSTNAME" = "$(hostname)" && echo same`}, want: "same\n"},
+		"the host name is known":  {args: []string{"sh", "-c", `echo $HOSTNAME`}, want: hostname + "\n"},
 		"-e ends at a failure":    {args: []string{"sh", "-ec", `false; echo not`}, status: 1},
 		"-u knows unset names":    {args: []string{"sh", "-uc", `echo $unset_name`}, status: 1},
 		"exit status":             {args: []string{"sh", "-c", `exit 7`}, status: 7},
 		"script from the input":   {args: []string{"sh"}, stdin: "x=1\necho $x\nexit 4\n", want: "1\n", status: 4},
-		"pipes and text":          {args: []string{"sh", "-c", `seq 5 | tail -n 3 | head -1; printf 'b\na\n' | sort | tr a-z A-Z | wc -l`}, want: "3\n2\n"},
-		"grep":                    {args: []string{"sh", "-c", `printf 'one\ntwo\n' | grep -v one; printf x | grep -q y; echo $?; echo ab12 | grep -oE '[0-9]+'`}, want: "two\n1\n12\n"},
+		"pipes and utilities":     {args: []string{"sh", "-c", `printf 'b\na\n' | cat | xargs echo; cat /no-such-file; echo $?`}, want: "b a\n1\n"},
+		"times to wait":           {args: []string{"sh", "-c", `sleep 0; sleep 0.01; sleep 1ms; sleep 0s; echo $?`}, want: "0\n"},
 		"loops and arithmetic":    {args: []string{"sh", "-c", `i=0; until [ $i -ge 3 ]; do i=$((i+1)); done; echo $i`}, want: "3\n"},
 		"background and wait":     {args: []string{"sh", "-c", `(echo in) & wait; echo out`}, want: "in\nout\n"},
-		"programs of others":      {args: []string{"sh", "-c", `A=b env | grep ^A=; command /bin/echo $(basename /x/y.z .z)`}, want: "A=b\ny\n"},
+		"programs of others":      {args: []string{"sh", "-c", `A=b ` + lookPath(t, "sh") + ` -c 'echo $A; exit 3'; echo $?; command ` + lookPath(t, "echo") + ` $(echo y)`}, want: "b\n3\ny\n"},
 		"a missing program":       {args: []string{"sh", "-c", `no-such-program`}, status: 127},
 		"a utility by its name":   {args: []string{"echo", "a  b", "$x"}, want: "a  b $x\n"},
 		"a builtin by its name":   {args: []string{"test", "1", "=", "2"}, status: 1},
-		"cut":                     {args: []string{"sh", "-c", `echo a:b:c | cut -d: -f1,3`}, want: "a:c\n"},
 		"a trap at the end":       {args: []string{"sh", "-c", `trap 'echo bye' EXIT; echo hi`}, want: "hi\nbye\n"},
 		"a syntax error":          {args: []string{"sh", "-c", `if`}, status: 2},
 		"a command for -c":        {args: []string{"sh", "-c"}, status: 2},
@@ -64,11 +67,11 @@ func TestScripts(t *testing.T) {
 }
 
 func TestNameOfTheLinkIsTheUtility(t *testing.T) {
-	link := filepath.Join(t.TempDir(), "dirname")
+	link := filepath.Join(t.TempDir(), "echo")
 	if err := os.Symlink(build(t), link); err != nil {
 		t.Fatal(err)
 	}
-	if out, err := exec.CommandContext(t.Context(), link, "/a/b").Output(); err != nil || string(out) != "/a\n" {
+	if out, err := exec.CommandContext(t.Context(), link, "/a/b").Output(); err != nil || string(out) != "/a/b\n" {
 		t.Errorf("%q, %v", out, err)
 	}
 }
@@ -82,6 +85,8 @@ func TestSignalEndsTheScript(t *testing.T) {
 		"while a utility runs":       {`echo ready; sleep 600; echo not`, "ready\n", 143},
 		"while another program runs": {`echo ready; ` + lookPath(t, "sleep") + ` 600; echo not`, "ready\n", 143},
 		"with a trap":                {`trap 'echo bye; exit 3' TERM; echo ready; sleep 600; echo not`, "ready\nbye\n", 3},
+		"with a trap that exits":     {`trap 'echo bye; exit 0' TERM; echo ready; sleep 600; echo not`, "ready\nbye\n", 0},
+		"with a trap that goes on":   {`trap 'echo bye' TERM; echo ready; sleep 600; echo not`, "ready\nbye\n", 143},
 		"with a trap taken back":     {`trap 'echo bye' TERM; trap - TERM; echo ready; sleep 600`, "ready\n", 143},
 	} {
 		t.Run(name, func(t *testing.T) {

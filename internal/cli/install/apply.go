@@ -236,10 +236,10 @@ func (c *Cluster) resourceForKind(kind schema.GroupVersionKind, namespace string
 	}
 	mapping, err := c.Mapper.RESTMapping(kind.GroupKind(), versions...)
 	if isNoKindMatch(err) {
-		return nil, fmt.Errorf("this cluster doesn't know %s of %s, install that first or turn it off in the values: %w", kind.Kind, kind.GroupVersion(), err)
+		return nil, fmt.Errorf("this cluster doesn't serve %s of %s (install it first, or disable it in the values): %w", kind.Kind, kind.GroupVersion(), err)
 	}
 	if err != nil {
-		return nil, fmt.Errorf("asking for the cluster's resource types: %w", err)
+		return nil, fmt.Errorf("reading the cluster's resource types: %w", err)
 	}
 	if mapping.Scope.Name() == meta.RESTScopeNameRoot {
 		return c.Client.Resource(mapping.Resource), nil
@@ -250,7 +250,7 @@ func (c *Cluster) resourceForKind(kind schema.GroupVersionKind, namespace string
 // wrapAPIError adds to an error the object it is about, and to a conflict what to do.
 func wrapAPIError(err error, doing string, obj *unstructured.Unstructured) error {
 	if apierrors.IsConflict(err) {
-		return fmt.Errorf("%s has fields that somebody else has set (%w): take them over with --force-conflicts, or set the values to what they are", QualifiedName(obj), err)
+		return fmt.Errorf("%s has fields set by another field manager (%w): take them over with --force-conflicts, or set the values to match", QualifiedName(obj), err)
 	}
 	return fmt.Errorf("%s %s: %w", doing, QualifiedName(obj), err)
 }
@@ -268,7 +268,7 @@ func isNamespaceNotFound(err error) bool {
 // finalizersText names the finalizers of an object; empty if there are none.
 func finalizersText(obj *unstructured.Unstructured) string {
 	if f := obj.GetFinalizers(); len(f) > 0 {
-		return " (what is left to do: " + strings.Join(f, ", ") + ")"
+		return " (finalizers: " + strings.Join(f, ", ") + ")"
 	}
 	return ""
 }

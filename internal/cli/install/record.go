@@ -61,7 +61,7 @@ func parseRecord(obj *unstructured.Unstructured) (*Record, error) {
 		r.Objects = append(r.Objects, ref)
 	}
 	if err != nil {
-		return nil, fmt.Errorf("configmap/%s in namespace %s is not as konductor wrote it: %w", recordName, r.Namespace, err)
+		return nil, fmt.Errorf("configmap/%s in namespace %s is not a valid installation record: %w", recordName, r.Namespace, err)
 	}
 	return r, nil
 }

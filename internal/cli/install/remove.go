@@ -35,7 +35,7 @@ type RemovalPlan struct {
 type ReplacedError struct{ Object string }
 
 func (e *ReplacedError) Error() string {
-	return e.Object + " was deleted and created anew since it was looked at: it was left alone, start again"
+	return e.Object + " was deleted and recreated in the meantime: it was not changed; run the command again"
 }
 
 // AddedIn returns what later has and r doesn't: objects, and kinds of data of which there were none.
@@ -61,7 +61,7 @@ func (c *Cluster) PlanRemoval(ctx context.Context, f *State, p *Manifest, data b
 		return nil, fmt.Errorf("konductor was installed in namespace %s by Helm: use helm uninstall %s -n %s", p.Namespace, release, p.Namespace)
 	}
 	if data && len(f.OtherOperators) > 0 {
-		return nil, fmt.Errorf("the operator in namespace %s works with the same resource types: uninstall it first, or leave out --delete-data", f.OtherOperators[0].GetNamespace())
+		return nil, fmt.Errorf("the operator in namespace %s uses the same resource types: uninstall it first, or omit --delete-data", f.OtherOperators[0].GetNamespace())
 	}
 	known := objectRefs(p.ApplyOrder())
 	if f.Record != nil {
@@ -266,7 +266,7 @@ func (c *Cluster) newLeftoversError(ctx context.Context, left []ObjectRef) error
 		}
 		why = append(why, kept)
 	}
-	return &TimeoutError{"the end of " + strings.Join(names, ", "), strings.Join(why, "; ")}
+	return &TimeoutError{"the deletion of " + strings.Join(names, ", "), strings.Join(why, "; ")}
 }
 
 // blockingFinalizerText names the objects whose finalizers block the deletion of a CRD, with the command that removes a
@@ -283,7 +283,7 @@ func (c *Cluster) blockingFinalizerText(ctx context.Context, obj *unstructured.U
 	}
 	for i := range list.Items {
 		if item := &list.Items[i]; len(item.GetFinalizers()) > 0 {
-			return fmt.Sprintf("%s in namespace %s waits for its finalizers %s; if nobody takes them away any more: kubectl patch %s %s -n %s --type=merge -p '{\"metadata\":{\"finalizers\":null}}'",
+			return fmt.Sprintf("%s in namespace %s is blocked by finalizers (%s); if nothing removes them: kubectl patch %s %s -n %s --type=merge -p '{\"metadata\":{\"finalizers\":null}}'",
 				QualifiedName(item), item.GetNamespace(), strings.Join(item.GetFinalizers(), ", "), resource.GroupResource(), item.GetName(), item.GetNamespace())
 		}
 	}

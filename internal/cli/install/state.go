@@ -44,7 +44,7 @@ func crdGVR() schema.GroupVersionResource {
 func ServedAPIVersions(d discovery.DiscoveryInterface) ([]string, error) {
 	_, lists, err := d.ServerGroupsAndResources()
 	if err != nil && !discovery.IsGroupDiscoveryFailedError(err) {
-		return nil, fmt.Errorf("asking for the cluster's resource types: %w", err)
+		return nil, fmt.Errorf("reading the cluster's resource types: %w", err)
 	}
 	var served []string
 	for _, list := range lists {
@@ -175,25 +175,25 @@ func (f *State) Preflight(p *Manifest, force bool) error {
 		return fmt.Errorf("konductor was installed in namespace %s by Helm: use helm upgrade %s -n %s", p.Namespace, release, p.Namespace)
 	}
 	if installed := f.NewestVersion(); IsNewer(installed, p.Version) {
-		return fmt.Errorf("konductor %s is installed, which is newer than %s: an older operator may not understand what the newer one has written, so use kubectl-konductor %s or newer",
+		return fmt.Errorf("konductor %s is installed, which is newer than %s: use kubectl-konductor %s or newer, because an older operator may not understand what the newer one has written",
 			installed, p.Version, installed)
 	}
 	for _, operator := range f.OtherOperators {
 		if !hasWatchNamespaces(operator) || len(p.watchNamespaces()) == 0 {
-			return fmt.Errorf("an operator of konductor runs in namespace %s: upgrade it there with -n %s, or let each have namespaces of its own with the value watchNamespaces",
+			return fmt.Errorf("a konductor operator is running in namespace %s: upgrade it with -n %s, or give each operator its own namespaces with the value watchNamespaces",
 				operator.GetNamespace(), operator.GetNamespace())
 		}
 	}
 	for _, t := range f.CRDs {
 		planned := slices.ContainsFunc(p.Objects, func(obj *unstructured.Unstructured) bool { return newObjectRef(obj).isSameObject(newObjectRef(t)) })
 		if planned && isForeignCRD(t) && !force {
-			return fmt.Errorf("%s is there already and not from konductor's chart: its objects may mean something else. Delete it, or take it over with --force-conflicts", QualifiedName(t))
+			return fmt.Errorf("%s already exists and isn't from konductor's chart, so its objects may have another meaning: delete it, or take it over with --force-conflicts", QualifiedName(t))
 		}
 	}
 	for _, other := range f.OtherRecords {
 		for _, obj := range p.Objects {
 			if obj.GetKind() != crdKind && slices.ContainsFunc(other.Objects, newObjectRef(obj).isSameObject) {
-				return fmt.Errorf("%s belongs to the installation in namespace %s: turn it off here in the values", QualifiedName(obj), other.Namespace)
+				return fmt.Errorf("%s belongs to the installation in namespace %s: disable it in the values of this one", QualifiedName(obj), other.Namespace)
 			}
 		}
 	}

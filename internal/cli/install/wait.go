@@ -67,13 +67,13 @@ func rolloutStatus(d *appsv1.Deployment) string {
 	s := d.Status
 	switch {
 	case s.ObservedGeneration < d.Generation:
-		return "the change has not been noticed yet"
+		return "the Deployment's update has not been observed yet"
 	case s.UpdatedReplicas < want:
-		return fmt.Sprintf("%d of %d Pods are made", s.UpdatedReplicas, want)
+		return fmt.Sprintf("%d of %d Pods are created", s.UpdatedReplicas, want)
 	case s.AvailableReplicas < want:
 		return fmt.Sprintf("%d of %d Pods are ready", s.AvailableReplicas, want)
 	case s.Replicas > s.UpdatedReplicas:
-		return fmt.Sprintf("%d Pods of the version before end", s.Replicas-s.UpdatedReplicas)
+		return fmt.Sprintf("%d Pods of the old version are still running", s.Replicas-s.UpdatedReplicas)
 	default:
 		return ""
 	}
@@ -120,7 +120,7 @@ func podNotReadyReason(pod *corev1.Pod) string {
 			return strings.TrimSuffix(w.Reason+": "+w.Message, ": ")
 		}
 		if t := s.LastTerminationState.Terminated; t != nil && !s.Ready {
-			return fmt.Sprintf("has ended with exit code %d; kubectl -n %s logs %s --previous", t.ExitCode, pod.Namespace, pod.Name)
+			return fmt.Sprintf("ended with exit code %d; see kubectl -n %s logs %s --previous", t.ExitCode, pod.Namespace, pod.Name)
 		}
 	}
 	for _, condition := range pod.Status.Conditions {
@@ -129,7 +129,7 @@ func podNotReadyReason(pod *corev1.Pod) string {
 		}
 	}
 	if pod.Spec.NodeName == "" {
-		return "no scheduler has given it a node yet"
+		return "not scheduled to a node yet"
 	}
 	return ""
 }

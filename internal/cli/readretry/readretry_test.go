@@ -13,11 +13,9 @@ import (
 	"time"
 
 	"k8s.io/client-go/rest"
+
+	"github.com/LogicIQ/konductor/internal/apiclient"
 )
-
-type roundTripperFunc func(*http.Request) (*http.Response, error)
-
-func (f roundTripperFunc) RoundTrip(req *http.Request) (*http.Response, error) { return f(req) }
 
 func connectionRefused() error {
 	return &net.OpError{Op: "dial", Net: "tcp", Err: syscall.ECONNREFUSED}
@@ -26,7 +24,7 @@ func connectionRefused() error {
 // newFailingTransport returns an API server that fails the first requests, and the bodies sent to it.
 func newFailingTransport(tries int, err error) (http.RoundTripper, *[]string) {
 	var bodies []string
-	return roundTripperFunc(func(req *http.Request) (*http.Response, error) {
+	return apiclient.RoundTripperFunc(func(req *http.Request) (*http.Response, error) {
 		body := ""
 		if req.Body != nil {
 			b, _ := io.ReadAll(req.Body)
@@ -116,7 +114,7 @@ func TestGiveUp(t *testing.T) {
 }
 
 func TestAttemptTimeout(t *testing.T) {
-	never := roundTripperFunc(func(req *http.Request) (*http.Response, error) {
+	never := apiclient.RoundTripperFunc(func(req *http.Request) (*http.Response, error) {
 		<-req.Context().Done()
 		return nil, req.Context().Err()
 	})
@@ -125,7 +123,7 @@ func TestAttemptTimeout(t *testing.T) {
 	if !errors.As(err, &unreachable) || !unreachable.Timeout() {
 		t.Errorf("it has failed with %v", err)
 	}
-	half := roundTripperFunc(func(req *http.Request) (*http.Response, error) {
+	half := apiclient.RoundTripperFunc(func(req *http.Request) (*http.Response, error) {
 		reader, writer := io.Pipe()
 		context.AfterFunc(req.Context(), func() { _ = writer.CloseWithError(context.Cause(req.Context())) })
 		return &http.Response{StatusCode: http.StatusOK, Body: reader, Request: req}, nil
@@ -142,7 +140,7 @@ func TestAttemptTimeout(t *testing.T) {
 
 func TestContextCanceled(t *testing.T) {
 	server, _ := newFailingTransport(1<<30, connectionRefused())
-	never := roundTripperFunc(func(req *http.Request) (*http.Response, error) {
+	never := apiclient.RoundTripperFunc(func(req *http.Request) (*http.Response, error) {
 		<-req.Context().Done()
 		return nil, req.Context().Err()
 	})
@@ -170,7 +168,7 @@ func TestWrapUsesConfigTimeout(t *testing.T) {
 		t.Errorf("all tries together are ended after %s", config.Timeout)
 	}
 	var limit time.Duration
-	looking := config.WrapTransport(roundTripperFunc(func(req *http.Request) (*http.Response, error) {
+	looking := config.WrapTransport(apiclient.RoundTripperFunc(func(req *http.Request) (*http.Response, error) {
 		begun := time.Now()
 		<-req.Context().Done()
 		limit = time.Since(begun)

@@ -93,7 +93,7 @@ func TestOverviewLines(t *testing.T) {
 	w.Apply(viewtest.FullDelta(viewtest.ManyObjects(200)...))
 	rows := w.Rows()
 	view.Sort(rows, view.ByKind)
-	once := Overview{Theme: NewPlainTheme(false), Width: 100, ScopeText: "all namespaces", ShowNamespaces: true, Rows: rows, Notes: []string{"events can't be seen"}, Now: viewtest.Now()}
+	once := Overview{Theme: NewPlainTheme(false), Width: 100, ScopeText: "all namespaces", ShowNamespaces: true, Rows: rows, Notes: []string{"can't list and watch events in all namespaces"}, Now: viewtest.Now()}
 	lines := once.Lines()
 	if diff := cmp.Diff(200+2+2, len(lines)); diff != "" {
 		t.Errorf("lines (-want +got):\n%s", diff)

@@ -59,7 +59,7 @@ func checkExecutable(path string) error {
 	}
 	if !bytes.HasPrefix(head, []byte("#!")) {
 		if isForeignBinary(head) {
-			return newNotExecutableError("%s can't be executed: it is no program for this machine", path)
+			return newNotExecutableError("%s can't be executed: it is not a program for this machine", path)
 		}
 		return nil
 	}

@@ -41,13 +41,13 @@ func Prepare(internalCommand []string) (*Runner, error) {
 	var err error
 	// A signal to this process's group, from the terminal or a stop of the job, isn't for the supervisor.
 	if k.supervisor, err = startReexecProcess(supervisorProcessName, internalCommand, true); err != nil {
-		return nil, fmt.Errorf("starting the process that keeps the command: %w", err)
+		return nil, fmt.Errorf("starting the supervisor: %w", err)
 	}
 	k.requestEncoder, k.reportDecoder = gob.NewEncoder(k.supervisor.toProcess), gob.NewDecoder(k.supervisor.fromProcess)
 	if hasControllingTerminal() {
 		if k.detector, err = startDetector(internalCommand); err != nil {
 			k.Close()
-			return nil, fmt.Errorf("starting the process that keeps the command: %w", err)
+			return nil, fmt.Errorf("starting the supervisor: %w", err)
 		}
 		// Output of this process in the background must not stop the job, when the terminal has TOSTOP set.
 		signal.Ignore(unix.SIGTTOU)
@@ -83,7 +83,7 @@ func (k *Runner) Start(c Command, deadlines []time.Time, listener Callbacks) err
 	case err == nil && first.StartFailure != nil:
 		err = &StartError{ExitCode: first.StartFailure.ExitCode, err: errors.New(first.StartFailure.Message)}
 	default:
-		err = fmt.Errorf("the process that keeps the command has ended: %w", err)
+		err = fmt.Errorf("the supervisor has ended: %w", err)
 	}
 	k.Close()
 	return err
@@ -113,7 +113,7 @@ func (k *Runner) readReports(commandPID, pgid int) {
 func (k *Runner) killAfterSupervisorLoss(commandPID, pgid int) *Result {
 	k.supervisor.wait()
 	k.stopDetector()
-	const reason = "the process that keeps it was killed"
+	const reason = "its supervisor was killed"
 	k.callbacks.OnTermination(reason)
 	// Orphans have become children of this process, where that is possible; elsewhere only the command itself is known.
 	tree := &processTree{commandPID: commandPID, pgid: pgid, commandExited: canAdoptOrphans}

@@ -25,7 +25,7 @@ const testTimeout = 30 * time.Second
 // TestMain also runs the internal processes, and a caller that can be stopped and killed.
 func TestMain(m *testing.M) {
 	switch {
-	case len(os.Args) > 1 && os.Args[1] == "keep":
+	case len(os.Args) > 1 && os.Args[1] == "run-internal":
 		if err := RunInternalProcess(os.Args[2:]); err != nil {
 			fmt.Fprintln(os.Stderr, err)
 			os.Exit(1)
@@ -69,7 +69,7 @@ func runCaller(deadline string, args []string) int {
 		return failed.ExitCode
 	}
 	command.Path, command.Args, command.Env = path, args, Environment()
-	c, err := Prepare([]string{"keep"})
+	c, err := Prepare([]string{"run-internal"})
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		return 1
@@ -132,7 +132,7 @@ func waitForTurn(c *Runner, dir string) error {
 
 // prepareAndStart is Prepare and Start.
 func prepareAndStart(c Command, l Callbacks) (*Runner, error) {
-	k, err := Prepare([]string{"keep"})
+	k, err := Prepare([]string{"run-internal"})
 	if err != nil {
 		return nil, err
 	}
@@ -333,7 +333,7 @@ func TestStartAfterDeadline(t *testing.T) {
 	dir := t.TempDir()
 	c := shellCommand("echo yes >$DIR/started")
 	c.Env = append(c.Env, "DIR="+dir)
-	k, err := Prepare([]string{"keep"})
+	k, err := Prepare([]string{"run-internal"})
 	if err != nil {
 		t.Fatal(err)
 	}

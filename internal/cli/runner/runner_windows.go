@@ -39,7 +39,7 @@ func RunInternalProcess([]string) error {
 func Prepare([]string) (*Runner, error) {
 	job, err := newJobObject()
 	if err != nil {
-		return nil, fmt.Errorf("making a job object: %w", err)
+		return nil, fmt.Errorf("creating a job object: %w", err)
 	}
 	return &Runner{job: job, result: make(chan Result, 1)}, nil
 }
@@ -64,7 +64,7 @@ func (k *Runner) Start(c Command, deadlines []time.Time, listener Callbacks) err
 		return newNotExecutableError("starting %s: %w", c.Path, err)
 	}
 	if err := k.assignToJobObject(); err != nil {
-		err = errors.Join(fmt.Errorf("putting %s into a job object: %w", c.Path, err), k.command.Process.Kill())
+		err = errors.Join(fmt.Errorf("assigning %s to a job object: %w", c.Path, err), k.command.Process.Kill())
 		k.Close()
 		return err
 	}
@@ -168,7 +168,7 @@ func (k *Runner) Terminate(reason string) {
 	help.Env = append(k.command.Env, "KONDUCTOR_LOST_REASON="+reason)
 	help.Stdout, help.Stderr = os.Stdout, os.Stderr
 	if err := help.Start(); err != nil {
-		fmt.Fprintf(os.Stderr, "can't run what --on-lost says: starting cmd: %v\n", err)
+		fmt.Fprintf(os.Stderr, "can't run the --on-lost command: starting cmd: %v\n", err)
 		return
 	}
 	go func() { _ = help.Wait() }()

@@ -152,7 +152,7 @@ func TestConsumeGroupSignal(t *testing.T) {
 }
 
 func TestGroupSignalDetector(t *testing.T) {
-	w, err := startDetector([]string{"keep"})
+	w, err := startDetector([]string{"run-internal"})
 	if err != nil {
 		t.Fatal(err)
 	}

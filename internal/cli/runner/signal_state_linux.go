@@ -4,14 +4,18 @@ import (
 	"bytes"
 	"os"
 	"os/signal"
+	"path/filepath"
+	"slices"
 	"strconv"
 	"syscall"
 	"time"
 )
 
-// signalMask returns a signal set from /proc/self/status; zero if it can't be read.
-func signalMask(name string) (mask uint64) {
-	if status, err := os.ReadFile("/proc/self/status"); err == nil {
+// signalMask returns a signal set of this process; zero if it can't be read.
+func signalMask(name string) (mask uint64) { return signalMaskFrom("/proc/self/status", name) }
+
+func signalMaskFrom(file, name string) (mask uint64) {
+	if status, err := os.ReadFile(file); err == nil {
 		_, line, _ := bytes.Cut(status, []byte("\n"+name+":"))
 		line, _, _ = bytes.Cut(line, []byte("\n"))
 		mask, _ = strconv.ParseUint(string(bytes.TrimSpace(line)), 16, 64) // zero if the format should differ
@@ -19,8 +23,22 @@ func signalMask(name string) (mask uint64) {
 	return mask
 }
 
-// hasPendingSignals reports whether a signal has been sent to this process that no thread of it has taken yet.
-func hasPendingSignals() bool { return signalMask("ShdPnd") != 0 }
+// hasPendingSignals reports whether a signal has been sent to this process that no thread of it has taken yet, or that a
+// thread has taken whose signal handler has not finished.
+//
+// On a busy machine a thread may lose the processor in its handler, before it has told Go's runtime of the signal, while
+// another thread handles a later one. Meanwhile all signals are blocked in it, and SIGINT is otherwise blocked in no thread.
+func hasPendingSignals() bool {
+	if signalMask("ShdPnd") != 0 {
+		return true
+	}
+	threads, err := filepath.Glob("/proc/self/task/*/status")
+	if err != nil {
+		return false
+	}
+	const blocksSIGINT = 1 << (syscall.SIGINT - 1)
+	return slices.ContainsFunc(threads, func(file string) bool { return signalMaskFrom(file, "SigBlk")&blocksSIGINT != 0 })
+}
 
 // flushSignal is the signal with the greatest number. Nobody else sends it.
 const flushSignal = syscall.Signal(64)

@@ -32,7 +32,7 @@ const (
 // Reasons for a termination that the caller has not asked for.
 const (
 	reasonDeadlinePassed = "its hold could not be renewed in time"
-	reasonCallerGone     = "the process that runs it has ended"
+	reasonCallerGone     = "the koncli process that ran it has ended"
 )
 
 // RunInternalProcess is the main function of the internal processes: the supervisor and the signal detector. args are the
@@ -351,7 +351,7 @@ func (k *supervisor) runOnLost() {
 	pid, err := syscall.ForkExec(shellPath, []string{"sh", "-c", k.command.OnLost}, &syscall.ProcAttr{Env: env, Files: []uintptr{0, 1, 2}, Sys: attr})
 	if err != nil {
 		// The supervisor must not block: a terminal or a pipe may accept no more output.
-		go fmt.Fprintf(os.Stderr, "can't run what --on-lost says: starting %s: %v\n", shellPath, err)
+		go fmt.Fprintf(os.Stderr, "can't run the --on-lost command: starting %s: %v\n", shellPath, err)
 		return
 	}
 	k.tree.onLostPGID = pid

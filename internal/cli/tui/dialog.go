@@ -55,7 +55,7 @@ func (d *confirmDialog) handlePermission(p permissionMsg) {
 	d.permissionChecked = true
 	if p.err == nil && !p.allowed {
 		r := d.action.Permission
-		d.deniedText = fmt.Sprintf("you may not %s %s in namespace %s: ask whoever manages its roles for that right", r.Verb, r.Resource, r.Namespace)
+		d.deniedText = fmt.Sprintf("you can't %s %s in namespace %s: ask an administrator for access", r.Verb, r.Resource, r.Namespace)
 	}
 }
 
@@ -81,7 +81,7 @@ func (m *Model) handleDialogKey(msg tea.KeyMsg) tea.Cmd {
 	case key.Matches(msg, m.keys.back), !typing && key.Matches(msg, m.keys.no), isFinal && key.Matches(msg, m.keys.accept):
 		if d.cancelRun != nil {
 			d.cancelRun()
-			m.showNotice(true, "%s %s: broken off, see how it stands", d.action.Verb, d.action.Ref)
+			m.showNotice(true, "%s %s: canceled while running; check its status", d.action.Verb, d.action.Ref)
 		}
 		m.dialog = nil
 	case isFinal, d.cancelRun != nil:
@@ -153,7 +153,7 @@ func (m *Model) dialogLines() []string {
 	case d.cancelRun != nil:
 		tail = []string{t.Active.Render("running" + t.Ellipsis())}
 	case !d.permissionChecked:
-		tail = []string{t.Muted.Render("asking whether you may" + t.Ellipsis())}
+		tail = []string{t.Muted.Render("checking permissions" + t.Ellipsis())}
 	default:
 		for _, line := range wrap(d.action.Warning) {
 			tail = append(tail, t.Warning.Render(line))

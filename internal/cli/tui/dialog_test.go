@@ -89,7 +89,7 @@ func TestPastedTextIsIgnored(t *testing.T) {
 func TestActionDenied(t *testing.T) {
 	s := newTestDashboard(t, 100, 24, viewtest.PipelineObjects()...)
 	s.cluster.forbidden = true
-	s.selectObject("lease/db-migration").typeKeys("b").expectText("you may not delete claims.konductor.io in namespace etl: ask")
+	s.selectObject("lease/db-migration").typeKeys("b").expectText("you can't delete claims.konductor.io in namespace etl: ask")
 	s.typeKeys("y")
 	if len(s.cluster.commands) > 0 {
 		t.Errorf("it ran %q", s.cluster.commands)
@@ -120,7 +120,7 @@ func TestFailedActionShowsError(t *testing.T) {
 func TestBreakAfterHandover(t *testing.T) {
 	s := newTestDashboard(t, 100, 24, viewtest.PipelineObjects()...).selectObject("lease/db-migration").typeKeys("b")
 	s.receive(view.Delta{Kinds: []view.KindDelta{{Kind: konductorv1.KindLease, Upserted: []metav1.Object{viewtest.Lease("etl", "db-migration", "migrate-b", time.Second, 2)}}}})
-	s.typeKeys("y").expectText("lease/db-migration has been handed over to migrate-b in the meantime: nothing was done")
+	s.typeKeys("y").expectText("lease/db-migration has been granted to migrate-b in the meantime: nothing was done")
 	if len(s.cluster.commands) > 0 {
 		t.Errorf("it ran %q", s.cluster.commands)
 	}
@@ -142,19 +142,19 @@ func TestActionOnChangedObject(t *testing.T) {
 	}{
 		"a gate that was made anew": {
 			"gate/cleanup", "y", []string{"ctrl+d"}, konductorv1.KindGate, anew(viewtest.Gate("etl", "cleanup", 0, "a")),
-			"gate/cleanup was deleted and created anew in the meantime: nothing was done",
+			"gate/cleanup was deleted and recreated in the meantime: nothing was done",
 		},
 		"a barrier that was made anew": {
 			"barrier/extracts-done", "enter", []string{"a"}, konductorv1.KindBarrier, anew(viewtest.Barrier("etl", "extracts-done", 1, 0, 10, 0)),
-			"barrier/extracts-done was deleted and created anew in the meantime: nothing was done",
+			"barrier/extracts-done was deleted and recreated in the meantime: nothing was done",
 		},
 		"a barrier that is being deleted": {
 			"barrier/extracts-done", "enter", []string{"a"}, konductorv1.KindBarrier, deleting(viewtest.Barrier("etl", "extracts-done", 1, 0, 10, 0)),
-			"barrier/extracts-done is being deleted in the meantime: nothing was done",
+			"barrier/extracts-done is being deleted now: nothing was done",
 		},
 		"a semaphore that was resized": {
 			"semaphore/api-calls", "enter", []string{"z", "backspace", "20"}, konductorv1.KindSemaphore, viewtest.Semaphore("etl", "api-calls", 8, 0),
-			"semaphore/api-calls has 8 permits in the meantime, not 3: nothing was done",
+			"semaphore/api-calls now has 8 permits, not 3: nothing was done",
 		},
 		"a free lease that was acquired": {
 			"lease/nightly-report", "y", []string{"ctrl+d"}, konductorv1.KindLease, viewtest.Lease("etl", "nightly-report", "somebody", time.Second, 0),

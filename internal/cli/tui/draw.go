@@ -209,7 +209,7 @@ func (m *Model) dialogBindings() []key.Binding {
 		return []key.Binding{k.back}
 	case d.cancelRun != nil:
 		b := k.back
-		b.SetHelp("esc", "break off")
+		b.SetHelp("esc", "cancel")
 		return []key.Binding{b}
 	case d.action.Prompt != "":
 		b := k.back

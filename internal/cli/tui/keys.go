@@ -68,7 +68,7 @@ func (k *keyMap) helpSections() []helpSection {
 		{"View", []key.Binding{
 			describe(k.open, "details of the selected object"), describe(k.describe, "details (same as enter)"),
 			describe(k.yaml, "the object as YAML"), describe(k.back, "back; clears the filter"),
-			describe(k.filter, "filter by words of name, state or holder; !word excludes"), describe(k.sort, "sort by kind, state, name, waiting or age"),
+			describe(k.filter, "filter by name, state or holder; !word excludes"), describe(k.sort, "sort by kind, state, name, waiting or age"),
 			describe(k.namespace, "switch to another namespace"), k.allNamespaces,
 		}},
 		{"Act (shows the command, and asks for confirmation)", []key.Binding{

@@ -287,7 +287,7 @@ func (m *Model) handleActionKey(msg tea.KeyMsg) tea.Cmd {
 		}
 		action, ok := row.NewAction(verb, m.OwnHolder)
 		if !ok {
-			m.showNotice(true, "%s: there is nothing to %s", row, verb)
+			m.showNotice(true, "%s doesn't apply to %s", verb, row)
 			return nil
 		}
 		if action.UnavailableReason != "" {

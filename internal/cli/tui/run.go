@@ -7,7 +7,7 @@ import (
 
 	tea "github.com/charmbracelet/bubbletea"
 
-	_ "github.com/LogicIQ/konductor/internal/cli/initguard" // before Bubble Tea
+	_ "github.com/LogicIQ/konductor/internal/cli/libinit" // before Bubble Tea
 )
 
 // maxFramesPerSecond is how often the terminal is written to at most.

@@ -95,9 +95,12 @@ func Lease(namespace, name, holder string, held time.Duration, waiting int32) *k
 	}
 	message := "nobody holds the lease"
 	if holder != "" {
-		since, until := microTimeAgo(held), microTimeAgo(-4*time.Minute)
-		l.Status.Phase, l.Status.Holder, l.Status.AcquiredAt, l.Status.ExpiresAt = konductorv1.LeaseHeld, holder, &since, &until
-		l.Status.Claim, l.Status.ClaimUID = "lease-"+name+"-"+holder, types.UID("uid-"+namespace+"-lease-"+name+"-"+holder)
+		until := microTimeAgo(-4 * time.Minute)
+		l.Status.Phase = konductorv1.LeaseHeld
+		l.Status.SetHolder(&konductorv1.Holder{
+			Name: holder, Claim: "lease-" + name + "-" + holder, ClaimUID: types.UID("uid-" + namespace + "-lease-" + name + "-" + holder), Permits: 1,
+			FencingToken: l.Status.FencingToken, AcquiredAt: microTimeAgo(held), ExpiresAt: &until,
+		})
 		message = holder + " holds the lease"
 	}
 	l.Status.Conditions = newConditions(konductorv1.ConditionHeld, holder != "", string(l.Status.Phase), message, held)
@@ -117,8 +120,8 @@ func Semaphore(namespace, name string, permits, waiting int32, holders ...string
 		s.Status.Phase = konductorv1.SemaphoreFull
 	}
 	for i, holder := range holders {
-		s.Status.Holders = append(s.Status.Holders, konductorv1.SemaphoreHolder{
-			Holder: holder, Claim: "semaphore-" + name + "-" + holder, ClaimUID: types.UID("uid-" + holder), Permits: 1,
+		s.Status.Holders = append(s.Status.Holders, konductorv1.Holder{
+			Name: holder, Claim: "semaphore-" + name + "-" + holder, ClaimUID: types.UID("uid-" + holder), Permits: 1,
 			FencingToken: int64(5000 + i), AcquiredAt: microTimeAgo(time.Duration(i+1) * 40 * time.Second),
 		})
 	}
@@ -248,7 +251,7 @@ func PipelineObjects() []metav1.Object {
 		Pod(ns, "migrate-7c9f", nil, "", corev1.PodRunning), Pod(ns, "migrate-a", nil, "", corev1.PodPending),
 		Arrival(ns, "uploads", "job/upload-c", 4*time.Minute, true, "the bucket is gone"),
 		Event(ns, konductorv1.KindBarrier, "approved", 2*time.Minute, false, konductorv1.EventOpened, "1 of 1 participants have arrived"),
-		Event(ns, konductorv1.KindLease, "db-migration", 192*time.Second, false, konductorv1.EventGranted, "granted 1 permit to migrate-7c9f, fencing token 4711"),
+		Event(ns, konductorv1.KindLease, "db-migration", 192*time.Second, false, konductorv1.EventGranted, "granted to migrate-7c9f, fencing token 4711"),
 		Event(ns, konductorv1.KindBarrier, "uploads", 125*time.Second, true, konductorv1.EventFailed, "3 of 5 participants have arrived, 3 failed: the quorum of 5 can't be reached any more; last to fail: job/upload-c (the bucket is gone)"),
 		Event(ns, konductorv1.KindSemaphore, "api-calls", 40*time.Second, false, konductorv1.EventGranted, "granted 1 permit to sync-a, fencing token 5000"),
 		Event(ns, konductorv1.KindLease, "nightly-report", 5*time.Second, true, konductorv1.EventExpired, "the hold of report-1 has expired"),

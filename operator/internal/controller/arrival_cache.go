@@ -24,7 +24,7 @@ type arrivalCache struct {
 
 type cachedArrival struct {
 	rules.Arrival
-	barrierUID types.UID // UID of the Barrier in the ownerReferences; empty if there is none
+	barrierUID types.UID // spec.barrierUID
 	revision   uint64
 }
 
@@ -33,11 +33,10 @@ func newArrivalCache() *arrivalCache { return &arrivalCache{arrivals: map[types.
 func (a *arrivalCache) addArrival(obj *konductorv1.Arrival) {
 	added := cachedArrival{Arrival: rules.Arrival{
 		Participant: obj.Spec.Participant, Failed: obj.Spec.Failed, Reason: obj.Spec.Reason, Created: obj.CreationTimestamp.Time,
-	}}
-	if rev, err := revisionOf(obj); err == nil {
+	}, barrierUID: obj.Spec.BarrierUID}
+	if rev, err := rules.Revision(obj); err == nil {
 		added.revision = rev
 	}
-	added.barrierUID = konductorv1.MadeFor(obj.OwnerReferences, konductorv1.KindBarrier)
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	if known, ok := a.arrivals[obj.UID]; ok {

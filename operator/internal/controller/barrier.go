@@ -73,7 +73,7 @@ func (r *barrierReconciler) Reconcile(ctx context.Context, req reconcile.Request
 		d = rules.DecideBarrier(barrier, present.arrivalsInOrder(barrier.UID), now)
 	}
 	if d.Delete {
-		r.Recorder.Event(barrier, "Normal", konductorv1.EventTTL, "the barrier has reached its ttl and is deleted")
+		r.Recorder.Event(barrier, "Normal", konductorv1.EventTTL, "the barrier has reached its ttlAfterFinished and is deleted")
 		return reconcile.Result{}, deleteIfUnchanged(ctx, r.Client, barrier)
 	}
 	if !d.Changed {
@@ -106,7 +106,7 @@ func (r *barrierReconciler) listArrivalsLive(ctx context.Context, key types.Name
 		err := r.APIReader.List(ctx, arrivals, client.InNamespace(key.Namespace), client.MatchingFields{"spec.barrier": key.Name},
 			client.Limit(PageSize), client.Continue(next))
 		if err != nil {
-			return nil, fmt.Errorf("asking who has arrived at barrier %s: %w", key, err)
+			return nil, fmt.Errorf("listing the arrivals of barrier %s: %w", key, err)
 		}
 		for i := range arrivals.Items {
 			if arrivals.Items[i].DeletionTimestamp == nil {
@@ -136,7 +136,7 @@ func (r *barrierReconciler) updateStatus(ctx context.Context, cache *arrivalCach
 	if next.Status.Phase != barrier.Status.Phase && next.Status.Phase != konductorv1.BarrierWaiting {
 		age := now.ServerTime.Sub(next.CreationTimestamp.Time)
 		r.Metrics.recordOutcome(konductorv1.KindBarrier, string(next.Status.Phase), age)
-		log.FromContext(ctx).Info("the barrier has stopped waiting", "phase", next.Status.Phase, "arrived", next.Status.Arrived,
+		log.FromContext(ctx).Info("barrier stopped waiting", "phase", next.Status.Phase, "arrived", next.Status.Arrived,
 			"failed", next.Status.Failed, "expected", next.Spec.Expected, "waited", age.Round(time.Millisecond).String())
 	}
 	recordEvents(r.Recorder, next, d.Events)

@@ -9,6 +9,7 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
+	"github.com/LogicIQ/konductor/internal/apiclient"
 	"github.com/LogicIQ/konductor/internal/rules"
 )
 
@@ -66,11 +67,11 @@ func isPodFinishedOrGone(ctx context.Context, cached, live client.Reader, key ty
 		pod = &corev1.Pod{}
 		err = live.Get(ctx, key, pod)
 	}
-	if isObjectNotFound(err) {
+	if apiclient.IsObjectNotFound(err) {
 		return true, nil
 	}
 	if err != nil {
-		return false, fmt.Errorf("looking at pod %s: %w", key, err)
+		return false, fmt.Errorf("getting pod %s: %w", key, err)
 	}
 	return pod.UID != uid || isPodFinished(pod), nil
 }

@@ -84,7 +84,7 @@ func (l *claimCache[T]) allKeys(context.Context) []types.NamespacedName {
 
 // recordTarget records that the object exists, and who holds it. Tombstones of other claims are dropped: nothing asks for
 // them any more, and without this a standby replica would remember every claim there ever was.
-func (l *claimCache[T]) recordTarget(key types.NamespacedName, holders []konductorv1.SemaphoreHolder) {
+func (l *claimCache[T]) recordTarget(key types.NamespacedName, holders []konductorv1.Holder) {
 	l.withTargetLocked(key, func(a *targetState[T]) {
 		a.exists = true
 		a.claims.PruneTombstones(holders)
@@ -151,12 +151,12 @@ func (l *claimCache[T]) observeClaim(c *konductorv1.Claim, now rules.Instant) bo
 	}
 	changed := false
 	l.withTargetLocked(key, func(a *targetState[T]) {
-		if facts := claimFacts(c, l.kind); c.DeletionTimestamp.IsZero() && a.claims.Contradicts(&facts) {
+		if facts := claimFacts(c); c.DeletionTimestamp.IsZero() && a.claims.Contradicts(&facts) {
 			a.contradicted[c.UID] = c.Name
 			changed = true
 			return
 		}
-		changed = a.observeClaim(c, l.kind, now)
+		changed = a.observeClaim(c, now)
 	})
 	return changed
 }
@@ -170,7 +170,7 @@ func (l *claimCache[T]) recordVerified(c *konductorv1.Claim, now rules.Instant) 
 	}
 	contradicts := false
 	l.withTargetLocked(key, func(a *targetState[T]) {
-		facts := claimFacts(c, l.kind)
+		facts := claimFacts(c)
 		_, shown := a.contradicted[c.UID] // by the watch, which has not delivered its deletion since
 		_, presence := a.claims.Find(c.UID)
 		delete(a.contradicted, c.UID)
@@ -204,19 +204,19 @@ func (l *claimCache[T]) recordResponse(c *konductorv1.Claim, now rules.Instant) 
 	}
 	l.withTargetLocked(key, func(a *targetState[T]) {
 		if !c.DeletionTimestamp.IsZero() {
-			known = a.observeClaim(c, l.kind, now)
+			known = a.observeClaim(c, now)
 			return
 		}
 		if _, presence := a.claims.Find(c.UID); presence == rules.ExistenceConfirmed {
 			known = true
-			a.observeClaim(c, l.kind, now)
+			a.observeClaim(c, now)
 		}
 	})
 	return known
 }
 
 // observeClaim records a claim, and reports whether that changed anything. The caller holds a.mu.
-func (a *targetState[T]) observeClaim(c *konductorv1.Claim, kind string, now rules.Instant) bool {
+func (a *targetState[T]) observeClaim(c *konductorv1.Claim, now rules.Instant) bool {
 	if !c.DeletionTimestamp.IsZero() {
 		// Deleting the claim releases its hold, however long a finalizer keeps the claim.
 		_, presence := a.claims.Find(c.UID)
@@ -231,7 +231,7 @@ func (a *targetState[T]) observeClaim(c *konductorv1.Claim, kind string, now rul
 			a.finishedClaims[c.UID] = finishedClaim{c.Name, now.Monotonic}
 		}
 	}
-	return a.claims.Observe(claimFacts(c, kind), now.Monotonic)
+	return a.claims.Observe(claimFacts(c), now.Monotonic)
 }
 
 // removeClaim records that a claim is gone, and returns the key of its object.
@@ -309,16 +309,16 @@ func (l *claimCache[T]) unbindFromPod(pod, claim types.UID) {
 }
 
 // claimFacts returns the fields of a claim that the rules need.
-func claimFacts(c *konductorv1.Claim, kind string) rules.Claim {
+func claimFacts(c *konductorv1.Claim) rules.Claim {
 	facts := rules.Claim{
 		Name: c.Name, UID: c.UID, Holder: c.Spec.Holder, ResourceVersion: c.ResourceVersion,
 		Permits: max(c.Spec.Permits, 1), Priority: c.Spec.Priority, Created: c.CreationTimestamp.Time,
 		TTL: c.Spec.TTL.Or(0), BoundToPod: c.Spec.BoundTo != nil, NoWait: c.Spec.WhenBusy == konductorv1.BusyRefuse,
 		Phase: c.Status.Phase, Token: c.Status.FencingToken, Renewals: c.Spec.Renewals,
 		BrokenBy:  c.Annotations[konductorv1.BrokenByAnnotation],
-		TargetUID: konductorv1.MadeFor(c.OwnerReferences, kind),
+		TargetUID: c.Spec.Target.UID,
 	}
-	if rev, err := revisionOf(c); err == nil {
+	if rev, err := rules.Revision(c); err == nil {
 		facts.CreationRevision = rev
 	}
 	if c.Status.ExpiresAt != nil {

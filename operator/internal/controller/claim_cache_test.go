@@ -26,7 +26,7 @@ func TestRecordResponseIgnoresDeletedClaim(t *testing.T) {
 	// b is notified of its grant and releases at once, and the watch of claims is quick to deliver the deletion.
 	l.removeClaim(newTestLeaseClaim("db", "b", konductorv1.ClaimGranted))
 	// The watch of leases is slower: it delivers a revision from before the grant, which drops b's tombstone.
-	l.recordTarget(key, []konductorv1.SemaphoreHolder{{ClaimUID: "uid-a"}})
+	l.recordTarget(key, []konductorv1.Holder{{ClaimUID: "uid-a"}})
 
 	if l.recordResponse(newTestLeaseClaim("db", "b", konductorv1.ClaimGranted), rules.Instant{}) {
 		t.Error("the answer of long ago is taken for news")

@@ -14,6 +14,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/log"
 
 	konductorv1 "github.com/LogicIQ/konductor/apis/v1"
+	"github.com/LogicIQ/konductor/internal/apiclient"
 	"github.com/LogicIQ/konductor/internal/rules"
 )
 
@@ -39,7 +40,7 @@ func (r *holdReconciler[T]) revokeUnrecorded(ctx context.Context, a *targetState
 		if token, holds := tokenByClaim[c.UID]; holds && token == c.Token {
 			continue
 		}
-		status := konductorv1.ClaimStatus{Phase: konductorv1.ClaimExpired, Message: "the hold is not on record any more"}
+		status := konductorv1.ClaimStatus{Phase: konductorv1.ClaimExpired, Message: "no longer recorded in the status of " + r.kind + " " + obj.GetName()}
 		if _, err := r.updateClaimStatus(ctx, a, client.ObjectKeyFromObject(obj), c, status); err != nil {
 			return err
 		}
@@ -101,7 +102,7 @@ func (r *holdReconciler[T]) reconcileDeletedTarget(ctx context.Context, key type
 	ended := deletionBatch(a.podEndedClaims)
 	a.mu.Unlock()
 	if len(toEnd) > 0 {
-		if err := r.APIReader.Get(ctx, key, r.newObject()); !isObjectNotFound(err) {
+		if err := r.APIReader.Get(ctx, key, r.newObject()); !apiclient.IsObjectNotFound(err) {
 			return 0, err
 		}
 	}
@@ -173,7 +174,7 @@ func (r *holdReconciler[T]) deleteFinishedClaims(ctx context.Context, namespace 
 			delete(a.finishedClaims, uid)
 		}
 		a.mu.Unlock()
-		log.FromContext(ctx).V(1).Info("deleted claims that had ended", "count", len(remove))
+		log.FromContext(ctx).V(1).Info("deleted finished claims", "count", len(remove))
 	}
 	return after, err
 }

@@ -45,7 +45,7 @@ func SetupGates(ctx context.Context, mgr ctrl.Manager, deps Deps, namespaces []s
 		return fmt.Errorf("indexing gates by their conditions: %w", err)
 	}
 	if err := r.registerDeleteHandlers(ctx, mgr.GetCache()); err != nil {
-		return fmt.Errorf("setting up what gates remember: %w", err)
+		return fmt.Errorf("adding the delete handlers of gates: %w", err)
 	}
 	builder := ctrl.NewControllerManagedBy(mgr).
 		Named(konductorv1.KindGate).
@@ -84,7 +84,7 @@ func (r *gateReconciler) Reconcile(ctx context.Context, req reconcile.Request) (
 		d = rules.DecideGate(gate, observed, now)
 	}
 	if d.Delete {
-		r.Recorder.Event(gate, corev1.EventTypeNormal, konductorv1.EventTTL, "the gate has reached its ttl and is deleted")
+		r.Recorder.Event(gate, corev1.EventTypeNormal, konductorv1.EventTTL, "the gate has reached its ttlAfterFinished and is deleted")
 		return reconcile.Result{}, deleteIfUnchanged(ctx, r.Client, gate)
 	}
 	if d.Changed && d.OnlyMessagesChanged {
@@ -122,7 +122,7 @@ func (r *gateReconciler) updateStatus(ctx context.Context, gate *konductorv1.Gat
 	if next.Status.Phase != gate.Status.Phase && next.Status.Phase != konductorv1.GateWaiting {
 		age := r.Clock.Now().ServerTime.Sub(next.CreationTimestamp.Time)
 		r.Metrics.recordOutcome(konductorv1.KindGate, string(next.Status.Phase), age)
-		log.FromContext(ctx).Info("the gate has stopped waiting", "phase", next.Status.Phase, "met", next.Status.ConditionsMet,
+		log.FromContext(ctx).Info("gate stopped waiting", "phase", next.Status.Phase, "met", next.Status.ConditionsMet,
 			"conditions", next.Status.ConditionsTotal, "waited", age.Round(time.Millisecond).String())
 	}
 	recordEvents(r.Recorder, next, d.Events)

@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	konductorv1 "github.com/LogicIQ/konductor/apis/v1"
+	"github.com/LogicIQ/konductor/internal/apiclient"
 	"github.com/LogicIQ/konductor/internal/rules"
 	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
@@ -60,10 +61,10 @@ func getAndObserve(ctx context.Context, reader client.Reader, kind konductorv1.G
 	default:
 		return rules.Observation{}, fmt.Errorf("gate condition of unknown type %q", kind)
 	}
-	if err := reader.Get(ctx, key, obj, client.UnsafeDisableDeepCopy); isObjectNotFound(err) {
+	if err := reader.Get(ctx, key, obj, client.UnsafeDisableDeepCopy); apiclient.IsObjectNotFound(err) {
 		return rules.Observation{}, nil
 	} else if err != nil {
-		return rules.Observation{}, fmt.Errorf("looking at %s %s: %w", strings.ToLower(string(kind)), key, err)
+		return rules.Observation{}, fmt.Errorf("getting %s %s: %w", strings.ToLower(string(kind)), key, err)
 	}
 	observed := observe(obj)
 	if obj.GetDeletionTimestamp() != nil {

@@ -18,6 +18,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 
 	konductorv1 "github.com/LogicIQ/konductor/apis/v1"
+	"github.com/LogicIQ/konductor/internal/apiclient"
 	"github.com/LogicIQ/konductor/internal/rules"
 )
 
@@ -44,7 +45,7 @@ type holdReconciler[T client.Object] struct {
 	// decide returns a copy of obj with its next status, and the actions that go with it.
 	decide func(obj T, claims *rules.ClaimSet, revision uint64, now rules.Instant) (T, rules.HoldActions)
 	// holdersOf returns the holders of obj.
-	holdersOf func(obj T) []konductorv1.SemaphoreHolder
+	holdersOf func(obj T) []konductorv1.Holder
 }
 
 // SetupLeases adds the controller of Leases to mgr.
@@ -60,7 +61,7 @@ func SetupLeases(mgr ctrl.Manager, deps Deps) error {
 			next.Status = status
 			return next, act
 		},
-		holdersOf: func(l *konductorv1.Lease) []konductorv1.SemaphoreHolder { return rules.LeaseHolders(&l.Status) },
+		holdersOf: func(l *konductorv1.Lease) []konductorv1.Holder { return l.Status.Holders() },
 	}).setupWithManager(mgr)
 }
 
@@ -81,7 +82,7 @@ func newSemaphoreReconciler(deps Deps) *holdReconciler[*konductorv1.Semaphore] {
 			next.Status = status
 			return next, act
 		},
-		holdersOf: func(s *konductorv1.Semaphore) []konductorv1.SemaphoreHolder { return s.Status.Holders },
+		holdersOf: func(s *konductorv1.Semaphore) []konductorv1.Holder { return s.Status.Holders },
 	}
 }
 
@@ -159,7 +160,7 @@ func (r *holdReconciler[T]) decideUntilStable(ctx context.Context, req reconcile
 // decideOnce decides once and acts on the decision. again means that the state it acted on has changed, so that it must be
 // called again.
 func (r *holdReconciler[T]) decideOnce(ctx context.Context, a *targetState[T], obj T) (after time.Duration, again bool, err error) {
-	revision, err := revisionOf(obj)
+	revision, err := rules.Revision(obj)
 	if err != nil {
 		return 0, false, err
 	}
@@ -246,10 +247,10 @@ func (r *holdReconciler[T]) updateStatus(ctx context.Context, a *targetState[T],
 		}
 		a.recordRead(current)
 		return false, nil
-	case apierrors.IsInvalid(err) && !isAdmissionDenied(err):
+	case apierrors.IsInvalid(err) && !apiclient.IsDeniedByAdmission(err):
 		// The API server validates the same limits. If it has to reject a status, that is a bug here.
 		r.Metrics.invariantViolations.WithLabelValues(r.kind).Inc()
-		return false, fmt.Errorf("the API server refused a status that breaks a promise: %w", err)
+		return false, fmt.Errorf("API server rejected a status that violates an invariant: %w", err)
 	case err != nil:
 		return false, err
 	}
@@ -279,9 +280,9 @@ func (r *holdReconciler[T]) logAndTraceDecision(ctx context.Context, next T, act
 		if e.Reason == konductorv1.EventReleased {
 			logger = debug
 		}
-		logger.Info("a hold has ended", "reason", e.Reason, "holder", e.Holder.Holder, "claim", e.Holder.Claim,
+		logger.Info("hold ended", "reason", e.Reason, "holder", e.Holder.Name, "claim", e.Holder.Claim,
 			"fencingToken", e.Holder.FencingToken, "held", endedHoldTime(e, now).String())
-		span.recordHoldEnd(e.Holder.Holder, e.Reason)
+		span.recordHoldEnd(e.Holder.Name, e.Reason)
 	}
 	if len(act.Granted) == 0 || (!debug.Enabled() && span == nil) {
 		return
@@ -321,7 +322,7 @@ func (r *holdReconciler[T]) verifyClaims(ctx context.Context, a *targetState[T],
 		group.Go(func() error {
 			claim := &konductorv1.Claim{}
 			err := r.APIReader.Get(ctx, types.NamespacedName{Namespace: key.Namespace, Name: c.Name}, claim)
-			if err != nil && !isObjectNotFound(err) {
+			if err != nil && !apiclient.IsObjectNotFound(err) {
 				return err
 			}
 			if target, mine := r.claimCache.targetKey(claim); err == nil && claim.UID == c.UID && mine && target == key {
@@ -343,7 +344,7 @@ func (r *holdReconciler[T]) verifyClaims(ctx context.Context, a *targetState[T],
 
 // notifyHolders sets the claims of holders to Granted. changed says that a claim could not be written because it has changed
 // or is gone.
-func (r *holdReconciler[T]) notifyHolders(ctx context.Context, a *targetState[T], key types.NamespacedName, holders []konductorv1.SemaphoreHolder) (changed bool, err error) {
+func (r *holdReconciler[T]) notifyHolders(ctx context.Context, a *targetState[T], key types.NamespacedName, holders []konductorv1.Holder) (changed bool, err error) {
 	group, ctx := errgroup.WithContext(ctx)
 	group.SetLimit(maxParallelRequests)
 	var missed atomic.Bool
@@ -356,6 +357,7 @@ func (r *holdReconciler[T]) notifyHolders(ctx context.Context, a *targetState[T]
 				return nil
 			}
 			status := konductorv1.ClaimStatus{Phase: konductorv1.ClaimGranted, FencingToken: h.FencingToken, ExpiresAt: h.ExpiresAt}
+			status.Conditions = rules.ClaimConditions(&status, h.AcquiredAt.Time)
 			written, err := r.updateClaimStatus(ctx, a, key, c, status)
 			if !written {
 				missed.Store(true)
@@ -401,6 +403,9 @@ func (r *holdReconciler[T]) updateClaimStatus(ctx context.Context, a *targetStat
 	if status.FencingToken == 0 {
 		status.FencingToken = c.Token
 	}
+	if status.Conditions == nil {
+		status.Conditions = rules.ClaimConditions(&status, r.Clock.Now().ServerTime)
+	}
 	// The API server takes only the status from this object. A patch would cost it more.
 	claim := &konductorv1.Claim{
 		ObjectMeta: metav1.ObjectMeta{Namespace: key.Namespace, Name: c.Name, UID: c.UID, ResourceVersion: c.ResourceVersion}, Status: status,
@@ -410,10 +415,10 @@ func (r *holdReconciler[T]) updateClaimStatus(ctx context.Context, a *targetStat
 	case err == nil:
 		r.claimCache.recordResponse(claim, r.Clock.Now())
 		return true, nil
-	case apierrors.IsNotFound(err), apierrors.IsConflict(err), apierrors.IsInvalid(err) && !isAdmissionDenied(err):
+	case apierrors.IsNotFound(err), apierrors.IsConflict(err), apierrors.IsInvalid(err) && !apiclient.IsDeniedByAdmission(err):
 		_, err := r.verifyClaims(ctx, a, key, []rules.ClaimRef{{Name: c.Name, UID: c.UID}})
 		return false, err
 	default:
-		return false, fmt.Errorf("telling claim %s: %w", c.Name, err)
+		return false, fmt.Errorf("updating the status of claim %s: %w", c.Name, err)
 	}
 }

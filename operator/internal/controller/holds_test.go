@@ -53,11 +53,9 @@ func newTestSemaphore(uid types.UID, version string, permits int32) *konductorv1
 
 func newTestSemaphoreClaim(uid types.UID, permits int32, phase konductorv1.ClaimPhase) *konductorv1.Claim {
 	return &konductorv1.Claim{
-		ObjectMeta: metav1.ObjectMeta{Namespace: "default", Name: "c", UID: "c", ResourceVersion: "5", OwnerReferences: []metav1.OwnerReference{{
-			APIVersion: konductorv1.GroupVersion().String(), Kind: konductorv1.KindSemaphore, Name: "s", UID: uid,
-		}}},
-		Spec:   konductorv1.ClaimSpec{Target: konductorv1.ClaimTarget{Kind: konductorv1.KindSemaphore, Name: "s"}, Holder: "c", Permits: permits},
-		Status: konductorv1.ClaimStatus{Phase: phase, FencingToken: 3},
+		ObjectMeta: metav1.ObjectMeta{Namespace: "default", Name: "c", UID: "c", ResourceVersion: "5"},
+		Spec:       konductorv1.ClaimSpec{Target: konductorv1.ClaimTarget{Kind: konductorv1.KindSemaphore, Name: "s", UID: uid}, Holder: "c", Permits: permits},
+		Status:     konductorv1.ClaimStatus{Phase: phase, FencingToken: 3},
 	}
 }
 
@@ -179,7 +177,7 @@ func TestFailedPodCheckDelaysOnlyClaimsOfThatPod(t *testing.T) {
 			t.Fatal(err)
 		}
 		for _, h := range now.Status.Holders {
-			holders = append(holders, h.Holder)
+			holders = append(holders, h.Name)
 		}
 		return holders, err
 	}

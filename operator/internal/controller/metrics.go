@@ -34,17 +34,17 @@ type Metrics struct {
 func NewMetrics(r prometheus.Registerer) (*Metrics, error) {
 	m := &Metrics{
 		grants:              newCounterVec("konductor_grants_total", "Grants of leases and semaphore permits.", "kind"),
-		handovers:           newCounterVec("konductor_handovers_total", "Grants that took the place of a hold which ended, in the same write.", "kind"),
+		handovers:           newCounterVec("konductor_handovers_total", "Grants made in the same status write that ended another hold.", "kind"),
 		holdsEnded:          newCounterVec("konductor_holds_ended_total", "Holds that ended, by reason.", "kind", "reason"),
-		refusals:            newCounterVec("konductor_refusals_total", "Claims that were refused: they ask for more than there is, or were not to be kept waiting.", "kind"),
-		conflicts:           newCounterVec("konductor_conflicts_total", "Writes of a status that failed because somebody else wrote first. They are tried again.", "kind"),
-		invariantViolations: newCounterVec("konductor_invariant_violations_total", "Writes refused by the API server because they would have broken a promise. Must stay 0.", "kind"),
-		arrivals:            newCounterVec("konductor_arrivals_total", "Participants that arrived at barriers which had not opened, by whether they had failed.", "result"),
-		outcomes:            newCounterVec("konductor_ends_total", "Barriers and gates that stopped waiting, by the phase they came to.", "kind", "phase"),
-		waitDuration:        newHistogramVec("konductor_wait_seconds", "Time from when a claim was made, or first seen if that is not long after, to its grant.", userDurationBuckets(), "kind"),
+		refusals:            newCounterVec("konductor_refusals_total", "Claims refused because they asked for more than the limit, or because nothing was free and they don't wait.", "kind"),
+		conflicts:           newCounterVec("konductor_conflicts_total", "Status writes that failed because of a concurrent write. They are retried.", "kind"),
+		invariantViolations: newCounterVec("konductor_invariant_violations_total", "Status writes that the API server rejected because they violated an invariant. Must stay 0.", "kind"),
+		arrivals:            newCounterVec("konductor_arrivals_total", "Participants counted at barriers before they opened, by result.", "result"),
+		outcomes:            newCounterVec("konductor_ends_total", "Barriers and gates that stopped waiting, by their new phase.", "kind", "phase"),
+		waitDuration:        newHistogramVec("konductor_wait_seconds", "Time from the creation of a claim, or its first observation if that was shortly after, to its grant.", userDurationBuckets(), "kind"),
 		holdDuration:        newHistogramVec("konductor_hold_seconds", "Time from the grant of a hold to its end.", userDurationBuckets(), "kind"),
 		timeToOpen:          newHistogramVec("konductor_time_to_open_seconds", "Time from the creation of a barrier or gate to its opening.", userDurationBuckets(), "kind"),
-		reconcileDuration:   newHistogramVec("konductor_reconcile_seconds", "Time that a look at one object, or at one namespace for deadlocks, took with all its writes.", reconcileDurationBuckets(), "controller"),
+		reconcileDuration:   newHistogramVec("konductor_reconcile_seconds", "Duration of a reconciliation of one object, or of one namespace for deadlocks, including its writes.", reconcileDurationBuckets(), "controller"),
 	}
 	for _, kind := range []string{konductorv1.KindLease, konductorv1.KindSemaphore} {
 		for _, c := range []*prometheus.CounterVec{m.grants, m.handovers, m.refusals, m.conflicts, m.invariantViolations} {

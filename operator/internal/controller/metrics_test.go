@@ -80,8 +80,8 @@ func TestRecordHoldDecision(t *testing.T) {
 	registry, m := newTestRegistry(t, false, time.Time{})
 	start := time.Unix(1000, 0)
 	now := rules.Instant{ServerTime: start.Add(90 * time.Second), Monotonic: 90 * time.Second}
-	held := func(uid types.UID, since time.Duration) konductorv1.SemaphoreHolder {
-		return konductorv1.SemaphoreHolder{ClaimUID: uid, AcquiredAt: metav1.NewMicroTime(start.Add(since))}
+	held := func(uid types.UID, since time.Duration) konductorv1.Holder {
+		return konductorv1.Holder{ClaimUID: uid, AcquiredAt: metav1.NewMicroTime(start.Add(since))}
 	}
 	m.recordHoldDecision(konductorv1.KindSemaphore, &rules.HoldActions{
 		Granted: []*rules.Claim{{UID: "a", Created: start.Add(90 * time.Second), LastObservedRenewal: 90*time.Second - 20*time.Millisecond}},
@@ -95,7 +95,7 @@ func TestRecordHoldDecision(t *testing.T) {
 # TYPE konductor_grants_total counter
 konductor_grants_total{kind="Lease"} 0
 konductor_grants_total{kind="Semaphore"} 1
-# HELP konductor_handovers_total Grants that took the place of a hold which ended, in the same write.
+# HELP konductor_handovers_total Grants made in the same status write that ended another hold.
 # TYPE konductor_handovers_total counter
 konductor_handovers_total{kind="Lease"} 0
 konductor_handovers_total{kind="Semaphore"} 1
@@ -180,7 +180,7 @@ func newSampleObjects(start time.Time) []client.Object {
 		}},
 		&konductorv1.Semaphore{ObjectMeta: meta("s"), Status: konductorv1.SemaphoreStatus{
 			Phase: konductorv1.SemaphoreFull, Waiting: 2,
-			Holders: []konductorv1.SemaphoreHolder{{AcquiredAt: since(20 * time.Second)}, {AcquiredAt: since(30 * time.Second)}},
+			Holders: []konductorv1.Holder{{AcquiredAt: since(20 * time.Second)}, {AcquiredAt: since(30 * time.Second)}},
 		}},
 		claim("waits", ""), claim("waits-too", konductorv1.ClaimPending), claim("holds", konductorv1.ClaimGranted),
 	}

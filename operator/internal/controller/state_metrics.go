@@ -10,7 +10,6 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	konductorv1 "github.com/LogicIQ/konductor/apis/v1"
-	"github.com/LogicIQ/konductor/internal/rules"
 )
 
 // stateCollector collects gauges of the existing objects when metrics are scraped. It reads the caches and takes no lock of
@@ -35,14 +34,14 @@ func RegisterStateMetrics(r prometheus.Registerer, reader client.Reader, clock C
 	return r.Register(&stateCollector{
 		reader: reader, clock: clock, elected: elected,
 		leader:              desc("konductor_leader", "1 on the leader, 0 on a standby replica."),
-		objects:             desc("konductor_objects", "Barriers, gates, leases, semaphores and claims there are, by phase.", "kind", "phase"),
+		objects:             desc("konductor_objects", "Number of barriers, gates, leases, semaphores and claims, by phase.", "kind", "phase"),
 		deadlocked:          desc("konductor_deadlocked_objects", "Objects in a wait cycle (condition Deadlocked).", "kind"),
 		holders:             desc("konductor_holders", "Current holds.", "kind"),
-		queueLength:         desc("konductor_queue_length", "Claims that wait, in all queues together.", "kind"),
-		longestQueueLength:  desc("konductor_longest_queue_length", "Claims that wait in the longest queue.", "kind"),
-		longestWait:         desc("konductor_longest_wait_seconds", "How long the claim that has waited longest has been waiting.", "kind"),
-		longestHold:         desc("konductor_longest_hold_seconds", "How long the current hold that has lasted longest has lasted.", "kind"),
-		longestBlockingHold: desc("konductor_longest_blocking_hold_seconds", "How long the current hold that has lasted longest has lasted, of those that others wait for.", "kind"),
+		queueLength:         desc("konductor_queue_length", "Waiting claims in all queues.", "kind"),
+		longestQueueLength:  desc("konductor_longest_queue_length", "Waiting claims in the longest queue.", "kind"),
+		longestWait:         desc("konductor_longest_wait_seconds", "Age of the oldest waiting claim.", "kind"),
+		longestHold:         desc("konductor_longest_hold_seconds", "Age of the oldest current hold.", "kind"),
+		longestBlockingHold: desc("konductor_longest_blocking_hold_seconds", "Age of the oldest current hold on an object that others wait for.", "kind"),
 	})
 }
 
@@ -130,7 +129,7 @@ func (s *stateCollector) computeTotals(ctx context.Context) (*stateTotals, error
 	for i := range leases.Items {
 		o := &leases.Items[i]
 		c.addObject(konductorv1.KindLease, string(o.Status.Phase), o.Status.Conditions)
-		c.addHoldsAndQueue(konductorv1.KindLease, o.Status.Waiting, rules.LeaseHolders(&o.Status))
+		c.addHoldsAndQueue(konductorv1.KindLease, o.Status.Waiting, o.Status.Holders())
 	}
 	for i := range semaphores.Items {
 		o := &semaphores.Items[i]
@@ -177,7 +176,7 @@ func (c *stateTotals) addObject(kind, phase string, conditions []metav1.Conditio
 }
 
 // addHoldsAndQueue counts the holds and waiters of an object.
-func (c *stateTotals) addHoldsAndQueue(kind string, waiting int32, holders []konductorv1.SemaphoreHolder) {
+func (c *stateTotals) addHoldsAndQueue(kind string, waiting int32, holders []konductorv1.Holder) {
 	t := c.holdsByKind[kind]
 	t.holders += len(holders)
 	t.queueLength += int(waiting)

@@ -13,6 +13,8 @@ import (
 	semconv "go.opentelemetry.io/otel/semconv/v1.41.0"
 	"go.opentelemetry.io/otel/trace"
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
+
+	"github.com/LogicIQ/konductor/internal/apiclient"
 )
 
 // Traces makes an OpenTelemetry span of each reconciliation that sends a request to the API server, with a child for each
@@ -32,7 +34,7 @@ func NewTraces(provider trace.TracerProvider) *Traces {
 // leader election, Events) get none.
 func (t *Traces) WrapTransport(next http.RoundTripper) http.RoundTripper {
 	traced := otelhttp.NewTransport(next, otelhttp.WithTracerProvider(t.provider), otelhttp.WithPropagators(propagation.TraceContext{}))
-	return roundTripperFunc(func(req *http.Request) (*http.Response, error) {
+	return apiclient.RoundTripperFunc(func(req *http.Request) (*http.Response, error) {
 		l := reconcileSpanFromContext(req.Context())
 		if l == nil {
 			return next.RoundTrip(req)

@@ -1,8 +1,6 @@
 package controller
 
 import (
-	"fmt"
-	"strconv"
 	"sync"
 	"time"
 
@@ -14,15 +12,6 @@ import (
 // statusBatchInterval is how long a status change that nobody waits for (the number of arrivals or of waiters) may be
 // delayed, to be written together with others.
 const statusBatchInterval = 100 * time.Millisecond
-
-// revisionOf returns the object's resourceVersion as a number.
-func revisionOf(obj client.Object) (uint64, error) {
-	rev, err := strconv.ParseUint(obj.GetResourceVersion(), 10, 64)
-	if err != nil {
-		return 0, fmt.Errorf("resourceVersion %q of %s is not a number: %w", obj.GetResourceVersion(), obj.GetName(), err)
-	}
-	return rev, nil
-}
 
 // writeCacheTTL is how long our own version of an object counts as newer than the cache's. The watch lags by far less; after
 // that, a larger revision may be from a history that etcd lost when it was restored from a backup.
@@ -45,11 +34,11 @@ func (m *writeCache[T]) latest(cached T) T {
 	if !m.hasStored || time.Since(m.storedAt) > writeCacheTTL || m.stored.GetUID() != cached.GetUID() {
 		return cached
 	}
-	mine, err := revisionOf(m.stored)
+	mine, err := rules.Revision(m.stored)
 	if err != nil {
 		return cached
 	}
-	if theirs, err := revisionOf(cached); err != nil || mine <= theirs {
+	if theirs, err := rules.Revision(cached); err != nil || mine <= theirs {
 		return cached
 	}
 	return m.stored

@@ -3,7 +3,6 @@
 package cgroup
 
 import (
-	"bufio"
 	"context"
 	"errors"
 	"fmt"
@@ -12,6 +11,8 @@ import (
 	"path/filepath"
 	"strings"
 	"time"
+
+	"github.com/prometheus/procfs"
 )
 
 // mount is a mounted tree of control groups.
@@ -125,25 +126,17 @@ func listGroups(root string) []string {
 }
 
 func cgroupMounts() ([]mount, error) {
-	f, err := os.Open("/proc/self/mounts")
-	if err != nil {
-		if errors.Is(err, fs.ErrNotExist) {
-			return nil, nil // not Linux
-		}
-		return nil, err
+	all, err := procfs.GetMounts()
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil // not Linux
 	}
-	defer func() { _ = f.Close() }()
 	var found []mount
 	seen := map[string]bool{}
-	for scanner := bufio.NewScanner(f); scanner.Scan(); {
-		fields := strings.Fields(scanner.Text())
-		if len(fields) < 3 || seen[fields[1]] {
-			continue
-		}
-		if kind := fields[2]; kind == "cgroup" || kind == "cgroup2" {
-			seen[fields[1]] = true
-			found = append(found, mount{dir: fields[1], isV2: kind == "cgroup2"})
+	for _, m := range all {
+		if (m.FSType == "cgroup" || m.FSType == "cgroup2") && !seen[m.MountPoint] {
+			seen[m.MountPoint] = true
+			found = append(found, mount{dir: m.MountPoint, isV2: m.FSType == "cgroup2"})
 		}
 	}
-	return found, nil
+	return found, err
 }

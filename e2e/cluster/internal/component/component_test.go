@@ -1,6 +1,8 @@
 package component
 
 import (
+	"crypto/tls"
+	"crypto/x509"
 	"encoding/csv"
 	"encoding/json"
 	"math/rand/v2"
@@ -13,6 +15,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"k8s.io/client-go/tools/clientcmd"
+	"k8s.io/client-go/util/cert"
 )
 
 func TestFreePorts(t *testing.T) {
@@ -95,6 +98,23 @@ func TestWriteCredentials(t *testing.T) {
 	}
 	if len(tokens) != len(users) || !tokens[access.Token] {
 		t.Error("users share a token, or the administrator's isn't there")
+	}
+	roots, err := cert.NewPoolFromBytes(access.CA)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, use := range map[string]x509.VerifyOptions{
+		"kube-apiserver": {DNSName: "127.0.0.1", KeyUsages: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth}},
+		"kubelet-client": {KeyUsages: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth}},
+	} {
+		pair, err := tls.LoadX509KeyPair(layout.PKI(name+".crt"), layout.PKI(name+".key"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		use.Roots = roots
+		if _, err := pair.Leaf.Verify(use); err != nil {
+			t.Errorf("%s: %v", name, err)
+		}
 	}
 	for _, secret := range []string{"tokens.csv", "kube-apiserver.key", "serviceaccount.key"} {
 		if info, err := os.Stat(layout.PKI(secret)); err != nil || info.Mode().Perm() != 0o600 {

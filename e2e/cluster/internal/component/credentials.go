@@ -1,13 +1,25 @@
 package component
 
 import (
+	"crypto"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/x509"
+	"crypto/x509/pkix"
+	"errors"
 	"fmt"
+	"net"
 	"os"
+	"slices"
 	"strings"
+	"time"
 
-	"github.com/LogicIQ/konductor/e2e/cluster/internal/pki"
-	"k8s.io/client-go/tools/clientcmd"
-	clientcmdapi "k8s.io/client-go/tools/clientcmd/api"
+	"k8s.io/client-go/rest"
+	"k8s.io/client-go/util/cert"
+	"k8s.io/client-go/util/keyutil"
+
+	"github.com/LogicIQ/konductor/e2e/internal/credentials"
 )
 
 // Access is how an administrator reaches the API server.
@@ -31,26 +43,36 @@ func WriteCredentials(l Layout, server string) (Access, error) {
 			return Access{}, err
 		}
 	}
-	ca, err := pki.NewAuthority("konductor")
+	ca, err := newAuthority("konductor")
 	if err != nil {
 		return Access{}, fmt.Errorf("certificate authority: %w", err)
 	}
-	dir := l.PKI("")
-	if err := os.WriteFile(l.PKI("ca.crt"), ca.PEM(), 0o644); err != nil {
+	caPEM, err := cert.EncodeCertificates(ca.certificate)
+	if err != nil {
 		return Access{}, err
 	}
-	if err := ca.WriteServing(dir, APIServer, loopback, ServiceIP, NodeIP, "localhost",
-		"kubernetes", "kubernetes.default", "kubernetes.default.svc", "kubernetes.default.svc.cluster.local"); err != nil {
+	if err := cert.WriteCert(l.PKI("ca.crt"), caPEM); err != nil {
+		return Access{}, err
+	}
+	if err := ca.issue(l.PKI(APIServer), cert.Config{
+		CommonName: APIServer, Usages: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth},
+		AltNames: cert.AltNames{
+			IPs:      []net.IP{net.ParseIP(loopback), net.ParseIP(ServiceIP), net.ParseIP(NodeIP)},
+			DNSNames: []string{"localhost", "kubernetes", "kubernetes.default", "kubernetes.default.svc", "kubernetes.default.svc.cluster.local"},
+		},
+	}); err != nil {
 		return Access{}, fmt.Errorf("certificate of %s: %w", APIServer, err)
 	}
-	if err := ca.WriteClient(dir, "kubelet-client", "kube-apiserver-kubelet-client", "system:masters"); err != nil {
+	if err := ca.issue(l.PKI("kubelet-client"), cert.Config{
+		CommonName: "kube-apiserver-kubelet-client", Organization: []string{"system:masters"}, Usages: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth},
+	}); err != nil {
 		return Access{}, fmt.Errorf("certificate for the kubelet: %w", err)
 	}
-	if err := pki.WriteKey(l.PKI("serviceaccount.key")); err != nil {
+	if _, _, err := keyutil.LoadOrGenerateKeyFile(l.PKI("serviceaccount.key")); err != nil {
 		return Access{}, fmt.Errorf("ServiceAccount key: %w", err)
 	}
 
-	access := Access{Server: server, CA: ca.PEM()}
+	access := Access{Server: server, CA: caPEM}
 	var tokens strings.Builder
 	for _, user := range []struct{ component, name, group string }{
 		{adminName, "konductor-admin", "system:masters"},
@@ -58,10 +80,10 @@ func WriteCredentials(l Layout, server string) (Access, error) {
 		{Scheduler, "system:kube-scheduler", ""},
 		{Kubelet, "system:node:" + NodeName, "system:nodes"},
 	} {
-		token := pki.NewToken()
+		token := rand.Text()
 		fmt.Fprintf(&tokens, "%s,%s,%s,%q\n", token, user.name, user.name, user.group)
 		as := Access{Server: server, CA: access.CA, Token: token}
-		if err := as.WriteKubeconfig(l.Kubeconfig(user.component)); err != nil {
+		if err := credentials.WriteKubeconfig(as.Config(), "", l.Kubeconfig(user.component)); err != nil {
 			return Access{}, err
 		}
 		if user.component == adminName {
@@ -71,19 +93,51 @@ func WriteCredentials(l Layout, server string) (Access, error) {
 	return access, os.WriteFile(l.PKI("tokens.csv"), []byte(tokens.String()), 0o600)
 }
 
-// WriteKubeconfig writes a kubeconfig file with a single context.
-func (a Access) WriteKubeconfig(path string) error {
-	const name = "konductor"
-	config := clientcmdapi.NewConfig()
-	config.Clusters[name] = &clientcmdapi.Cluster{Server: a.Server, CertificateAuthorityData: a.CA}
-	config.AuthInfos[name] = &clientcmdapi.AuthInfo{Token: a.Token}
-	config.Contexts[name] = &clientcmdapi.Context{Cluster: name, AuthInfo: name}
-	config.CurrentContext = name
-	if err := clientcmd.WriteToFile(*config, path); err != nil {
-		return fmt.Errorf("write kubeconfig: %w", err)
-	}
-	return nil
+// Config returns a client configuration without a client-side rate limit. Each call returns a copy.
+func (a Access) Config() *rest.Config {
+	return &rest.Config{Host: a.Server, BearerToken: a.Token, TLSClientConfig: rest.TLSClientConfig{CAData: slices.Clone(a.CA)}, QPS: -1}
 }
 
 // AdminKubeconfig returns the path of the administrator's kubeconfig.
 func (l Layout) AdminKubeconfig() string { return l.Kubeconfig(adminName) }
+
+// authority signs certificates. Its key exists only in memory: nothing can be signed once the cluster is set up.
+type authority struct {
+	certificate *x509.Certificate
+	key         crypto.Signer
+}
+
+func newAuthority(name string) (*authority, error) {
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		return nil, err
+	}
+	const clockSkew = time.Hour // clocks that differ a little
+	certificate, err := cert.NewSelfSignedCACert(cert.Config{CommonName: name, NotBefore: time.Now().Add(-clockSkew)}, key)
+	return &authority{certificate, key}, err
+}
+
+// issue writes PATH.crt and PATH.key. client-go has no function that signs with an authority and an elliptic key, and RSA would be
+// a part of what the benchmarks measure.
+func (a *authority) issue(path string, config cert.Config) error {
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		return err
+	}
+	template := &x509.Certificate{
+		Subject:     pkix.Name{CommonName: config.CommonName, Organization: config.Organization},
+		DNSNames:    config.AltNames.DNSNames,
+		IPAddresses: config.AltNames.IPs,
+		NotBefore:   a.certificate.NotBefore,
+		NotAfter:    a.certificate.NotAfter,
+		KeyUsage:    x509.KeyUsageDigitalSignature,
+		ExtKeyUsage: config.Usages,
+	}
+	der, err := x509.CreateCertificate(rand.Reader, template, a.certificate, key.Public(), a.key)
+	if err != nil {
+		return err
+	}
+	certPEM, certErr := cert.EncodeCertificates(&x509.Certificate{Raw: der})
+	keyPEM, keyErr := keyutil.MarshalPrivateKeyToPEM(key)
+	return errors.Join(certErr, keyErr, cert.WriteCert(path+".crt", certPEM), keyutil.WriteKey(path+".key", keyPEM))
+}

@@ -3,14 +3,14 @@ package component
 import (
 	"context"
 	"crypto/tls"
-	"crypto/x509"
 	"fmt"
 	"io"
 	"net"
 	"net/http"
-	"os"
 	"strings"
 	"time"
+
+	"k8s.io/client-go/util/cert"
 )
 
 // Probe returns nil if a component works, and the problem otherwise.
@@ -27,12 +27,10 @@ func newHTTPProbe(url, caFile, token string) Probe {
 		defer cancel()
 		tlsConfig := &tls.Config{MinVersion: tls.VersionTLS12, InsecureSkipVerify: caFile == ""}
 		if caFile != "" {
-			ca, err := os.ReadFile(caFile)
-			if err != nil {
+			var err error
+			if tlsConfig.RootCAs, err = cert.NewPool(caFile); err != nil {
 				return err
 			}
-			tlsConfig.RootCAs = x509.NewCertPool()
-			tlsConfig.RootCAs.AppendCertsFromPEM(ca)
 		}
 		req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
 		if err != nil {

@@ -32,7 +32,9 @@ func NewClient(socket string) *Client {
 func (c *Client) Status(ctx context.Context) (Status, error) { return c.get(ctx, "/status") }
 
 // WaitStarted returns when the start of the cluster has succeeded or failed.
-func (c *Client) WaitStarted(ctx context.Context) (Status, error) { return c.get(ctx, "/started") }
+func (c *Client) WaitStarted(ctx context.Context) (Status, error) {
+	return c.get(ctx, "/status?wait=started")
+}
 
 // Stop stops a component with sig and waits until it has ended.
 func (c *Client) Stop(ctx context.Context, name string, sig os.Signal) error {

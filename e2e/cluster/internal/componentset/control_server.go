@@ -70,7 +70,6 @@ func (s *Server) ReportStarted(err error, refused bool) {
 func (s *Server) Serve(ctx context.Context, listener net.Listener) error {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /status", s.handleStatus)
-	mux.HandleFunc("GET /started", s.handleStarted)
 	mux.HandleFunc("POST /components/{name}/stop", s.handleStop)
 	mux.HandleFunc("POST /components/{name}/start", s.handleStart)
 	mux.HandleFunc("POST /images", s.handleImages)
@@ -84,6 +83,12 @@ func (s *Server) Serve(ctx context.Context, listener net.Listener) error {
 }
 
 func (s *Server) handleStatus(w http.ResponseWriter, r *http.Request) {
+	if r.URL.Query().Get("wait") == "started" {
+		select {
+		case <-s.started:
+		case <-r.Context().Done():
+		}
+	}
 	var status Status
 	select {
 	case <-s.started:
@@ -91,15 +96,8 @@ func (s *Server) handleStatus(w http.ResponseWriter, r *http.Request) {
 	default:
 	}
 	status.Components = s.set.States(r.Context())
-	writeJSON(w, status)
-}
-
-func (s *Server) handleStarted(w http.ResponseWriter, r *http.Request) {
-	select {
-	case <-s.started:
-		writeJSON(w, s.startResult)
-	case <-r.Context().Done():
-	}
+	w.Header().Set("Content-Type", "application/json")
+	_ = json.NewEncoder(w).Encode(status) // an error means that the client is gone
 }
 
 func (s *Server) handleStop(w http.ResponseWriter, r *http.Request) {
@@ -121,11 +119,6 @@ func (s *Server) handleImages(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	writeResult(w, s.importImage(r.Context(), r.Body))
-}
-
-func writeJSON(w http.ResponseWriter, value any) {
-	w.Header().Set("Content-Type", "application/json")
-	_ = json.NewEncoder(w).Encode(value) // an error means that the client is gone
 }
 
 func writeResult(w http.ResponseWriter, err error) {

@@ -147,6 +147,18 @@ type ComponentState struct {
 	Problem  string    `json:"problem,omitempty"` // empty: running and healthy
 }
 
+// PID returns the process id of a component; 0: it isn't running.
+func (s *Set) PID(name string) int {
+	m, err := s.findMember(name)
+	if err != nil {
+		return 0
+	}
+	if p := s.runningProcess(m); p != nil {
+		return p.PID()
+	}
+	return 0
+}
+
 // States returns the state of every component.
 func (s *Set) States(ctx context.Context) []ComponentState {
 	s.mu.Lock()
@@ -326,4 +338,15 @@ func exitReason(p *process.Process) string {
 		return err.Error()
 	}
 	return "exit status 0"
+}
+
+// logTail returns the last lines of a log, for an error message.
+func logTail(path string) string {
+	data, err := os.ReadFile(path)
+	if err != nil {
+		return err.Error()
+	}
+	const maxBytes, maxLines = 8 << 10, 12
+	lines := strings.Split(strings.TrimRight(string(data[max(0, len(data)-maxBytes):]), "\n"), "\n")
+	return strings.Join(lines[max(0, len(lines)-maxLines):], "\n")
 }

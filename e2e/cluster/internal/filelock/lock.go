@@ -7,73 +7,36 @@ import (
 	"context"
 	"errors"
 	"os"
+	"time"
 
-	"golang.org/x/sys/unix"
+	"github.com/gofrs/flock"
 )
+
+// retryInterval is the interval of attempts at a lock that another process holds.
+const retryInterval = 100 * time.Millisecond
 
 // Acquire acquires the lock at path and returns the function that releases it. If another process holds it, busy is called once,
 // and Acquire waits until the lock is free or ctx is done.
 func Acquire(ctx context.Context, path string, busy func()) (release func(), err error) {
 	for {
-		f, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR, 0o644)
-		if err != nil {
-			return nil, err
-		}
-		if err := flock(f, unix.LOCK_EX|unix.LOCK_NB); errors.Is(err, unix.EWOULDBLOCK) {
+		lock := flock.New(path, flock.SetPermissions(0o644))
+		locked, err := lock.TryLock()
+		if err == nil && !locked {
 			busy()
 			busy = func() {}
-			if err := waitForLock(ctx, f); err != nil {
-				return nil, err
-			}
-		} else if err != nil {
-			_ = f.Close()
-			return nil, err
+			_, err = lock.TryLockContext(ctx, retryInterval)
+		}
+		if err != nil {
+			return nil, errors.Join(err, lock.Close())
 		}
 		// The previous holder may have removed the file: then this is a lock on a deleted file, and the next process would get another.
-		if isSameFile(f, path) {
-			return func() { _ = f.Close() }, nil
+		opened, openedErr := lock.Stat()
+		named, err := os.Stat(path)
+		if openedErr == nil && err == nil && os.SameFile(opened, named) {
+			return func() { _ = lock.Close() }, nil
 		}
-		_ = f.Close()
-	}
-}
-
-// waitForLock blocks until f is locked; on failure it closes f.
-func waitForLock(ctx context.Context, f *os.File) error {
-	locked := make(chan error, 1)
-	done := make(chan struct{})
-	go func() {
-		defer close(done)
-		locked <- flock(f, unix.LOCK_EX)
-	}()
-	select {
-	case err := <-locked:
-		if err != nil {
-			_ = f.Close()
-		}
-		return err
-	case <-ctx.Done():
-		// flock can't be interrupted: release the lock if it is still acquired.
-		go func() {
-			<-done
-			_ = f.Close()
-		}()
-		return ctx.Err()
-	}
-}
-
-func flock(f *os.File, how int) error {
-	for {
-		if err := unix.Flock(int(f.Fd()), how); !errors.Is(err, unix.EINTR) {
-			return err
+		if err := lock.Close(); err != nil {
+			return nil, err
 		}
 	}
-}
-
-func isSameFile(f *os.File, path string) bool {
-	opened, err := f.Stat()
-	if err != nil {
-		return false
-	}
-	named, err := os.Stat(path)
-	return err == nil && os.SameFile(opened, named)
 }

@@ -11,14 +11,5 @@ import (
 // SysProcAttr returns the attributes with which to start a process that outlives the terminal.
 func SysProcAttr() *syscall.SysProcAttr { return &syscall.SysProcAttr{Setsid: true} }
 
-// Options of Enter.
-type Options struct {
-	Hostname              string
-	BindMounts            map[string]string
-	KeepVisible           []string
-	Addresses             []string
-	Bridge, BridgeAddress string
-}
-
 // Enter returns an error.
 func Enter(Options) error { return errors.New("namespaces need Linux") }

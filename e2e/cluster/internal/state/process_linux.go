@@ -1,71 +1,55 @@
 package state
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"os"
 	"strconv"
-	"strings"
 
+	"github.com/prometheus/procfs"
 	"golang.org/x/sys/unix"
 )
 
-// startTime returns the 22nd field of /proc/PID/stat: clock ticks between boot and the start of the process. It fails if there is
-// no such process; a zombie counts as ended.
+// startTime returns the clock ticks between boot and the start of the process. It fails if there is no such process; a zombie
+// counts as ended.
 func startTime(pid int) (string, error) {
-	data, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+	p, err := procfs.NewProc(pid)
 	if err != nil {
 		return "", err
 	}
-	return parseStartTime(data)
-}
-
-func parseStartTime(data []byte) (string, error) {
-	// The second field is the program's name in parentheses, which may itself contain spaces and parentheses: count from the last
-	// one.
-	end := bytes.LastIndexByte(data, ')')
-	if end < 0 {
-		return "", fmt.Errorf("unexpected process stat %q", data)
+	stat, err := p.Stat()
+	if err != nil {
+		return "", err
 	}
-	fields := strings.Fields(string(data[end+1:]))
-	const state, start = 0, 22 - 3 // the third field is the first here
-	if len(fields) <= start {
-		return "", fmt.Errorf("unexpected process stat %q", data)
-	}
-	if fields[state] == "Z" || fields[state] == "X" {
+	if stat.State == "Z" || stat.State == "X" {
 		return "", errors.New("the process has ended")
 	}
-	if _, err := strconv.ParseUint(fields[start], 10, 64); err != nil {
-		return "", fmt.Errorf("unexpected process stat %q", data)
-	}
-	return fields[start], nil
+	return strconv.FormatUint(stat.Starttime, 10), nil
 }
 
 // FindMarkedProcesses returns the running processes of the cluster in dir, with their components. Other users' processes, whose
 // environment can't be read, are skipped.
 func FindMarkedProcesses(dir string) (map[ProcessID]string, error) {
-	entries, err := os.ReadDir("/proc")
+	all, err := procfs.AllProcs()
 	if err != nil {
 		return nil, err
 	}
 	marked := map[ProcessID]string{}
-	for _, entry := range entries {
-		pid, err := strconv.Atoi(entry.Name())
-		if err != nil || pid == os.Getpid() {
+	for _, p := range all {
+		if p.PID == os.Getpid() {
 			continue
 		}
 		// Read the identity first: if the pid is reused between the two reads, no process has that identity any more.
-		id, err := Identify(pid)
+		id, err := Identify(p.PID)
 		if err != nil {
 			continue
 		}
-		environ, err := os.ReadFile(fmt.Sprintf("/proc/%d/environ", pid))
+		environ, err := p.Environ()
 		if err != nil {
 			continue
 		}
-		if component, ok := componentFromEnviron(string(environ), dir); ok {
+		if component, ok := componentFromEnviron(environ, dir); ok {
 			marked[id] = component
 		}
 	}

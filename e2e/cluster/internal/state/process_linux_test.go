@@ -1,28 +1,51 @@
 package state
 
 import (
-	"strings"
+	"os"
+	"os/exec"
+	"path/filepath"
 	"testing"
+	"time"
 )
 
-func TestParseStartTime(t *testing.T) {
-	rest := func(state string) string {
-		return state + " 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 4711 20 21"
+// TestIdentifyAnyName has a program whose name, a field of the process's state, contains what separates the fields.
+func TestIdentifyAnyName(t *testing.T) {
+	sleep, err := exec.LookPath("sleep")
+	if err != nil {
+		t.Fatal(err)
 	}
-	for name, tc := range map[string]struct {
-		stat, want, wantErr string
-	}{
-		"running":                         {stat: "7 (etcd) " + rest("S"), want: "4711"},
-		"a name with spaces and brackets": {stat: "7 (a) b (c) " + rest("R"), want: "4711"},
-		"ended but not reaped":            {stat: "7 (etcd) " + rest("Z"), wantErr: "has ended"},
-		"cut off":                         {stat: "7 (etcd) S 1", wantErr: "unexpected"},
-		"nothing":                         {wantErr: "unexpected"},
-	} {
-		t.Run(name, func(t *testing.T) {
-			got, err := parseStartTime([]byte(tc.stat))
-			if got != tc.want || (err == nil) != (tc.wantErr == "") || err != nil && !strings.Contains(err.Error(), tc.wantErr) {
-				t.Errorf("parseStat = %q, %v; want %q, %q", got, err, tc.want, tc.wantErr)
-			}
-		})
+	program, err := os.ReadFile(sleep)
+	if err != nil {
+		t.Fatal(err)
+	}
+	path := filepath.Join(t.TempDir(), "sleep) b (c")
+	if err := os.WriteFile(path, program, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.Command(path, "600")
+	cmd.Args[0] = "sleep" // busybox goes by it
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	p, err := Identify(cmd.Process.Pid)
+	if err != nil || !p.IsAlive() {
+		t.Errorf("it runs, and is %+v, %v", p, err)
+	}
+	// It has ended but was not waited for.
+	if err := cmd.Process.Kill(); err != nil {
+		t.Fatal(err)
+	}
+	look := time.NewTicker(time.Millisecond)
+	defer look.Stop()
+	for p.IsAlive() {
+		select {
+		case <-look.C:
+		case <-t.Context().Done():
+			t.Fatal("a zombie is alive")
+		}
+	}
+	_ = cmd.Wait()
+	if p, err := Identify(cmd.Process.Pid); err == nil {
+		t.Errorf("a process that has ended is %+v", p)
 	}
 }

@@ -20,9 +20,9 @@ func MarkerEnv(dir, component string) []string {
 
 // componentFromEnviron returns the component of a process with that environment, if it is marked as one of the cluster in dir.
 // Both variables are required: a user may have set the first one.
-func componentFromEnviron(environ, dir string) (component string, ok bool) {
+func componentFromEnviron(environ []string, dir string) (component string, ok bool) {
 	var cluster string
-	for entry := range strings.SplitSeq(environ, "\x00") {
+	for _, entry := range environ {
 		name, value, _ := strings.Cut(entry, "=")
 		switch name {
 		case clusterVar:

@@ -80,17 +80,16 @@ func TestMarkerEnv(t *testing.T) {
 	if marks := MarkerEnv("", "etcd"); len(marks) != 0 {
 		t.Errorf("marks without a folder: %v", marks)
 	}
-	environ := func(vars ...string) string { return strings.Join(vars, "\x00") + "\x00" }
 	for name, tc := range map[string]struct {
-		environ   string
+		environ   []string
 		component string
 		ok        bool
 	}{
-		"a component":                   {environ("A=b", "KONDUCTOR_CLUSTER=/c", "KONDUCTOR_CLUSTER_COMPONENT=etcd"), "etcd", true},
-		"a shell of somebody":           {environ("KONDUCTOR_CLUSTER=/c"), "", false},
-		"a component of another":        {environ("KONDUCTOR_CLUSTER=/c2", "KONDUCTOR_CLUSTER_COMPONENT=etcd"), "etcd", false},
-		"no environment":                {"", "", false},
-		"a folder that is only in part": {environ("KONDUCTOR_CLUSTER=/c/d", "KONDUCTOR_CLUSTER_COMPONENT=etcd"), "etcd", false},
+		"a component":                   {[]string{"A=b", "KONDUCTOR_CLUSTER=/c", "KONDUCTOR_CLUSTER_COMPONENT=etcd"}, "etcd", true},
+		"a shell of somebody":           {[]string{"KONDUCTOR_CLUSTER=/c"}, "", false},
+		"a component of another":        {[]string{"KONDUCTOR_CLUSTER=/c2", "KONDUCTOR_CLUSTER_COMPONENT=etcd"}, "etcd", false},
+		"no environment":                {nil, "", false},
+		"a folder that is only in part": {[]string{"KONDUCTOR_CLUSTER=/c/d", "KONDUCTOR_CLUSTER_COMPONENT=etcd"}, "etcd", false},
 	} {
 		t.Run(name, func(t *testing.T) {
 			component, ok := componentFromEnviron(tc.environ, "/c")

@@ -95,10 +95,13 @@ func listenerFromFD(fd uintptr) (net.Listener, error) {
 }
 
 func (s *supervisor) start(ctx context.Context, services *errgroup.Group) error {
-	if s.record.Node == nil {
-		return s.startControlPlane(ctx)
+	for _, c := range []component.Component{s.plan.Etcd(), s.plan.APIServer(), s.plan.ControllerManager()} {
+		s.components.Add(c)
 	}
-	if err := s.enterNamespaces(); err != nil {
+	if s.record.Node == nil {
+		return s.components.BringUp(ctx)
+	}
+	if err := s.setUpNamespaces(); err != nil {
 		return fmt.Errorf("%w: %w", errNodeRefused, err)
 	}
 	services.Go(func() error {
@@ -111,8 +114,8 @@ func (s *supervisor) start(ctx context.Context, services *errgroup.Group) error 
 	return s.startNode(ctx)
 }
 
-// enterNamespaces sets up the namespaces that this process was started in.
-func (s *supervisor) enterNamespaces() error {
+// setUpNamespaces sets up the namespaces that this process was started in.
+func (s *supervisor) setUpNamespaces() error {
 	return isolate.Enter(isolate.Options{
 		Hostname: component.NodeName,
 		BindMounts: map[string]string{
@@ -151,21 +154,12 @@ func (s *supervisor) startRelay(ctx context.Context, services *errgroup.Group) e
 	return nil
 }
 
-func (s *supervisor) startControlPlane(ctx context.Context) error {
-	s.components.Add(s.plan.Etcd())
-	s.components.Add(s.plan.APIServer())
-	s.components.Add(s.plan.ControllerManager())
-	return s.components.BringUp(ctx)
-}
-
 // startNode starts each component as early as its requirements allow.
 func (s *supervisor) startNode(ctx context.Context) error {
 	if err := s.plan.WriteNodeConfig(*s.record.Node); err != nil {
 		return err
 	}
-	for _, c := range []component.Component{
-		s.plan.Etcd(), s.plan.APIServer(), s.plan.ControllerManager(), s.plan.Scheduler(), s.plan.Containerd(), s.plan.Kubelet(),
-	} {
+	for _, c := range []component.Component{s.plan.Scheduler(), s.plan.Containerd(), s.plan.Kubelet()} {
 		s.components.Add(c)
 	}
 	if err := s.components.Launch(component.Containerd); err != nil {

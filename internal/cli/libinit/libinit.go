@@ -1,4 +1,4 @@
-// Package initguard prevents libraries from doing work in their init functions, whatever command the program was started
+// Package libinit prevents libraries from doing work in their init functions, whatever command the program was started
 // for: a koncli in a script must write nothing unneeded to the terminal, and wait for nothing.
 //
 // Bubble Tea queries the terminal for its colors in its init, through Lip Gloss, unless the background was set before. A
@@ -8,7 +8,7 @@
 // other packages together. None of these texts is ever shown here.
 //
 // Go initializes packages that are ready in the order of their import paths, and this package's path sorts before those.
-package initguard
+package libinit
 
 import (
 	"github.com/charmbracelet/lipgloss"

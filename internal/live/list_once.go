@@ -40,7 +40,7 @@ func List(ctx context.Context, config *rest.Config, o Options) (view.Delta, erro
 			kinds[i] = view.KindDelta{Kind: o.Kinds[i], DeniedMessage: refused[o.Kinds[i]].Error()}
 		}
 	}
-	return view.Delta{Kinds: kinds, ClockSkew: api.clock.skew()}, allDeniedError(o.Kinds, refused)
+	return view.Delta{Kinds: kinds, ClockSkew: api.clock.Skew()}, allDeniedError(o.Kinds, refused)
 }
 
 // allDeniedError returns why nothing relevant can be seen: the error of a primitive if all primitives among the kinds are

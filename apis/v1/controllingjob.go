@@ -3,7 +3,6 @@ package v1
 import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime/schema"
-	"k8s.io/apimachinery/pkg/types"
 )
 
 // IsA reports whether an apiVersion and a kind, as in an object or a reference to it, are those of a group and kind, in any
@@ -21,17 +20,4 @@ func ControllingJob(pod metav1.Object) *metav1.OwnerReference {
 		return nil
 	}
 	return owner
-}
-
-// MadeFor returns the UID of the object of that konductor kind that a Claim or an Arrival was made for: that of its last
-// owner of the kind; empty: it has none. Participants write the owners, as many and as long as they like, so a UID of more
-// than 64 bytes is ignored.
-func MadeFor(owners []metav1.OwnerReference, kind string) (uid types.UID) {
-	const longestUID = 64
-	for i := range owners {
-		if o := &owners[i]; len(o.UID) <= longestUID && IsA(o.APIVersion, o.Kind, schema.GroupKind{Group: GroupName, Kind: kind}) {
-			uid = o.UID
-		}
-	}
-	return uid
 }

@@ -7,9 +7,9 @@ import (
 	"github.com/LogicIQ/konductor/e2e/cluster/toolchain"
 )
 
-// Path returns the path of a pinned program. It fails the test when there is no program of that name, or it can't be built. The
+// ProgramPath returns the path of a pinned program. It fails the test when there is no program of that name, or it can't be built. The
 // first call builds it, which may take minutes.
-func Path(t testing.TB, name string) string {
+func ProgramPath(t testing.TB, name string) string {
 	t.Helper()
 	tools, err := toolchain.Open(t.Logf)
 	if err != nil {

@@ -2,15 +2,15 @@ package waitgraph
 
 import "math"
 
-// minTree has a number per position, from 1, and finds the next one that is less than a given number at O(log n). (A segment
+// minSegmentTree has a number per position, from 1, and finds the next one that is less than a given number at O(log n). (A segment
 // tree.)
-type minTree struct {
+type minSegmentTree struct {
 	leaves int
 	tree   []int64
 }
 
-func newMinTree(n int) minTree {
-	m := minTree{leaves: 1}
+func newMinSegmentTree(n int) minSegmentTree {
+	m := minSegmentTree{leaves: 1}
 	for m.leaves < n {
 		m.leaves *= 2
 	}
@@ -21,9 +21,9 @@ func newMinTree(n int) minTree {
 	return m
 }
 
-func (m *minTree) remove(place int) { m.set(place, math.MaxInt64) }
+func (m *minSegmentTree) remove(place int) { m.set(place, math.MaxInt64) }
 
-func (m *minTree) set(place int, to int64) {
+func (m *minSegmentTree) set(place int, to int64) {
 	at := m.leaves + place - 1
 	m.tree[at] = to
 	for at /= 2; at > 0; at /= 2 {
@@ -32,7 +32,7 @@ func (m *minTree) set(place int, to int64) {
 }
 
 // nextBelow returns the first position, at or after from, whose number is less than the given one; 0: none.
-func (m *minTree) nextBelow(from int, than int64) int {
+func (m *minSegmentTree) nextBelow(from int, than int64) int {
 	if from > m.leaves {
 		return 0
 	}

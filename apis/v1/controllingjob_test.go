@@ -1,11 +1,9 @@
 package v1_test
 
 import (
-	"strings"
 	"testing"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/types"
 
 	konductorv1 "github.com/LogicIQ/konductor/apis/v1"
 )
@@ -32,29 +30,6 @@ func TestControllingJob(t *testing.T) {
 			}
 			if got != test.want {
 				t.Errorf("the job is %q, want %q", got, test.want)
-			}
-		})
-	}
-}
-
-func TestMadeFor(t *testing.T) {
-	foreign := metav1.OwnerReference{APIVersion: "coordination.k8s.io/v1", Kind: "Lease", UID: "foreign"}
-	ours := metav1.OwnerReference{APIVersion: "konductor.io/v1", Kind: "Lease", UID: "ours"}
-	later := metav1.OwnerReference{APIVersion: "konductor.io/v2", Kind: "Lease", UID: "later"}
-	for name, test := range map[string]struct {
-		owners []metav1.OwnerReference
-		want   types.UID
-	}{
-		"nobody owns it":              {nil, ""},
-		"a lease of kubernetes' own":  {[]metav1.OwnerReference{foreign}, ""},
-		"ours behind a foreign one":   {[]metav1.OwnerReference{foreign, ours}, "ours"},
-		"one of a version to come":    {[]metav1.OwnerReference{later}, "later"},
-		"the last of several of ours": {[]metav1.OwnerReference{later, ours, foreign}, "ours"},
-		"a name that is no uid":       {[]metav1.OwnerReference{ours, {APIVersion: "konductor.io/v1", Kind: "Lease", UID: types.UID(strings.Repeat("x", 65))}}, "ours"},
-	} {
-		t.Run(name, func(t *testing.T) {
-			if got := konductorv1.MadeFor(test.owners, konductorv1.KindLease); got != test.want {
-				t.Errorf("it was made for %q, want %q", got, test.want)
 			}
 		})
 	}
