@@ -74,7 +74,7 @@ after the host, with a suffix for the machine and the user. Two machines with th
 			if err != nil {
 				return err
 			}
-			client, err := a.newClient()
+			client, err := a.connection.NewClient()
 			if err != nil {
 				return err
 			}

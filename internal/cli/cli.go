@@ -18,14 +18,11 @@ import (
 
 	"github.com/spf13/cobra"
 	"golang.org/x/term"
-	"k8s.io/cli-runtime/pkg/genericclioptions"
 	"k8s.io/cli-runtime/pkg/genericiooptions"
 	_ "k8s.io/client-go/plugin/pkg/client/auth" // kubectl's login plugins
-	"k8s.io/client-go/rest"
-	"k8s.io/client-go/util/homedir"
-	"k8s.io/utils/ptr"
 
 	konductorv1 "github.com/LogicIQ/konductor/apis/v1"
+	"github.com/LogicIQ/konductor/internal/cli/cluster"
 	"github.com/LogicIQ/konductor/internal/cli/render"
 	"github.com/LogicIQ/konductor/internal/cli/runner"
 	"github.com/LogicIQ/konductor/internal/cli/terminal"
@@ -46,7 +43,7 @@ func Run(ctx context.Context, args []string, streams genericiooptions.IOStreams)
 // newApp returns an app with that display name.
 func newApp(name string, streams genericiooptions.IOStreams) *app {
 	spoken := &messageWriter{out: streams.ErrOut}
-	a := &app{streams: streams, messages: spoken, configFlags: newConfigFlags(spoken), displayName: name, executableName: "koncli", color: "auto"}
+	a := &app{streams: streams, messages: spoken, connection: newConnection(spoken), displayName: name, executableName: "koncli", color: "auto"}
 	if name != a.executableName {
 		a.executableName = pluginName
 	}
@@ -93,43 +90,18 @@ func parseProgramName(args []string) (name string, rest []string) {
 type app struct {
 	streams        genericiooptions.IOStreams
 	messages       *messageWriter
-	configFlags    *genericclioptions.ConfigFlags
+	connection     *cluster.Connection
 	displayName    string // the name in messages: "koncli" or "kubectl konductor"
 	executableName string // the name of its file
 	color          string // auto, always or never
-
-	connection       *connection // nil until it is needed
-	pinnedConnection *connection // overrides the flags; may be nil
-}
-
-// newConfigFlags returns kubectl's flags for the cluster and the user. Warnings of the API server go to errOut, each once.
-func newConfigFlags(errOut io.Writer) *genericclioptions.ConfigFlags {
-	f := genericclioptions.NewConfigFlags(true)
-	warnings := rest.NewWarningWriter(errOut, rest.WarningWriterOptions{Deduplicate: true})
-	f.WrapConfigFn = func(c *rest.Config) *rest.Config {
-		// The API server limits requests itself (priority and fairness).
-		c.QPS = -1
-		c.UserAgent = pluginName + "/" + version()
-		c.WarningHandler = warnings
-		return c
-	}
-	if homedir.HomeDir() == "" {
-		// A container may have no home directory for the discovery cache.
-		f.CacheDir = ptr.To(filepath.Join(os.TempDir(), "konductor-cache"))
-	}
-	return f
 }
 
 // pluginName is the name in the user agent. The API server also uses it as the field manager of our writes.
 const pluginName = "kubectl-konductor"
 
-// newClient returns the SDK's client for the cluster and namespace that the flags name. Its messages go to stderr.
-func (a *app) newClient() (*konductor.Client, error) {
-	c, err := a.resolveConnection()
-	if err != nil {
-		return nil, err
-	}
-	return konductor.New(c.config, konductor.InNamespace(c.namespace), konductor.InContext(c.contextName), konductor.NotifyFunc(a.notify))
+// newConnection returns the connection to the cluster that the flags will name.
+func newConnection(messages io.Writer) *cluster.Connection {
+	return cluster.NewConnection(pluginName+"/"+version(), messages)
 }
 
 // newWriteClient returns the client of a command that writes, after checking the output flags.
@@ -137,7 +109,7 @@ func (a *app) newWriteClient(out *outputFlags) (*konductor.Client, error) {
 	if err := out.complete(); err != nil {
 		return nil, err
 	}
-	return a.newClient()
+	return a.connection.NewClient()
 }
 
 // notify prints a message for the user. Results go to stdout instead.

@@ -268,7 +268,7 @@ func TestCompletionOfFiles(t *testing.T) {
 }
 
 func TestEveryCommandHasTwoExamples(t *testing.T) {
-	a := &app{configFlags: newConfigFlags(io.Discard), displayName: "koncli", color: "auto"}
+	a := &app{connection: newConnection(io.Discard), displayName: "koncli", color: "auto"}
 	seen := 0
 	var check func(cmd *cobra.Command)
 	check = func(cmd *cobra.Command) {

@@ -12,7 +12,7 @@ import (
 // documents or checks command lines. Its commands are not meant to be run: they read nothing and print nothing.
 func CommandTree(name string) *cobra.Command {
 	streams := genericiooptions.IOStreams{In: strings.NewReader(""), Out: io.Discard, ErrOut: io.Discard}
-	a := &app{streams: streams, messages: &messageWriter{out: streams.ErrOut}, configFlags: newConfigFlags(streams.ErrOut), displayName: name}
+	a := &app{streams: streams, messages: &messageWriter{out: streams.ErrOut}, connection: newConnection(streams.ErrOut), displayName: name}
 	root := a.rootCommand()
 	root.SetIn(streams.In)
 	root.SetOut(streams.Out)

@@ -38,11 +38,11 @@ type completionFunc = func(cmd *cobra.Command, args []string, toComplete string)
 // listResourceNames returns the names of the objects of a resource, or none if they can't be listed in time, whatever the
 // reason.
 func (a *app) listResourceNames(ctx context.Context, resource, toComplete string) []string {
-	if timeout := a.configFlags.Timeout; timeout != nil && (*timeout == "" || *timeout == "0") {
+	if timeout := a.connection.ConfigFlags.Timeout; timeout != nil && (*timeout == "" || *timeout == "0") {
 		*timeout = completionTimeout.String()
 	}
-	wrap := a.configFlags.WrapConfigFn
-	a.configFlags.WrapConfigFn = func(c *rest.Config) *rest.Config {
+	wrap := a.connection.ConfigFlags.WrapConfigFn
+	a.connection.ConfigFlags.WrapConfigFn = func(c *rest.Config) *rest.Config {
 		c = wrap(c)
 		c.WarningHandler = rest.NoWarnings{}
 		return c
@@ -50,7 +50,9 @@ func (a *app) listResourceNames(ctx context.Context, resource, toComplete string
 	ctx, cancel := context.WithTimeout(ctx, completionTimeout)
 	defer cancel()
 	found := make(chan []string, 1)
-	go func() { found <- completion.CompGetResource(cmdutil.NewFactory(a.configFlags), resource, toComplete) }()
+	go func() {
+		found <- completion.CompGetResource(cmdutil.NewFactory(a.connection.ConfigFlags), resource, toComplete)
+	}()
 	select {
 	case names := <-found:
 		return names
@@ -114,7 +116,7 @@ func filterByPrefix(prefix string, words ...string) []string {
 // completeFromKubeconfig completes names from the kubeconfig.
 func (a *app) completeFromKubeconfig(names func(*api.Config) []string) completionFunc {
 	return func(_ *cobra.Command, _ []string, toComplete string) ([]string, cobra.ShellCompDirective) {
-		config, err := a.configFlags.ToRawKubeConfigLoader().RawConfig()
+		config, err := a.connection.ConfigFlags.ToRawKubeConfigLoader().RawConfig()
 		if err != nil {
 			return nil, cobra.ShellCompDirectiveNoFileComp
 		}

@@ -18,6 +18,7 @@ import (
 
 	konductorv1 "github.com/LogicIQ/konductor/apis/v1"
 	"github.com/LogicIQ/konductor/internal/apiclient"
+	"github.com/LogicIQ/konductor/internal/cli/cluster"
 	"github.com/LogicIQ/konductor/internal/cli/tui"
 	"github.com/LogicIQ/konductor/internal/live"
 	"github.com/LogicIQ/konductor/internal/view"
@@ -28,7 +29,7 @@ const claimKind = konductorv1.KindClaim
 // dashboardCluster is the cluster that the dashboard reads and changes: the one that the command line named when it was
 // opened.
 type dashboardCluster struct {
-	*connection
+	*cluster.Config
 	warnings      *deferredWarnings
 	watchOptions  live.Options
 	displayName   string
@@ -39,19 +40,19 @@ type dashboardCluster struct {
 var _ tui.Cluster = (*dashboardCluster)(nil)
 
 func (a *app) newDashboardCluster(cmd *cobra.Command, o live.Options) (*dashboardCluster, error) {
-	opened, err := a.resolveConnection()
+	opened, err := a.connection.Resolve()
 	if err != nil {
 		return nil, err
 	}
-	client, err := a.newClient()
+	client, err := a.connection.NewClient()
 	if err != nil {
 		return nil, err
 	}
 	own := *opened
-	own.config = rest.CopyConfig(opened.config)
-	c := &dashboardCluster{connection: &own, watchOptions: o, displayName: a.displayName, ownHolder: client.Holder(), warnings: &deferredWarnings{handler: opened.config.WarningHandler}}
-	own.config.WarningHandler = c.warnings
-	c.redactedFlags = append(redactedClusterFlags(cmd.Root().PersistentFlags()), opened.contextFlags...)
+	own.REST = rest.CopyConfig(opened.REST)
+	c := &dashboardCluster{Config: &own, watchOptions: o, displayName: a.displayName, ownHolder: client.Holder(), warnings: &deferredWarnings{handler: opened.REST.WarningHandler}}
+	own.REST.WarningHandler = c.warnings
+	c.redactedFlags = append(cluster.RedactedFlags(cmd.Root().PersistentFlags()), opened.ContextFlags...)
 	return c, nil
 }
 
@@ -59,7 +60,7 @@ func (a *app) newDashboardCluster(cmd *cobra.Command, o live.Options) (*dashboar
 func (c *dashboardCluster) WatchNamespace(namespace string) (tui.Feed, error) {
 	o := c.watchOptions
 	o.Namespace = namespace
-	return live.Start(c.config, o)
+	return live.Start(c.REST, o)
 }
 
 // ListNamespaces returns the names of all namespaces.
@@ -102,7 +103,7 @@ func (c *dashboardCluster) newRESTClient(gv schema.GroupVersion, register func(*
 	if err := register(s); err != nil {
 		return nil, err
 	}
-	clients, err := apiclient.NewRESTClients(c.config, s, gv)
+	clients, err := apiclient.NewRESTClients(c.REST, s, gv)
 	return clients[gv], err
 }
 
@@ -110,7 +111,7 @@ func (c *dashboardCluster) newRESTClient(gv schema.GroupVersion, register func(*
 func (c *dashboardCluster) RunCommand(ctx context.Context, args []string) (string, error) {
 	var out, errOut bytes.Buffer
 	a := newApp(c.displayName, genericiooptions.IOStreams{In: &bytes.Buffer{}, Out: &out, ErrOut: &errOut})
-	a.pinConnection(c.connection)
+	a.connection.Pin(c.Config)
 	if exitCode(a.execute(ctx, args)) != exitOK {
 		if ctx.Err() != nil {
 			return "", context.Cause(ctx)
@@ -123,8 +124,8 @@ func (c *dashboardCluster) RunCommand(ctx context.Context, args []string) (strin
 // CommandLine returns a command line that does the same in any shell of this machine.
 func (c *dashboardCluster) CommandLine(args []string) string {
 	line := view.CommandLine(c.displayName, slices.Concat(args, c.redactedFlags))
-	if c.kubeconfigEnv != "" {
-		line = c.kubeconfigEnv + " " + line
+	if c.KubeconfigEnv != "" {
+		line = c.KubeconfigEnv + " " + line
 	}
 	return line
 }

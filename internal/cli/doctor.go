@@ -80,11 +80,11 @@ otherwise. -o json prints the same in a stable format.`,
 }
 
 func (a *app) runDoctor(ctx context.Context, of *subjectFlags, args []string) (*doctor.Report, error) {
-	config, err := a.readRetryConfig(ctx)
+	config, err := a.connection.ReadRetryConfig(ctx)
 	if err != nil {
 		return nil, err
 	}
-	namespace, err := a.namespace()
+	namespace, err := a.connection.Namespace()
 	if err != nil {
 		return nil, err
 	}
@@ -101,7 +101,7 @@ func (a *app) runDoctor(ctx context.Context, of *subjectFlags, args []string) (*
 	}
 	facts, err := doctor.Collect(ctx, kube, doctor.Options{
 		Program: a.displayName, ClientVersion: version(), Platform: runtime.GOOS + "/" + runtime.GOARCH,
-		Namespace: namespace, Context: a.contextName(), Kubeconfig: ptr.Deref(a.configFlags.KubeConfig, ""), Subjects: workloads, Now: clock.Now,
+		Namespace: namespace, Context: a.connection.ContextName(), Kubeconfig: ptr.Deref(a.connection.ConfigFlags.KubeConfig, ""), Subjects: workloads, Now: clock.Now,
 	})
 	if apierrors.IsUnauthorized(err) {
 		return nil, &konductor.ForbiddenError{Verb: "get", Resource: "version", Namespace: namespace, Unauthorized: true}
@@ -144,7 +144,7 @@ func (a *app) resolveSubjects(ctx context.Context, s *subjectFlags, args []strin
 	} else if s.forValue != "" && file != "" {
 		return nil, errors.New("--for and -f can't be used together: pass either --for KIND/NAME or -f FILE")
 	}
-	builder := resource.NewBuilder(a.configFlags).Unstructured().NamespaceParam(namespace).DefaultNamespace().Flatten().ContinueOnError()
+	builder := resource.NewBuilder(a.connection.ConfigFlags).Unstructured().NamespaceParam(namespace).DefaultNamespace().Flatten().ContinueOnError()
 	switch {
 	case file != "":
 		builder = builder.Local().FilenameParam(false, &resource.FilenameOptions{Filenames: []string{file}})
@@ -155,7 +155,7 @@ func (a *app) resolveSubjects(ctx context.Context, s *subjectFlags, args []strin
 		if kind, name, ok := strings.Cut(s.forValue, "/"); !ok || kind == "" || name == "" {
 			return nil, fmt.Errorf("--for must be serviceaccount/NAME, user/NAME, or a workload as KIND/NAME, not %q", s.forValue)
 		}
-		if err := a.enableReadRetry(ctx, nil); err != nil {
+		if err := a.connection.EnableReadRetry(ctx, nil); err != nil {
 			return nil, err
 		}
 		builder = builder.ResourceTypeOrNameArgs(false, s.forValue)

@@ -9,7 +9,6 @@ import (
 	"io"
 	"net"
 	"net/url"
-	"os"
 	"slices"
 	"strings"
 	"syscall"
@@ -20,7 +19,6 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/metadata"
-	"k8s.io/client-go/tools/clientcmd"
 
 	konductorv1 "github.com/LogicIQ/konductor/apis/v1"
 	"github.com/LogicIQ/konductor/internal/cli/readretry"
@@ -36,13 +34,13 @@ func (a *app) errorMessage(ctx context.Context, cmd *cobra.Command, err error) s
 	var timeout *konductor.TimeoutError
 	var unanswered *konductor.UnansweredError
 	if errors.As(err, &forbidden) {
-		forbidden.Flags = a.clusterFlags()
+		forbidden.Flags = a.connection.ClusterFlags()
 	}
 	switch {
 	case ctx.Err() != nil && errors.Is(err, context.Canceled):
 		return "interrupted"
 	case errors.As(err, &uninstalled):
-		uninstalled.Context = a.contextName()
+		uninstalled.Context = a.connection.ContextName()
 		return err.Error()
 	case errors.As(err, &missing):
 		return err.Error() + a.notFoundHint(ctx, cmd, missing)
@@ -53,7 +51,7 @@ func (a *app) errorMessage(ctx context.Context, cmd *cobra.Command, err error) s
 		return err.Error()
 	case errors.Is(err, context.DeadlineExceeded):
 		server := "the API server"
-		if config, err := a.restConfig(); err == nil {
+		if config, err := a.connection.RESTConfig(); err == nil {
 			server = config.Host
 		}
 		return a.unreachableMessage(&url.Error{URL: server, Err: err})
@@ -73,7 +71,7 @@ func (a *app) unreachableMessage(err *url.Error) string {
 		server = u.Scheme + "://" + u.Host
 	}
 	where := "--server"
-	if context := a.contextName(); context != "" {
+	if context := a.connection.ContextName(); context != "" {
 		where = "the server of context " + context
 	}
 	var (
@@ -126,28 +124,6 @@ func (a *app) alreadyExistsMessage(err error) string {
 	return fmt.Sprintf("%[1]s/%[2]s already exists: use another name, or delete it first with '%[3]s %[1]s delete %[2]s'", kind, details.Name, a.displayName)
 }
 
-// kubeconfigError says why the kubeconfig defines no cluster.
-func (a *app) kubeconfigError(err error) error {
-	file := ""
-	if a.configFlags.KubeConfig != nil {
-		file = *a.configFlags.KubeConfig
-	}
-	wanted := ""
-	if a.configFlags.Context != nil {
-		wanted = *a.configFlags.Context
-	}
-	switch {
-	case clientcmd.IsEmptyConfig(err):
-		return errors.New("no cluster is configured: set KUBECONFIG, or pass --kubeconfig or --server")
-	case errors.Is(err, os.ErrNotExist) && file != "":
-		return fmt.Errorf("kubeconfig %s not found: check --kubeconfig", file)
-	case wanted != "" && strings.Contains(err.Error(), fmt.Sprintf("context %q does not exist", wanted)):
-		return fmt.Errorf("the kubeconfig has no context %s: see 'kubectl config get-contexts'", wanted)
-	default:
-		return fmt.Errorf("loading the kubeconfig: %w", err)
-	}
-}
-
 // notFoundHint suggests what may have been meant instead of a missing object: one of a similar name, or one in another
 // namespace. It gives up quickly.
 func (a *app) notFoundHint(ctx context.Context, cmd *cobra.Command, missing *konductor.NotFoundError) string {
@@ -161,7 +137,7 @@ func (a *app) notFoundHint(ctx context.Context, cmd *cobra.Command, missing *kon
 	const moment = time.Second
 	ctx, cancel := context.WithTimeout(ctx, moment)
 	defer cancel()
-	config, err := a.restConfig()
+	config, err := a.connection.RESTConfig()
 	if err != nil {
 		return ""
 	}

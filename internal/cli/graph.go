@@ -32,7 +32,7 @@ Use -o dot for Graphviz, -o mermaid for Markdown, and -o json or yaml for progra
 			namespace := ""
 			if !allNamespaces {
 				var err error
-				if namespace, err = a.namespace(); err != nil {
+				if namespace, err = a.connection.Namespace(); err != nil {
 					return err
 				}
 			}

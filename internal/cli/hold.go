@@ -52,7 +52,7 @@ the other containers: where that matters, use 'run'.`,
 			if len(wanted) == 0 {
 				return errors.New("nothing to hold: pass --lease NAME or --semaphore NAME[:N]")
 			}
-			client, err := a.newClient()
+			client, err := a.connection.NewClient()
 			if err != nil {
 				return err
 			}

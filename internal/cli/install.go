@@ -138,7 +138,7 @@ func (s *installOptions) validate() error {
 
 // namespace returns the operator's namespace.
 func (s *installOptions) namespace() string {
-	if given := s.app.configFlags.Namespace; given != nil && *given != "" {
+	if given := s.app.connection.ConfigFlags.Namespace; given != nil && *given != "" {
 		return *given
 	}
 	return defaultOperatorNamespace
@@ -154,7 +154,7 @@ func (s *installOptions) chartRelease() chart.Release {
 func (s *installOptions) connectCluster(ctx context.Context) (*install.Cluster, chart.Release, error) {
 	release := s.chartRelease()
 	// The reason of a timeout is looked up after ctx has ended.
-	later, err := s.app.readRetryConfig(context.WithoutCancel(ctx))
+	later, err := s.app.connection.ReadRetryConfig(context.WithoutCancel(ctx))
 	if err != nil {
 		return nil, release, err
 	}
@@ -162,7 +162,7 @@ func (s *installOptions) connectCluster(ctx context.Context) (*install.Cluster, 
 	if err != nil {
 		return nil, release, err
 	}
-	config, err := s.app.readRetryConfig(ctx)
+	config, err := s.app.connection.ReadRetryConfig(ctx)
 	if err != nil {
 		return nil, release, err
 	}
@@ -179,10 +179,10 @@ func (s *installOptions) connectCluster(ctx context.Context) (*install.Cluster, 
 	if release.APIVersions, err = install.ServedAPIVersions(found); err != nil {
 		return nil, release, err
 	}
-	if err := s.app.enableReadRetry(ctx, nil); err != nil {
+	if err := s.app.connection.EnableReadRetry(ctx, nil); err != nil {
 		return nil, release, err
 	}
-	mapper, err := s.app.configFlags.ToRESTMapper()
+	mapper, err := s.app.connection.ConfigFlags.ToRESTMapper()
 	if err != nil {
 		return nil, release, err
 	}

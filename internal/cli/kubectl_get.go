@@ -77,10 +77,10 @@ func (g *kubectlGet) runGet(cmd *cobra.Command, kind string, names ...string) er
 	if g.Watch {
 		wrap = watchretry.NewTransport
 	}
-	if err := g.app.enableReadRetry(ctx, wrap); err != nil {
+	if err := g.app.connection.EnableReadRetry(ctx, wrap); err != nil {
 		return err
 	}
-	factory := cmdutil.NewFactory(g.app.configFlags)
+	factory := cmdutil.NewFactory(g.app.connection.ConfigFlags)
 	args := append([]string{view.GroupResourceName(kind)}, names...)
 	if err := g.Complete(factory, cmd, args); err != nil {
 		return err

@@ -45,12 +45,12 @@ several replicas, only the elected leader acts.`,
 			ctrl.SetLogger(logger)
 			klog.SetLogger(logger)
 			setMemoryLimit(logger)
-			if o.Config, err = a.restConfig(); err != nil {
+			if o.Config, err = a.connection.RESTConfig(); err != nil {
 				return err
 			}
 			o.Logger, o.Version = logger, version()
 			if o.LeaderElection && o.LeaderElectionNamespace == "" {
-				if o.LeaderElectionNamespace, err = a.namespace(); err != nil {
+				if o.LeaderElectionNamespace, err = a.connection.Namespace(); err != nil {
 					return err
 				}
 			}

@@ -28,7 +28,7 @@ those of the chart's ClusterRole konductor-participant. The cluster is contacted
 			if err := validateOutputFormat(format, "yaml", "yaml", "json"); err != nil {
 				return err
 			}
-			namespace, err := a.namespace()
+			namespace, err := a.connection.Namespace()
 			if err != nil {
 				return err
 			}

@@ -29,7 +29,7 @@ exit code is 128 plus the signal's number: 130 for SIGINT, 143 for SIGTERM.`,
 		RunE:          func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
 	root.CompletionOptions.DisableDefaultCmd = true
-	a.configFlags.AddFlags(root.PersistentFlags())
+	a.connection.ConfigFlags.AddFlags(root.PersistentFlags())
 	root.PersistentFlags().Var(&colorValue{&a.color}, "color", "when to use color: auto (on a terminal, unless NO_COLOR is set), always or never")
 	groups := templates.CommandGroups{
 		{Message: "Coordination Commands:", Commands: []*cobra.Command{a.barrierCommand(), a.gateCommand(), a.leaseCommand(), a.semaphoreCommand(), a.runCommand(), a.holdCommand()}},

@@ -160,7 +160,7 @@ func (f *runFlags) toOptions(a *app, cmd *cobra.Command, args []string) (*runOpt
 	if err != nil {
 		return nil, err
 	}
-	client, err := a.newClient()
+	client, err := a.connection.NewClient()
 	if err != nil {
 		return nil, err
 	}

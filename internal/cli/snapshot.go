@@ -85,7 +85,7 @@ func snapshotKinds() []snapshotKind {
 // gates refer to. An empty namespace means all. Kinds that can't be read become gaps, except for mustRead, which is an
 // error.
 func (a *app) loadSnapshot(ctx context.Context, namespace, mustRead string) (*waitgraph.Snapshot, error) {
-	config, err := a.readRetryConfig(ctx)
+	config, err := a.connection.ReadRetryConfig(ctx)
 	if err != nil {
 		return nil, err
 	}

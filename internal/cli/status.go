@@ -131,7 +131,7 @@ func (a *app) runStatus(cmd *cobra.Command, s *statusFlags, kind, name string) e
 	case s.outputFormat() != "" || s.Watch:
 		return s.runGet(cmd, kind, name)
 	}
-	client, err := a.newClient()
+	client, err := a.connection.NewClient()
 	if err != nil {
 		return err
 	}
@@ -143,7 +143,7 @@ func (a *app) runStatus(cmd *cobra.Command, s *statusFlags, kind, name string) e
 	if err != nil {
 		return err
 	}
-	config, err := a.readRetryConfig(ctx)
+	config, err := a.connection.ReadRetryConfig(ctx)
 	if err != nil {
 		return err
 	}

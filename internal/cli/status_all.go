@@ -67,7 +67,7 @@ func (a *app) runStatusAll(ctx context.Context, s *statusFlags) error {
 		return err
 	}
 	o.FieldSelector = s.FieldSelector
-	config, err := a.readRetryConfig(ctx)
+	config, err := a.connection.ReadRetryConfig(ctx)
 	if err != nil {
 		return err
 	}

@@ -29,7 +29,7 @@ code 6. If the %s does not exist yet, wait for it to be created.`, lower, lower,
 `, lower, lower)),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			defer a.tolerateClosedOutput()()
-			client, err := a.newClient()
+			client, err := a.connection.NewClient()
 			if err != nil {
 				return err
 			}
@@ -141,7 +141,7 @@ func runCreate[T runtime.Object](a *app, out *outputFlags, object T, create func
 	if out.isClientDryRun() {
 		return out.printObject(object, a.streams.Out)
 	}
-	client, err := a.newClient()
+	client, err := a.connection.NewClient()
 	if err != nil {
 		return err
 	}

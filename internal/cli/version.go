@@ -63,7 +63,7 @@ func (a *app) versionCommand() *cobra.Command {
 }
 
 func (a *app) serverVersion(ctx context.Context) (string, error) {
-	config, err := a.readRetryConfig(ctx)
+	config, err := a.connection.ReadRetryConfig(ctx)
 	if err != nil {
 		return "", fmt.Errorf("%w; use --client to print only this program's version", err)
 	}

@@ -91,7 +91,7 @@ func (a *app) watchOptions(l *displayFlags, kinds ...string) (live.Options, erro
 		return o, nil
 	}
 	var err error
-	o.Namespace, err = a.namespace()
+	o.Namespace, err = a.connection.Namespace()
 	return o, err
 }
 
@@ -107,7 +107,7 @@ func (a *app) runDashboard(cmd *cobra.Command, w *watchFlags) error {
 		return err
 	}
 	defer c.warnings.flush()
-	feed, err := live.Start(c.config, o)
+	feed, err := live.Start(c.REST, o)
 	if err != nil {
 		return err
 	}
@@ -123,7 +123,7 @@ func (a *app) runDashboard(cmd *cobra.Command, w *watchFlags) error {
 		return err
 	}
 	return tui.Run(ctx, tui.Options{
-		Cluster: c, Feed: feed, Initial: first, Namespace: o.Namespace, Context: a.contextName(), Theme: theme, Clock: time.Now, OwnHolder: c.ownHolder,
+		Cluster: c, Feed: feed, Initial: first, Namespace: o.Namespace, Context: a.connection.ContextName(), Theme: theme, Clock: time.Now, OwnHolder: c.ownHolder,
 	}, a.streams.In, a.streams.Out)
 }
 
@@ -172,7 +172,7 @@ func (a *app) printOnce(ctx context.Context, w *watchFlags) error {
 	if err != nil {
 		return err
 	}
-	config, err := a.readRetryConfig(ctx)
+	config, err := a.connection.ReadRetryConfig(ctx)
 	if err != nil {
 		return err
 	}

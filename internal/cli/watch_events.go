@@ -30,7 +30,7 @@ func (a *app) printWatchEvents(ctx context.Context, format string, l *displayFla
 	if err != nil {
 		return err
 	}
-	config, err := a.restConfig()
+	config, err := a.connection.RESTConfig()
 	if err != nil {
 		return err
 	}

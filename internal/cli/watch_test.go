@@ -1,12 +1,8 @@
 package cli
 
 import (
-	"io"
-	"slices"
 	"strings"
 	"testing"
-
-	"github.com/spf13/cobra"
 )
 
 func TestWatchArgumentErrors(t *testing.T) {
@@ -23,27 +19,5 @@ func TestWatchArgumentErrors(t *testing.T) {
 		if got.Err != "error: "+want+"\n" || got.Code != exitError {
 			t.Errorf("%s: exit code %d, %q, want %q", args, got.Code, got.Err, want)
 		}
-	}
-}
-
-func TestRedactedClusterFlags(t *testing.T) {
-	a := &app{configFlags: newConfigFlags(io.Discard), displayName: "koncli", color: "auto"}
-	root := a.rootCommand()
-	var shown []string
-	watch, _, err := root.Find([]string{"watch"})
-	if err != nil {
-		t.Fatal(err)
-	}
-	watch.RunE = func(cmd *cobra.Command, _ []string) error {
-		shown = redactedClusterFlags(cmd.Root().PersistentFlags())
-		return nil
-	}
-	root.SetArgs([]string{"watch", "-n", "etl", "--context=prod", "--token=secret", "--as-group=a", "--as-group=b", "--as=me"})
-	if err := root.ExecuteContext(t.Context()); err != nil {
-		t.Fatal(err)
-	}
-	// The connection itself names the context.
-	if want := []string{"--as=me", "--as-group=a", "--as-group=b", "--token=REDACTED"}; !slices.Equal(shown, want) {
-		t.Errorf("shown %q, want %q", shown, want)
 	}
 }

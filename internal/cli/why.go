@@ -51,7 +51,7 @@ contains the reasons as stable identifiers, which are listed in docs/why.md.`,
 			if err := validateOutputFormat(format, "", "json", "yaml"); err != nil {
 				return err
 			}
-			if ref.Namespace, err = a.namespace(); err != nil {
+			if ref.Namespace, err = a.connection.Namespace(); err != nil {
 				return err
 			}
 			s, err := a.loadSnapshot(cmd.Context(), ref.Namespace, ref.Kind)
@@ -65,7 +65,7 @@ contains the reasons as stable identifiers, which are listed in docs/why.md.`,
 			} else if err != nil {
 				return err
 			}
-			a.rewriteSuggestedCommands(d.Chain, d.RootCauses, a.clusterFlags())
+			a.rewriteSuggestedCommands(d.Chain, d.RootCauses, a.connection.ClusterFlags())
 			if format != "" {
 				return writeJSONOrYAML(a.streams.Out, format, d)
 			}

@@ -157,11 +157,11 @@ func TestSuggestedCommandsNameCluster(t *testing.T) {
 	t.Setenv("KUBECONFIG", path)
 	named := []string{"--context=staging", "--kubeconfig=" + path}
 	a := newApp("koncli", genericiooptions.IOStreams{})
-	if got := a.clusterFlags(); got != nil {
+	if got := a.connection.ClusterFlags(); got != nil {
 		t.Errorf("in the current context it names %q", got)
 	}
-	*a.configFlags.Context = "staging"
-	if diff := cmp.Diff(named, a.clusterFlags()); diff != "" {
+	*a.connection.ConfigFlags.Context = "staging"
+	if diff := cmp.Diff(named, a.connection.ClusterFlags()); diff != "" {
 		t.Errorf("in a context that was given (-want +got):\n%s", diff)
 	}
 	forbidden := &konductor.ForbiddenError{Verb: "get", Resource: "leases.konductor.io", Namespace: "etl", User: "jane"}
