@@ -2,7 +2,8 @@
 // operator) and its result into text.
 //
 // Run is both what main calls and, through app.execute, what the dashboard calls in this process. The command tree is in
-// root.go. There is a file for each kind with its verbs. errors.go has the error messages and exit.go the exit codes.
+// root.go. There is a file for each kind with its verbs. Below it are packages for what they share: cluster is
+// the connection, and clierror has the error messages and the exit codes.
 package cli
 
 import (
@@ -22,6 +23,7 @@ import (
 	_ "k8s.io/client-go/plugin/pkg/client/auth" // kubectl's login plugins
 
 	konductorv1 "github.com/LogicIQ/konductor/apis/v1"
+	"github.com/LogicIQ/konductor/internal/cli/clierror"
 	"github.com/LogicIQ/konductor/internal/cli/cluster"
 	"github.com/LogicIQ/konductor/internal/cli/render"
 	"github.com/LogicIQ/konductor/internal/cli/runner"
@@ -33,11 +35,11 @@ import (
 func Run(ctx context.Context, args []string, streams genericiooptions.IOStreams) int {
 	name, rest := parseProgramName(args)
 	err := newApp(name, streams).execute(ctx, rest)
-	var coded *exitCodeError
+	var coded *clierror.ExitCodeError
 	if errors.As(err, &coded) {
-		runner.ReraiseInterrupt(coded.signal)
+		runner.ReraiseInterrupt(coded.Signal)
 	}
-	return exitCode(err)
+	return clierror.ExitCode(err)
 }
 
 // newApp returns an app with that display name.
@@ -58,12 +60,13 @@ func (a *app) execute(ctx context.Context, args []string) error {
 	root.SetOut(a.streams.Out)
 	root.SetErr(a.streams.ErrOut)
 	cmd, err := root.ExecuteContextC(ctx)
-	if err != nil && !isBrokenPipe(err) && err.Error() != "" {
+	if err != nil && !clierror.IsBrokenPipe(err) && err.Error() != "" {
 		last := a.startMessageQueue()
-		fmt.Fprintln(a.messages, a.highlightError("error:")+" "+render.SanitizeLines(a.errorMessage(ctx, cmd, err)))
+		explainer := clierror.Explainer{Connection: a.connection, DisplayName: a.displayName}
+		fmt.Fprintln(a.messages, a.highlightError("error:")+" "+render.SanitizeLines(explainer.Explain(ctx, cmd, err)))
 		last()
 	}
-	if interrupted := interruptedExitError(ctx, err); interrupted != nil {
+	if interrupted := clierror.AsSignalExitError(ctx, err); interrupted != nil {
 		err = interrupted
 	}
 	return err

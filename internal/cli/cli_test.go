@@ -2,16 +2,11 @@ package cli
 
 import (
 	"bytes"
-	"context"
-	"errors"
-	"fmt"
 	"io"
-	"net"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
-	"syscall"
 	"testing"
 	"time"
 
@@ -19,7 +14,7 @@ import (
 	"github.com/spf13/cobra"
 	"k8s.io/cli-runtime/pkg/genericiooptions"
 
-	konductor "github.com/LogicIQ/konductor/sdk/go"
+	"github.com/LogicIQ/konductor/internal/cli/clierror"
 )
 
 // cliResult is the result of a command line.
@@ -90,8 +85,8 @@ func TestArgumentErrors(t *testing.T) {
 			if diff := cmp.Diff("error: "+c.want+"\n", got.Err); diff != "" {
 				t.Errorf("stderr (-want +got):\n%s", diff)
 			}
-			if got.Code != exitError {
-				t.Errorf("exit code %d, want %d", got.Code, exitError)
+			if got.Code != clierror.ExitError {
+				t.Errorf("exit code %d, want %d", got.Code, clierror.ExitError)
 			}
 		})
 	}
@@ -136,82 +131,6 @@ func TestRunPassesFlagsToCommand(t *testing.T) {
 	}
 }
 
-// brokenPipeError returns the error of a write to a pipe without reader.
-func brokenPipeError(t *testing.T) error {
-	t.Helper()
-	readEnd, writeEnd, err := os.Pipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := readEnd.Close(); err != nil {
-		t.Fatal(err)
-	}
-	_, unread := writeEnd.Write([]byte("x"))
-	if err := writeEnd.Close(); err != nil {
-		t.Fatal(err)
-	}
-	return unread
-}
-
-func TestExitCode(t *testing.T) {
-	wrap := func(err error) error { return fmt.Errorf("doing it: %w", err) }
-	for what, c := range map[string]struct {
-		err  error
-		want int
-	}{
-		"done":                    {nil, 0},
-		"nobody reads":            {wrap(brokenPipeError(t)), 0},
-		"a broken connection":     {wrap(&net.OpError{Op: "write", Net: "tcp", Err: os.NewSyscallError("write", syscall.EPIPE)}), 1},
-		"anything else":           {errors.New("bad luck"), 1},
-		"a claim that is refused": {wrap(&konductor.RefusedError{}), 1},
-		"other terms":             {wrap(&konductor.TermsError{}), 1},
-		"another number":          {wrap(&konductor.ConflictError{}), 1},
-		"no answer":               {wrap(&konductor.UnansweredError{}), 1},
-		"not installed":           {wrap(&konductor.UninstalledError{}), 1},
-		"not found":               {wrap(&konductor.NotFoundError{}), 2},
-		"timed out":               {wrap(&konductor.TimeoutError{}), 3},
-		"forbidden":               {wrap(&konductor.ForbiddenError{}), 4},
-		"busy":                    {wrap(&konductor.BusyError{}), 5},
-		"failed":                  {wrap(&konductor.FailedError{}), 6},
-		"lost":                    {wrap(&konductor.LostError{}), 7},
-	} {
-		t.Run(what, func(t *testing.T) {
-			if got := exitCode(c.err); got != c.want {
-				t.Errorf("exit code %d, want %d", got, c.want)
-			}
-		})
-	}
-}
-
-func TestInterruptedExitCode(t *testing.T) {
-	told, cancel := context.WithCancelCause(t.Context())
-	cancel(&interruptedError{syscall.SIGTERM})
-	for what, c := range map[string]struct {
-		ctx  context.Context
-		err  error
-		want int
-	}{
-		"a wait":                    {told, fmt.Errorf("waiting: %w", told.Err()), 143},
-		"a request":                 {told, fmt.Errorf("asking: %w", context.Cause(told)), 143},
-		"a wait of run":             {told, withOwnExitCode(told.Err()), 143},
-		"a command that was run":    {told, &exitCodeError{code: 3}, 3},
-		"something else":            {told, &konductor.LostError{}, exitLost},
-		"nothing":                   {told, nil, exitOK},
-		"a wait that wasn't told":   {t.Context(), context.Canceled, exitError},
-		"run, just before it began": {t.Context(), newSignalExitError(syscall.SIGINT), 130},
-	} {
-		t.Run(what, func(t *testing.T) {
-			err := c.err
-			if interrupted := interruptedExitError(c.ctx, err); interrupted != nil {
-				err = interrupted
-			}
-			if got := exitCode(err); got != c.want {
-				t.Errorf("exit code %d, want %d", got, c.want)
-			}
-		})
-	}
-}
-
 func TestReplaceEnv(t *testing.T) {
 	given := []string{"A=1", "KONDUCTOR_TOKEN=7", "KONDUCTOR_TOKEN_LEASE_A=7", "A=2"}
 	got := replaceEnv(given, []string{"KONDUCTOR_TOKEN=9"})
@@ -241,7 +160,7 @@ func TestHelpShowsProgramName(t *testing.T) {
 		"/konductor/koncli":                "koncli barrier arrive round-1 --wait",
 	} {
 		got := runCLI(t, called, "barrier", "arrive", "--help")
-		if got.Code != exitOK || !strings.Contains(got.Out, "  "+want) {
+		if got.Code != clierror.ExitOK || !strings.Contains(got.Out, "  "+want) {
 			t.Errorf("help of %s lacks %q:\n%s", called, want, got.Out)
 		}
 	}
@@ -354,21 +273,21 @@ spec:
 func TestDeleteRequiresConfirmation(t *testing.T) {
 	t.Setenv("KUBERNETES_MASTER", "http://127.0.0.1:1")
 	got := runCLI(t, "koncli", "barrier", "delete", "a", "--server=http://127.0.0.1:1")
-	if want := "error: not deleting barrier/a in namespace default without confirmation; pass --yes\n"; got.Err != want || got.Code != exitError {
+	if want := "error: not deleting barrier/a in namespace default without confirmation; pass --yes\n"; got.Err != want || got.Code != clierror.ExitError {
 		t.Errorf("got %+v, want %q", got, want)
 	}
 }
 
 func TestVersionClientOnly(t *testing.T) {
 	got := runCLI(t, "koncli", "version", "--client")
-	if got.Code != exitOK || !strings.HasPrefix(got.Out, "Client Version: v") {
+	if got.Code != clierror.ExitOK || !strings.HasPrefix(got.Out, "Client Version: v") {
 		t.Errorf("version --client: %+v", got)
 	}
 }
 
 func TestCopyTo(t *testing.T) {
 	dir := t.TempDir()
-	if got := runCLI(t, "koncli", "copy-to", dir); got.Code != exitOK {
+	if got := runCLI(t, "koncli", "copy-to", dir); got.Code != clierror.ExitOK {
 		t.Fatalf("copy-to: %+v", got)
 	}
 	entries, err := os.ReadDir(dir)
@@ -410,13 +329,5 @@ func TestRemainingTimeout(t *testing.T) {
 				t.Errorf("left %s, want %s", got, c.want)
 			}
 		})
-	}
-}
-
-func TestErrorMessageInterrupted(t *testing.T) {
-	ctx, cancel := context.WithCancel(t.Context())
-	cancel()
-	if got := (&app{}).errorMessage(ctx, &cobra.Command{}, fmt.Errorf("waiting: %w", context.Canceled)); got != "interrupted" {
-		t.Errorf("got %q", got)
 	}
 }

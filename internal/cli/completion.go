@@ -22,6 +22,7 @@ import (
 	"k8s.io/kubectl/pkg/util/completion"
 
 	konductorv1 "github.com/LogicIQ/konductor/apis/v1"
+	"github.com/LogicIQ/konductor/internal/cli/clierror"
 	"github.com/LogicIQ/konductor/internal/view"
 	"github.com/LogicIQ/konductor/internal/waitgraph"
 )
@@ -79,8 +80,8 @@ func (a *app) completeKindAndName(further map[string]string, words ...string) co
 	if resources == nil {
 		resources = map[string]string{}
 	}
-	for _, k := range primitiveKinds() {
-		resources[strings.ToLower(k[0])] = view.GroupResourceName(k[0])
+	for _, k := range view.PrimitiveKinds() {
+		resources[strings.ToLower(k)] = view.GroupResourceName(k)
 	}
 	return func(cmd *cobra.Command, args []string, toComplete string) ([]string, cobra.ShellCompDirective) {
 		if len(args) == 1 {
@@ -215,7 +216,7 @@ then run 'completion install'.`,
 		ValidArgs: shells,
 		Args: func(cmd *cobra.Command, args []string) error {
 			if len(args) != 1 || !slices.Contains(shells, args[0]) {
-				return fmt.Errorf("specify a shell (%s): %s SHELL", joinAlternatives(shells), cmd.CommandPath())
+				return fmt.Errorf("specify a shell (%s): %s SHELL", clierror.JoinAlternatives(shells), cmd.CommandPath())
 			}
 			return nil
 		},

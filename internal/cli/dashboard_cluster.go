@@ -18,6 +18,7 @@ import (
 
 	konductorv1 "github.com/LogicIQ/konductor/apis/v1"
 	"github.com/LogicIQ/konductor/internal/apiclient"
+	"github.com/LogicIQ/konductor/internal/cli/clierror"
 	"github.com/LogicIQ/konductor/internal/cli/cluster"
 	"github.com/LogicIQ/konductor/internal/cli/tui"
 	"github.com/LogicIQ/konductor/internal/live"
@@ -112,7 +113,7 @@ func (c *dashboardCluster) RunCommand(ctx context.Context, args []string) (strin
 	var out, errOut bytes.Buffer
 	a := newApp(c.displayName, genericiooptions.IOStreams{In: &bytes.Buffer{}, Out: &out, ErrOut: &errOut})
 	a.connection.Pin(c.Config)
-	if exitCode(a.execute(ctx, args)) != exitOK {
+	if clierror.ExitCode(a.execute(ctx, args)) != clierror.ExitOK {
 		if ctx.Err() != nil {
 			return "", context.Cause(ctx)
 		}

@@ -17,6 +17,7 @@ import (
 	"k8s.io/client-go/tools/clientcmd"
 	"k8s.io/client-go/tools/clientcmd/api"
 
+	"github.com/LogicIQ/konductor/internal/cli/clierror"
 	"github.com/LogicIQ/konductor/internal/live"
 	"github.com/LogicIQ/konductor/internal/waitgraph"
 	konductor "github.com/LogicIQ/konductor/sdk/go"
@@ -165,7 +166,7 @@ func TestSuggestedCommandsNameCluster(t *testing.T) {
 		t.Errorf("in a context that was given (-want +got):\n%s", diff)
 	}
 	forbidden := &konductor.ForbiddenError{Verb: "get", Resource: "leases.konductor.io", Namespace: "etl", User: "jane"}
-	suggested := a.errorMessage(t.Context(), &cobra.Command{}, forbidden)
+	suggested := (&clierror.Explainer{Connection: a.connection}).Explain(t.Context(), &cobra.Command{}, forbidden)
 	if n := strings.Count(suggested, strings.Join(named, " ")); n != 2 {
 		t.Errorf("the cluster is named %d times, want 2: %s", n, suggested)
 	}

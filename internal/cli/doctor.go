@@ -19,6 +19,7 @@ import (
 	"sigs.k8s.io/yaml"
 
 	"github.com/LogicIQ/konductor/internal/apiclient"
+	"github.com/LogicIQ/konductor/internal/cli/clierror"
 	"github.com/LogicIQ/konductor/internal/cli/terminal"
 	"github.com/LogicIQ/konductor/internal/doctor"
 	konductor "github.com/LogicIQ/konductor/sdk/go"
@@ -69,9 +70,9 @@ otherwise. -o json prints the same in a stable format.`,
 				return err
 			}
 			if report.OnlyRightsFailed() {
-				return &exitCodeError{code: exitForbidden}
+				return &clierror.ExitCodeError{Code: clierror.ExitForbidden}
 			}
-			return &exitCodeError{code: exitError}
+			return &clierror.ExitCodeError{Code: clierror.ExitError}
 		},
 	}
 	cmd.Flags().StringVarP(&format, "output", "o", "", "output format: json or yaml (default text)")

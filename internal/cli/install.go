@@ -18,6 +18,7 @@ import (
 	"k8s.io/client-go/dynamic"
 
 	"github.com/LogicIQ/konductor/internal/chart"
+	"github.com/LogicIQ/konductor/internal/cli/clierror"
 	"github.com/LogicIQ/konductor/internal/cli/install"
 )
 
@@ -375,7 +376,7 @@ func (s *installOptions) notInstalledError(found *install.State, hint string) er
 	if others := found.OtherNamespaces(); len(others) > 0 {
 		hint = fmt.Sprintf(", but in %s: select its namespace with -n", strings.Join(others, ", "))
 	}
-	return &exitCodeError{code: exitNotFound, err: fmt.Errorf("konductor is not installed in namespace %s%s", s.namespace(), hint)}
+	return &clierror.ExitCodeError{Code: clierror.ExitNotFound, Err: fmt.Errorf("konductor is not installed in namespace %s%s", s.namespace(), hint)}
 }
 
 // uninstallText says what an uninstallation deletes.
@@ -430,11 +431,11 @@ func (s *installOptions) withExitCode(err error) error {
 	var replaced *install.ReplacedError
 	switch {
 	case errors.As(err, &replaced):
-		return &exitCodeError{code: exitNotFound, err: err}
+		return &clierror.ExitCodeError{Code: clierror.ExitNotFound, Err: err}
 	case errors.As(err, &timeout), errors.Is(err, context.DeadlineExceeded):
-		return &exitCodeError{code: exitTimeout, err: err}
+		return &clierror.ExitCodeError{Code: clierror.ExitTimeout, Err: err}
 	case apierrors.IsForbidden(err), apierrors.IsUnauthorized(err):
-		return &exitCodeError{code: exitForbidden, err: fmt.Errorf("%w: this needs cluster-admin, or namespace admin with namespace-only values", err)}
+		return &clierror.ExitCodeError{Code: clierror.ExitForbidden, Err: fmt.Errorf("%w: this needs cluster-admin, or namespace admin with namespace-only values", err)}
 	default:
 		return err
 	}

@@ -19,6 +19,7 @@ import (
 	cmdutil "k8s.io/kubectl/pkg/cmd/util"
 
 	konductorv1 "github.com/LogicIQ/konductor/apis/v1"
+	"github.com/LogicIQ/konductor/internal/cli/clierror"
 	"github.com/LogicIQ/konductor/internal/view"
 	"github.com/LogicIQ/konductor/internal/watchretry"
 	konductor "github.com/LogicIQ/konductor/sdk/go"
@@ -62,7 +63,7 @@ func (g *kubectlGet) validate() error {
 	}
 	_, err := g.PrintFlags.ToPrinter()
 	if genericclioptions.IsNoCompatiblePrinterError(err) {
-		return fmt.Errorf("-o must be %s, not %q", joinAlternatives(g.outputFormats()), g.outputFormat())
+		return fmt.Errorf("-o must be %s, not %q", clierror.JoinAlternatives(g.outputFormats()), g.outputFormat())
 	}
 	return err
 }

@@ -12,6 +12,7 @@ import (
 	cmdutil "k8s.io/kubectl/pkg/cmd/util"
 
 	konductorv1 "github.com/LogicIQ/konductor/apis/v1"
+	"github.com/LogicIQ/konductor/internal/cli/clierror"
 )
 
 // outputFlags are the output flags of a command that writes: -o and --dry-run.
@@ -66,18 +67,9 @@ func (o *outputFlags) complete() error {
 	}
 	_, err := o.printFlags.ToPrinter()
 	if genericclioptions.IsNoCompatiblePrinterError(err) {
-		return fmt.Errorf("-o must be %s, not %q", joinAlternatives(o.formats()), *o.printFlags.OutputFormat)
+		return fmt.Errorf("-o must be %s, not %q", clierror.JoinAlternatives(o.formats()), *o.printFlags.OutputFormat)
 	}
 	return err
-}
-
-// joinAlternatives joins words as alternatives.
-func joinAlternatives(words []string) string {
-	if len(words) == 1 {
-		return words[0]
-	}
-	last := len(words) - 1
-	return strings.Join(words[:last], ", ") + " or " + words[last]
 }
 
 // isDryRun reports whether nothing will be written.

@@ -8,6 +8,8 @@ import (
 
 	"github.com/spf13/cobra"
 	"k8s.io/kubectl/pkg/util/templates"
+
+	"github.com/LogicIQ/konductor/internal/cli/clierror"
 )
 
 // rootCommand returns the command tree.
@@ -46,7 +48,7 @@ exit code is 128 plus the signal's number: 130 for SIGINT, 143 for SIGTERM.`,
 	}
 	root.AddCommand(a.completionCommand(), a.versionCommand(), a.optionsCommand(), a.internalCommand())
 	templates.ActsAsRootCommand(root, []string{"options"}, groups...)
-	root.SetFlagErrorFunc(flagError)
+	root.SetFlagErrorFunc(clierror.FlagError)
 	a.setUsageName(root)
 	a.registerCompletions(root)
 	return root
@@ -111,15 +113,12 @@ func kindCommand(use string, aliases []string, short string, verbs ...*cobra.Com
 	return cmd
 }
 
-// maxSuggestDistance is the greatest edit distance at which a word is suggested.
-const maxSuggestDistance = 2
-
 // rejectUnknownCommand rejects an unknown command, with a suggestion.
 func rejectUnknownCommand(cmd *cobra.Command, args []string) error {
 	if len(args) == 0 {
 		return nil
 	}
-	cmd.SuggestionsMinimumDistance = maxSuggestDistance
+	cmd.SuggestionsMinimumDistance = clierror.MaxSuggestDistance
 	message := fmt.Sprintf("%s has no command %q", cmd.CommandPath(), args[0])
 	if meant := cmd.SuggestionsFor(args[0]); len(meant) > 0 {
 		return fmt.Errorf("%s: did you mean %s?", message, strings.Join(meant, " or "))

@@ -13,6 +13,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/LogicIQ/konductor/internal/cli/clierror"
 	"github.com/LogicIQ/konductor/internal/cli/runner"
 	konductor "github.com/LogicIQ/konductor/sdk/go"
 )
@@ -104,7 +105,7 @@ the exit code is 128 plus its number: 130 for SIGINT, 143 for SIGTERM.`,
 		},
 	}
 	cmd.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
-		return withOwnExitCode(flagError(cmd, err))
+		return withOwnExitCode(clierror.FlagError(cmd, err))
 	})
 	// Flags after the command are the command's own.
 	cmd.Flags().SetInterspersed(false)
@@ -187,11 +188,11 @@ func (f *runFlags) withExitCode(err error) error {
 	case err == nil:
 		return nil
 	case errors.Is(err, runner.ErrDeadlinePassed):
-		return &exitCodeError{code: ownExitCodeOffset + exitLost, err: fmt.Errorf("the hold was lost: %w", err)}
+		return &clierror.ExitCodeError{Code: ownExitCodeOffset + clierror.ExitLost, Err: fmt.Errorf("the hold was lost: %w", err)}
 	case errors.As(err, &cantStart):
-		return &exitCodeError{code: cantStart.ExitCode, err: err}
+		return &clierror.ExitCodeError{Code: cantStart.ExitCode, Err: err}
 	case f.conflictExitCodeSet && (errors.As(err, &busy) || errors.As(err, &timeout)):
-		return &exitCodeError{code: f.conflictExitCode, err: err}
+		return &clierror.ExitCodeError{Code: f.conflictExitCode, Err: err}
 	default:
 		return withOwnExitCode(err)
 	}
@@ -199,7 +200,7 @@ func (f *runFlags) withExitCode(err error) error {
 
 // withOwnExitCode returns an error that is not the command's with its exit code.
 func withOwnExitCode(err error) error {
-	return &exitCodeError{code: ownExitCodeOffset + exitCode(err), err: err}
+	return &clierror.ExitCodeError{Code: ownExitCodeOffset + clierror.ExitCode(err), Err: err}
 }
 
 // execute acquires the holds, runs the command, releases and arrives.
@@ -228,10 +229,10 @@ func (r *runOptions) execute(ctx context.Context) error {
 	result, err := r.supervise(c, holds, deadlineMoved, signals)
 	// Others may hold only now that all processes of the command are gone.
 	lost := r.app.releaseHolds(ctx, holds)
-	var interrupted *interruptedError
+	var interrupted *clierror.InterruptedError
 	switch {
 	case errors.As(err, &interrupted):
-		return newSignalExitError(interrupted.signal) // Nothing was done under the holds that their loss could harm.
+		return clierror.NewSignalExitError(interrupted.Signal) // Nothing was done under the holds that their loss could harm.
 	case err != nil:
 		return r.withExitCode(err)
 	}
@@ -310,7 +311,7 @@ func (r *runOptions) supervise(c *runner.Runner, holds *konductor.Holds, moved <
 	case s := <-signals:
 		// It came too late to end the wait, and the command that would get it hasn't been started.
 		c.Close()
-		return runner.Result{}, &interruptedError{s}
+		return runner.Result{}, &clierror.InterruptedError{Signal: s}
 	default:
 	}
 	signal.Notify(signals, c.SignalsToForward()...)
@@ -389,11 +390,11 @@ func (r *runOptions) reportResult(ctx context.Context, result runner.Result, los
 	var failed error
 	switch {
 	case lost != nil && result.TerminationReason == "":
-		failed = &exitCodeError{code: ownExitCodeOffset + exitLost, err: fmt.Errorf("%s ended with exit code %d, but another holder may have run at the same time: %w", name, result.ExitCode, lost)}
+		failed = &clierror.ExitCodeError{Code: ownExitCodeOffset + clierror.ExitLost, Err: fmt.Errorf("%s ended with exit code %d, but another holder may have run at the same time: %w", name, result.ExitCode, lost)}
 	case lost != nil:
-		failed = &exitCodeError{code: ownExitCodeOffset + exitLost, err: fmt.Errorf("%s was stopped: %w", name, lost)}
+		failed = &clierror.ExitCodeError{Code: ownExitCodeOffset + clierror.ExitLost, Err: fmt.Errorf("%s was stopped: %w", name, lost)}
 	case result.ExitCode != 0:
-		failed = &exitCodeError{code: result.ExitCode, signal: result.Signal}
+		failed = &clierror.ExitCodeError{Code: result.ExitCode, Signal: result.Signal}
 	}
 	if err := r.arriveAtBarrier(ctx, failed, result); err != nil {
 		if failed == nil {

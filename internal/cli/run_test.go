@@ -10,6 +10,7 @@ import (
 
 	"k8s.io/client-go/rest"
 
+	"github.com/LogicIQ/konductor/internal/cli/clierror"
 	"github.com/LogicIQ/konductor/internal/cli/runner"
 	konductor "github.com/LogicIQ/konductor/sdk/go"
 )
@@ -61,7 +62,7 @@ func TestCheckBarrierReachable(t *testing.T) {
 
 func TestLateStartExitCode(t *testing.T) {
 	f := &runFlags{}
-	if got := exitCode(f.withExitCode(fmt.Errorf("starting: %w", runner.ErrDeadlinePassed))); got != ownExitCodeOffset+exitLost {
+	if got := clierror.ExitCode(f.withExitCode(fmt.Errorf("starting: %w", runner.ErrDeadlinePassed))); got != ownExitCodeOffset+clierror.ExitLost {
 		t.Errorf("exit code %d", got)
 	}
 }

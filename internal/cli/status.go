@@ -13,6 +13,7 @@ import (
 	"k8s.io/apimachinery/pkg/runtime"
 
 	konductorv1 "github.com/LogicIQ/konductor/apis/v1"
+	"github.com/LogicIQ/konductor/internal/cli/clierror"
 	"github.com/LogicIQ/konductor/internal/cli/terminal"
 	"github.com/LogicIQ/konductor/internal/live"
 	"github.com/LogicIQ/konductor/internal/view"
@@ -20,26 +21,10 @@ import (
 	konductor "github.com/LogicIQ/konductor/sdk/go"
 )
 
-// primitiveKinds returns the four primitives and their resources, in display order.
-func primitiveKinds() [][2]string {
-	return [][2]string{
-		{konductorv1.KindBarrier, "barriers"}, {konductorv1.KindGate, "gates"},
-		{konductorv1.KindLease, "leases"}, {konductorv1.KindSemaphore, "semaphores"},
-	}
-}
-
 // parsePrimitiveKind returns the primitive that a word names.
 func parsePrimitiveKind(word string) (kind string, ok bool) {
 	ref, ok := waitgraph.ParseRef(word)
 	return ref.Kind, ok && slices.Contains(view.PrimitiveKinds(), ref.Kind)
-}
-
-// unknownKindError returns the error for an unknown kind, with a suggestion.
-func unknownKindError(word string, known ...string) error {
-	if meant := suggestWord(word, known); meant != "" {
-		return fmt.Errorf("there is no kind %q: did you mean %s?", word, meant)
-	}
-	return fmt.Errorf("there is no kind %q: use %s", word, joinAlternatives(known))
 }
 
 // statusCommand returns the command status, which shows one object or all.
@@ -93,7 +78,7 @@ func parseStatusArgs(cmd *cobra.Command, args []string) (kind, name string, err 
 	kind, ok := parsePrimitiveKind(word)
 	switch {
 	case !ok:
-		return "", "", unknownKindError(word, "barrier", "gate", "lease", "semaphore")
+		return "", "", clierror.UnknownKindError(word, "barrier", "gate", "lease", "semaphore")
 	case name == "":
 		return "", "", fmt.Errorf("the name is missing: %s %s/NAME", cmd.CommandPath(), strings.ToLower(kind))
 	}

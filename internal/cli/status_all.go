@@ -12,6 +12,7 @@ import (
 	"github.com/spf13/cobra"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 
+	"github.com/LogicIQ/konductor/internal/cli/clierror"
 	"github.com/LogicIQ/konductor/internal/cli/render"
 	"github.com/LogicIQ/konductor/internal/cli/terminal"
 	"github.com/LogicIQ/konductor/internal/live"
@@ -28,7 +29,7 @@ func (a *app) newStatusFlags() *statusFlags { return &statusFlags{kubectlGet: a.
 
 func (s *statusFlags) addFlags(cmd *cobra.Command) {
 	s.kubectlGet.addFlags(cmd)
-	cmd.Flags().Lookup("sort-by").Usage = "sort all objects by " + joinAlternatives(sortOrders()) + " (default kind)"
+	cmd.Flags().Lookup("sort-by").Usage = "sort all objects by " + clierror.JoinAlternatives(sortOrders()) + " (default kind)"
 	s.displayFlags.addFlags(cmd)
 }
 
@@ -49,7 +50,7 @@ func (s *statusFlags) sortOrder() view.SortOrder {
 func (a *app) runStatusAll(ctx context.Context, s *statusFlags) error {
 	switch {
 	case !slices.Contains(view.SortOrders(), s.sortOrder()):
-		return fmt.Errorf("--sort-by must be %s, not %q", joinAlternatives(sortOrders()), s.sortOrder())
+		return fmt.Errorf("--sort-by must be %s, not %q", clierror.JoinAlternatives(sortOrders()), s.sortOrder())
 	case s.Watch && s.FieldSelector != "":
 		return fmt.Errorf("--watch can't be used with --field-selector: omit one of them")
 	case s.Watch && s.outputFormat() != "" && s.outputFormat() != "json":

@@ -3,6 +3,8 @@ package cli
 import (
 	"strings"
 	"testing"
+
+	"github.com/LogicIQ/konductor/internal/cli/clierror"
 )
 
 func TestWatchArgumentErrors(t *testing.T) {
@@ -16,7 +18,7 @@ func TestWatchArgumentErrors(t *testing.T) {
 		"koncli status all -w --field-selector metadata.name": `--watch can't be used with --field-selector: omit one of them`,
 	} {
 		got := runCLI(t, strings.Fields(args)...)
-		if got.Err != "error: "+want+"\n" || got.Code != exitError {
+		if got.Err != "error: "+want+"\n" || got.Code != clierror.ExitError {
 			t.Errorf("%s: exit code %d, %q, want %q", args, got.Code, got.Err, want)
 		}
 	}

@@ -10,6 +10,7 @@ import (
 	"github.com/spf13/cobra"
 	"sigs.k8s.io/yaml"
 
+	"github.com/LogicIQ/konductor/internal/cli/clierror"
 	"github.com/LogicIQ/konductor/internal/view"
 	"github.com/LogicIQ/konductor/internal/waitgraph"
 	konductor "github.com/LogicIQ/konductor/sdk/go"
@@ -97,7 +98,7 @@ func parseWhyArgs(cmd *cobra.Command, args []string) (waitgraph.Ref, error) {
 	case !ok && len(args) == 1 && !strings.Contains(args[0], "/"):
 		return ref, fmt.Errorf("%q has no kind: write KIND/NAME, where KIND is %s", args[0], kinds)
 	case !ok:
-		return ref, unknownKindError(kind, "barrier", "gate", "lease", "semaphore", "job", "pod")
+		return ref, clierror.UnknownKindError(kind, "barrier", "gate", "lease", "semaphore", "job", "pod")
 	case ref.Name == "":
 		return ref, fmt.Errorf("the name is missing: %s %s/NAME", cmd.CommandPath(), strings.ToLower(ref.Kind))
 	}
@@ -110,7 +111,7 @@ func validateOutputFormat(format string, formats ...string) error {
 			return nil
 		}
 	}
-	return fmt.Errorf("-o must be %s, not %q", joinAlternatives(formats[1:]), format)
+	return fmt.Errorf("-o must be %s, not %q", clierror.JoinAlternatives(formats[1:]), format)
 }
 
 // rewriteSuggestedCommands puts the display name into the commands that a diagnosis suggests, and adds the flags that

@@ -19,6 +19,7 @@ import (
 	"sigs.k8s.io/yaml"
 
 	konductorv1 "github.com/LogicIQ/konductor/apis/v1"
+	"github.com/LogicIQ/konductor/internal/cli/clierror"
 	"github.com/LogicIQ/konductor/internal/waitgraph"
 )
 
@@ -211,7 +212,7 @@ func TestWhyAndGraphArgumentErrors(t *testing.T) {
 	} {
 		t.Run(mistake, func(t *testing.T) {
 			got := runCLI(t, strings.Fields(c.args)...)
-			if diff := cmp.Diff(cliResult{Err: "error: " + c.want + "\n", Code: exitError}, got); diff != "" {
+			if diff := cmp.Diff(cliResult{Err: "error: " + c.want + "\n", Code: clierror.ExitError}, got); diff != "" {
 				t.Errorf("(-want +got):\n%s", diff)
 			}
 		})

@@ -1,4 +1,4 @@
-package cli
+package clierror
 
 import (
 	"context"
@@ -15,18 +15,25 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
-	"github.com/spf13/pflag"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/metadata"
 
 	konductorv1 "github.com/LogicIQ/konductor/apis/v1"
+	"github.com/LogicIQ/konductor/internal/cli/cluster"
 	"github.com/LogicIQ/konductor/internal/cli/readretry"
+	"github.com/LogicIQ/konductor/internal/view"
 	konductor "github.com/LogicIQ/konductor/sdk/go"
 )
 
-// errorMessage returns err as one sentence that says what to do. cmd is the command that failed.
-func (a *app) errorMessage(ctx context.Context, cmd *cobra.Command, err error) string {
+// Explainer says in sentences what went wrong in a command.
+type Explainer struct {
+	Connection  *cluster.Connection
+	DisplayName string // the program's name in messages
+}
+
+// Explain returns err as one sentence that says what to do. cmd is the command that failed.
+func (e *Explainer) Explain(ctx context.Context, cmd *cobra.Command, err error) string {
 	var unreachable *url.Error
 	var uninstalled *konductor.UninstalledError
 	var missing *konductor.NotFoundError
@@ -34,29 +41,29 @@ func (a *app) errorMessage(ctx context.Context, cmd *cobra.Command, err error) s
 	var timeout *konductor.TimeoutError
 	var unanswered *konductor.UnansweredError
 	if errors.As(err, &forbidden) {
-		forbidden.Flags = a.connection.ClusterFlags()
+		forbidden.Flags = e.Connection.ClusterFlags()
 	}
 	switch {
 	case ctx.Err() != nil && errors.Is(err, context.Canceled):
 		return "interrupted"
 	case errors.As(err, &uninstalled):
-		uninstalled.Context = a.connection.ContextName()
+		uninstalled.Context = e.Connection.ContextName()
 		return err.Error()
 	case errors.As(err, &missing):
-		return err.Error() + a.notFoundHint(ctx, cmd, missing)
+		return err.Error() + e.notFoundHint(ctx, cmd, missing)
 	case errors.As(err, &unreachable):
-		return a.unreachableMessage(unreachable)
+		return e.unreachableMessage(unreachable)
 	case errors.As(err, &timeout), errors.As(err, &unanswered):
 		// They are a context.DeadlineExceeded too, but say more.
 		return err.Error()
 	case errors.Is(err, context.DeadlineExceeded):
 		server := "the API server"
-		if config, err := a.connection.RESTConfig(); err == nil {
+		if config, err := e.Connection.RESTConfig(); err == nil {
 			server = config.Host
 		}
-		return a.unreachableMessage(&url.Error{URL: server, Err: err})
+		return e.unreachableMessage(&url.Error{URL: server, Err: err})
 	case apierrors.IsAlreadyExists(err):
-		return a.alreadyExistsMessage(err)
+		return e.alreadyExistsMessage(err)
 	case apierrors.IsTooManyRequests(err), apierrors.IsServerTimeout(err), apierrors.IsInternalError(err), apierrors.IsServiceUnavailable(err):
 		return fmt.Sprintf("the API server can't handle the request now (%v): try again later", err)
 	default:
@@ -65,13 +72,13 @@ func (a *app) errorMessage(ctx context.Context, cmd *cobra.Command, err error) s
 }
 
 // unreachableMessage says why the API server didn't answer, and what to check.
-func (a *app) unreachableMessage(err *url.Error) string {
+func (e *Explainer) unreachableMessage(err *url.Error) string {
 	server := err.URL
 	if u, parseErr := url.Parse(err.URL); parseErr == nil && u.Host != "" {
 		server = u.Scheme + "://" + u.Host
 	}
 	where := "--server"
-	if context := a.connection.ContextName(); context != "" {
+	if context := e.Connection.ContextName(); context != "" {
 		where = "the server of context " + context
 	}
 	var (
@@ -114,21 +121,21 @@ func (a *app) unreachableMessage(err *url.Error) string {
 }
 
 // alreadyExistsMessage says that an object of that name exists already.
-func (a *app) alreadyExistsMessage(err error) string {
+func (e *Explainer) alreadyExistsMessage(err error) string {
 	var status apierrors.APIStatus
 	if !errors.As(err, &status) || status.Status().Details == nil {
 		return err.Error()
 	}
 	details := status.Status().Details
 	kind := strings.TrimSuffix(details.Kind, "s")
-	return fmt.Sprintf("%[1]s/%[2]s already exists: use another name, or delete it first with '%[3]s %[1]s delete %[2]s'", kind, details.Name, a.displayName)
+	return fmt.Sprintf("%[1]s/%[2]s already exists: use another name, or delete it first with '%[3]s %[1]s delete %[2]s'", kind, details.Name, e.DisplayName)
 }
 
 // notFoundHint suggests what may have been meant instead of a missing object: one of a similar name, or one in another
 // namespace. It gives up quickly.
-func (a *app) notFoundHint(ctx context.Context, cmd *cobra.Command, missing *konductor.NotFoundError) string {
+func (e *Explainer) notFoundHint(ctx context.Context, cmd *cobra.Command, missing *konductor.NotFoundError) string {
 	switch {
-	case missing.Message != "", missing.Deleted, !slices.ContainsFunc(primitiveKinds(), func(k [2]string) bool { return k[0] == missing.Kind }):
+	case missing.Message != "", missing.Deleted, !slices.Contains(view.PrimitiveKinds(), missing.Kind):
 		return ""
 	case !slices.Contains([]string{"status", "why", "delete", "resize", "break", "release", "renew"}, cmd.Name()):
 		// It may be a script that waits for the object or polls for it.
@@ -137,7 +144,7 @@ func (a *app) notFoundHint(ctx context.Context, cmd *cobra.Command, missing *kon
 	const moment = time.Second
 	ctx, cancel := context.WithTimeout(ctx, moment)
 	defer cancel()
-	config, err := a.connection.RESTConfig()
+	config, err := e.Connection.RESTConfig()
 	if err != nil {
 		return ""
 	}
@@ -169,61 +176,8 @@ func (a *app) notFoundHint(ctx context.Context, cmd *cobra.Command, missing *kon
 	case len(elsewhere) > 1:
 		return fmt.Sprintf("; it exists in namespaces %s: add -n NAMESPACE", strings.Join(elsewhere[:min(len(elsewhere), named)], ", "))
 	}
-	if meant := suggestWord(missing.Name, here); meant != "" {
+	if meant := SuggestWord(missing.Name, here); meant != "" {
 		return fmt.Sprintf(": did you mean %s?", meant)
 	}
-	return fmt.Sprintf(": see '%s %s list'", a.displayName, strings.ToLower(missing.Kind))
-}
-
-// flagError says what is wrong with a flag, and what to write instead.
-func flagError(cmd *cobra.Command, err error) error {
-	var (
-		unknown  *pflag.NotExistError
-		required *pflag.ValueRequiredError
-		invalid  *pflag.InvalidValueError
-		syntax   *pflag.InvalidSyntaxError
-	)
-	see := fmt.Sprintf("(see '%s --help')", cmd.CommandPath())
-	switch {
-	case errors.As(err, &unknown):
-		name := unknown.GetSpecifiedName()
-		var known []string
-		cmd.Flags().VisitAll(func(f *pflag.Flag) {
-			if !f.Hidden {
-				known = append(known, f.Name)
-			}
-		})
-		if meant := suggestWord(name, known); meant != "" && unknown.GetSpecifiedShortnames() == "" {
-			return fmt.Errorf("%s has no flag --%s: did you mean --%s?", cmd.CommandPath(), name, meant)
-		}
-		if unknown.GetSpecifiedShortnames() != "" {
-			name = "-" + name
-		} else {
-			name = "--" + name
-		}
-		return fmt.Errorf("%s has no flag %s %s", cmd.CommandPath(), name, see)
-	case errors.As(err, &required):
-		return fmt.Errorf("--%s needs a value %s", required.GetFlag().Name, see)
-	case errors.As(err, &invalid):
-		return flagValueError(invalid, see)
-	case errors.As(err, &syntax):
-		return fmt.Errorf("%s is not a flag: write --NAME or --NAME=VALUE %s", syntax.GetSpecifiedFlag(), see)
-	default:
-		return fmt.Errorf("%w %s", err, see)
-	}
-}
-
-// flagValueError says what a flag's value has to look like.
-func flagValueError(err *pflag.InvalidValueError, see string) error {
-	flag := err.GetFlag()
-	switch flag.Value.Type() {
-	case "int32", "int64", "int":
-		return fmt.Errorf("--%s must be a whole number, not %q %s", flag.Name, err.GetValue(), see)
-	case "bool":
-		return fmt.Errorf("--%s must be true or false, not %q %s", flag.Name, err.GetValue(), see)
-	case "duration":
-		return fmt.Errorf("--%s: %w", flag.Name, err.Unwrap())
-	default:
-		return fmt.Errorf("--%s: %w %s", flag.Name, err.Unwrap(), see)
-	}
+	return fmt.Sprintf(": see '%s %s list'", e.DisplayName, strings.ToLower(missing.Kind))
 }

@@ -1,8 +1,10 @@
-package cli
+package clierror
 
 import (
+	"context"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"net/url"
 	"path/filepath"
@@ -14,15 +16,17 @@ import (
 	"github.com/spf13/cobra"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/runtime/schema"
-	"k8s.io/cli-runtime/pkg/genericiooptions"
+	"k8s.io/client-go/tools/clientcmd"
+	"k8s.io/client-go/tools/clientcmd/api"
 
+	"github.com/LogicIQ/konductor/internal/cli/cluster"
 	"github.com/LogicIQ/konductor/internal/cli/readretry"
 	konductor "github.com/LogicIQ/konductor/sdk/go"
 )
 
-// TestErrorMessageOfSDKErrors: that an error of the SDK is also one of Go or Kubernetes changes nothing in what is printed.
-func TestErrorMessageOfSDKErrors(t *testing.T) {
-	a := newApp("koncli", genericiooptions.IOStreams{})
+// TestExplainSDKErrors: that an error of the SDK is also one of Go or Kubernetes changes nothing in what is printed.
+func TestExplainSDKErrors(t *testing.T) {
+	e := &Explainer{Connection: cluster.NewConnection("test", io.Discard), DisplayName: "koncli"}
 	for want, err := range map[string]error{
 		"timed out after 5s waiting for gate/g: 1 of 2":                                                         &konductor.TimeoutError{Object: "gate/g", Timeout: 5 * time.Second, Status: "1 of 2"},
 		"gate/g is not open: 1 of 2":                                                                            &konductor.TimeoutError{Object: "gate/g", Status: "1 of 2"},
@@ -35,26 +39,39 @@ func TestErrorMessageOfSDKErrors(t *testing.T) {
 		"the hold on lease/db was lost: gone\narriving: timed out after 5s waiting for barrier/b": errors.Join(
 			&konductor.LostError{Object: "lease/db", Reason: "gone"}, fmt.Errorf("arriving: %w", &konductor.TimeoutError{Object: "barrier/b", Timeout: 5 * time.Second})),
 	} {
-		if diff := cmp.Diff(want, a.errorMessage(t.Context(), &cobra.Command{}, err)); diff != "" {
+		if diff := cmp.Diff(want, e.Explain(t.Context(), &cobra.Command{}, err)); diff != "" {
 			t.Errorf("(-want +got):\n%s", diff)
 		}
 	}
 }
 
 func TestUnreachableMessage(t *testing.T) {
-	staging := newRecordingServer(t)
+	kubeconfig := api.NewConfig()
+	kubeconfig.Clusters["staging"] = &api.Cluster{Server: "https://server:6443"}
+	kubeconfig.Contexts["staging"] = &api.Context{Cluster: "staging"}
+	kubeconfig.CurrentContext = "staging"
 	path := filepath.Join(t.TempDir(), "config")
-	writeKubeconfig(t, path, newKubeconfig("", staging))
+	if err := clientcmd.WriteToFile(*kubeconfig, path); err != nil {
+		t.Fatal(err)
+	}
 	t.Setenv("KUBECONFIG", path)
-	a := newApp("koncli", genericiooptions.IOStreams{})
+	e := &Explainer{Connection: cluster.NewConnection("test", io.Discard)}
 	for want, err := range map[string]error{
 		"can't reach the API server: the connection to https://server:6443 was refused (tried for 10s); check that the cluster is running, and check the server of context staging": &net.OpError{Op: "dial", Net: "tcp", Err: syscall.ECONNREFUSED},
 		"host server not found (tried for 10s): check the server of context staging and the network":                                                                                &net.DNSError{Name: "server", Err: "no such host", IsNotFound: true},
 		"can't reach the API server: https://server:6443 didn't answer in time (tried for 10s); check the network, the server of context staging and --request-timeout":             &net.OpError{Op: "read", Net: "tcp", Err: syscall.ETIMEDOUT},
 	} {
 		lasting := &url.Error{Op: "Get", URL: "https://server:6443/version", Err: &readretry.UnreachableError{TriedFor: 10 * time.Second, Err: err}}
-		if diff := cmp.Diff(want, a.errorMessage(t.Context(), &cobra.Command{}, lasting)); diff != "" {
+		if diff := cmp.Diff(want, e.Explain(t.Context(), &cobra.Command{}, lasting)); diff != "" {
 			t.Errorf("(-want +got):\n%s", diff)
 		}
+	}
+}
+
+func TestExplainInterrupted(t *testing.T) {
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if got := (&Explainer{}).Explain(ctx, &cobra.Command{}, fmt.Errorf("waiting: %w", context.Canceled)); got != "interrupted" {
+		t.Errorf("got %q", got)
 	}
 }
