@@ -2,8 +2,8 @@
 // operator) and its result into text.
 //
 // Run is both what main calls and, through app.execute, what the dashboard calls in this process. The command tree is in
-// root.go. There is a file for each kind with its verbs. Below it are packages for what they share: cluster is
-// the connection, and clierror has the error messages and the exit codes.
+// root.go. There is a file for each kind with its verbs. The packages below have what the commands share: cluster is the
+// connection, clierror has the error messages and the exit codes, and printer writes text.
 package cli
 
 import (
@@ -25,6 +25,7 @@ import (
 	konductorv1 "github.com/LogicIQ/konductor/apis/v1"
 	"github.com/LogicIQ/konductor/internal/cli/clierror"
 	"github.com/LogicIQ/konductor/internal/cli/cluster"
+	"github.com/LogicIQ/konductor/internal/cli/printer"
 	"github.com/LogicIQ/konductor/internal/cli/render"
 	"github.com/LogicIQ/konductor/internal/cli/runner"
 	"github.com/LogicIQ/konductor/internal/cli/terminal"
@@ -44,7 +45,7 @@ func Run(ctx context.Context, args []string, streams genericiooptions.IOStreams)
 
 // newApp returns an app with that display name.
 func newApp(name string, streams genericiooptions.IOStreams) *app {
-	spoken := &messageWriter{out: streams.ErrOut}
+	spoken := printer.NewMessages(streams.ErrOut)
 	a := &app{streams: streams, messages: spoken, connection: newConnection(spoken), displayName: name, executableName: "koncli", color: "auto"}
 	if name != a.executableName {
 		a.executableName = pluginName
@@ -61,7 +62,7 @@ func (a *app) execute(ctx context.Context, args []string) error {
 	root.SetErr(a.streams.ErrOut)
 	cmd, err := root.ExecuteContextC(ctx)
 	if err != nil && !clierror.IsBrokenPipe(err) && err.Error() != "" {
-		last := a.startMessageQueue()
+		last := a.messages.StartQueue()
 		explainer := clierror.Explainer{Connection: a.connection, DisplayName: a.displayName}
 		fmt.Fprintln(a.messages, a.highlightError("error:")+" "+render.SanitizeLines(explainer.Explain(ctx, cmd, err)))
 		last()
@@ -92,7 +93,7 @@ func parseProgramName(args []string) (name string, rest []string) {
 // app is what all commands share.
 type app struct {
 	streams        genericiooptions.IOStreams
-	messages       *messageWriter
+	messages       *printer.Messages
 	connection     *cluster.Connection
 	displayName    string // the name in messages: "koncli" or "kubectl konductor"
 	executableName string // the name of its file
@@ -116,7 +117,15 @@ func (a *app) newWriteClient(out *outputFlags) (*konductor.Client, error) {
 }
 
 // notify prints a message for the user. Results go to stdout instead.
-func (a *app) notify(message string) { fmt.Fprintln(a.messages, render.SanitizeLines(message)) }
+func (a *app) notify(message string) { a.messages.Notify(message) }
+
+// tolerateClosedOutput is for commands that hold, or wait in a queue. It lets them go on when their output isn't read. A
+// closed pipe behind stdout or stderr would end them and leave their claims behind. A full pipe or a stopped terminal would
+// block their renewals. The returned function stops the message queue.
+func (a *app) tolerateClosedOutput() (stop func()) {
+	runner.CatchSIGPIPE()
+	return a.messages.StartQueue()
+}
 
 // highlightError returns a word in the error color, if stderr shows colors.
 func (a *app) highlightError(word string) string {

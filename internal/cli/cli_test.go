@@ -139,21 +139,6 @@ func TestReplaceEnv(t *testing.T) {
 	}
 }
 
-func TestMessagesDoNotBlock(t *testing.T) {
-	read, write := io.Pipe()
-	a := &app{messages: &messageWriter{out: write}}
-	stop := a.tolerateClosedOutput()
-	for range 2 * maxQueuedLines {
-		// If each write waited until it is read, this would never end.
-		go a.notify("something")
-	}
-	a.notify("something")
-	if err := read.Close(); err != nil {
-		t.Fatal(err)
-	}
-	stop()
-}
-
 func TestHelpShowsProgramName(t *testing.T) {
 	for called, want := range map[string]string{
 		"/usr/local/bin/kubectl-konductor": "kubectl konductor barrier arrive round-1 --wait",

@@ -6,13 +6,15 @@ import (
 
 	"github.com/spf13/cobra"
 	"k8s.io/cli-runtime/pkg/genericiooptions"
+
+	"github.com/LogicIQ/konductor/internal/cli/printer"
 )
 
 // CommandTree returns the command tree of the program called by that name ("koncli" or "kubectl konductor"), for code that
 // documents or checks command lines. Its commands are not meant to be run: they read nothing and print nothing.
 func CommandTree(name string) *cobra.Command {
 	streams := genericiooptions.IOStreams{In: strings.NewReader(""), Out: io.Discard, ErrOut: io.Discard}
-	a := &app{streams: streams, messages: &messageWriter{out: streams.ErrOut}, connection: newConnection(streams.ErrOut), displayName: name}
+	a := &app{streams: streams, messages: printer.NewMessages(streams.ErrOut), connection: newConnection(streams.ErrOut), displayName: name}
 	root := a.rootCommand()
 	root.SetIn(streams.In)
 	root.SetOut(streams.Out)

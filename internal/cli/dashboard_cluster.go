@@ -20,6 +20,7 @@ import (
 	"github.com/LogicIQ/konductor/internal/apiclient"
 	"github.com/LogicIQ/konductor/internal/cli/clierror"
 	"github.com/LogicIQ/konductor/internal/cli/cluster"
+	"github.com/LogicIQ/konductor/internal/cli/printer"
 	"github.com/LogicIQ/konductor/internal/cli/tui"
 	"github.com/LogicIQ/konductor/internal/live"
 	"github.com/LogicIQ/konductor/internal/view"
@@ -31,7 +32,7 @@ const claimKind = konductorv1.KindClaim
 // opened.
 type dashboardCluster struct {
 	*cluster.Config
-	warnings      *deferredWarnings
+	warnings      *printer.DeferredWarnings
 	watchOptions  live.Options
 	displayName   string
 	ownHolder     string
@@ -51,7 +52,7 @@ func (a *app) newDashboardCluster(cmd *cobra.Command, o live.Options) (*dashboar
 	}
 	own := *opened
 	own.REST = rest.CopyConfig(opened.REST)
-	c := &dashboardCluster{Config: &own, watchOptions: o, displayName: a.displayName, ownHolder: client.Holder(), warnings: &deferredWarnings{handler: opened.REST.WarningHandler}}
+	c := &dashboardCluster{Config: &own, watchOptions: o, displayName: a.displayName, ownHolder: client.Holder(), warnings: &printer.DeferredWarnings{Handler: opened.REST.WarningHandler}}
 	own.REST.WarningHandler = c.warnings
 	c.redactedFlags = append(cluster.RedactedFlags(cmd.Root().PersistentFlags()), opened.ContextFlags...)
 	return c, nil

@@ -18,6 +18,7 @@ import (
 	"k8s.io/client-go/tools/clientcmd/api"
 
 	"github.com/LogicIQ/konductor/internal/cli/clierror"
+	"github.com/LogicIQ/konductor/internal/cli/printer"
 	"github.com/LogicIQ/konductor/internal/live"
 	"github.com/LogicIQ/konductor/internal/waitgraph"
 	konductor "github.com/LogicIQ/konductor/sdk/go"
@@ -172,7 +173,7 @@ func TestSuggestedCommandsNameCluster(t *testing.T) {
 	}
 	chain := &waitgraph.Cause{Command: "koncli lease break db -n etl"}
 	roots := []waitgraph.RootCause{{Cause: waitgraph.Cause{Command: "kubectl delete pod/p -n etl"}}}
-	a.rewriteSuggestedCommands(chain, roots, named)
+	printer.RewriteCommands(&waitgraph.Diagnosis{Chain: chain, RootCauses: roots}, a.displayName, named)
 	want := []string{"koncli lease break db -n etl " + strings.Join(named, " "), "kubectl delete pod/p -n etl " + strings.Join(named, " ")}
 	if diff := cmp.Diff(want, []string{chain.Command, roots[0].Command}); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)

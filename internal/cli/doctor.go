@@ -20,6 +20,7 @@ import (
 
 	"github.com/LogicIQ/konductor/internal/apiclient"
 	"github.com/LogicIQ/konductor/internal/cli/clierror"
+	"github.com/LogicIQ/konductor/internal/cli/printer"
 	"github.com/LogicIQ/konductor/internal/cli/terminal"
 	"github.com/LogicIQ/konductor/internal/doctor"
 	konductor "github.com/LogicIQ/konductor/sdk/go"
@@ -62,7 +63,7 @@ otherwise. -o json prints the same in a stable format.`,
 				return err
 			}
 			if format != "" {
-				err = writeJSONOrYAML(a.streams.Out, format, report)
+				err = printer.WriteJSONOrYAML(a.streams.Out, format, report)
 			} else {
 				err = writeReport(a.streams.Out, report)
 			}

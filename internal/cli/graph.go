@@ -5,6 +5,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/LogicIQ/konductor/internal/cli/printer"
 	"github.com/LogicIQ/konductor/internal/waitgraph"
 )
 
@@ -45,26 +46,26 @@ Use -o dot for Graphviz, -o mermaid for Markdown, and -o json or yaml for progra
 				only = []string{namespace}
 			}
 			g := waitgraph.Analyze(s).Graph(only...)
-			for _, note := range gapNotes(g.Gaps) {
+			for _, note := range printer.GapNotes(g.Gaps) {
 				a.notify("note: " + note + "; output may be incomplete")
 			}
 			switch format {
 			case "json", "yaml":
-				return writeJSONOrYAML(a.streams.Out, format, g)
+				return printer.WriteJSONOrYAML(a.streams.Out, format, g)
 			case "dot":
-				_, err = io.WriteString(a.streams.Out, graphDOTText(&g))
+				_, err = io.WriteString(a.streams.Out, printer.GraphDOTText(&g))
 			case "mermaid":
-				_, err = io.WriteString(a.streams.Out, graphMermaidText(&g))
+				_, err = io.WriteString(a.streams.Out, printer.GraphMermaidText(&g))
 			default:
 				if len(g.Nodes) == 0 {
-					a.notify(noneFoundText("barriers, gates, leases or semaphores", namespace))
+					a.notify(printer.NoneFoundText("barriers, gates, leases or semaphores", namespace))
 					return nil
 				}
 				signs, themeErr := a.newSymbols(d)
 				if themeErr != nil {
 					return themeErr
 				}
-				_, err = io.WriteString(a.streams.Out, graphTreeText(&g, signs))
+				_, err = io.WriteString(a.streams.Out, printer.GraphTreeText(&g, signs))
 			}
 			return err
 		},

@@ -99,18 +99,3 @@ func (o *outputFlags) printOperation(kind, name, operation string, w io.Writer) 
 		ObjectMeta: metav1.ObjectMeta{Name: name},
 	}, w)
 }
-
-// printOperation prints that something was done to an object, without output flags.
-func (a *app) printOperation(kind, name, what string) {
-	fmt.Fprintf(a.streams.Out, "%s/%s %s\n", qualifiedKind(kind), name, what)
-}
-
-// qualifiedKind returns a kind as kubectl prints it before an object's name.
-func qualifiedKind(kind string) string { return strings.ToLower(kind) + "." + konductorv1.GroupName }
-
-func noneFoundText(resource, namespace string) string {
-	if namespace == "" {
-		return "no " + resource + " found in any namespace"
-	}
-	return fmt.Sprintf("no %s found in namespace %s", resource, namespace)
-}

@@ -3,6 +3,7 @@ package cli
 import (
 	"github.com/spf13/cobra"
 
+	"github.com/LogicIQ/konductor/internal/cli/printer"
 	"github.com/LogicIQ/konductor/internal/doctor"
 	"github.com/LogicIQ/konductor/internal/rbac"
 )
@@ -41,7 +42,7 @@ those of the chart's ClusterRole konductor-participant. The cluster is contacted
 			}
 			objects := doctor.ParticipantRBAC(workloads)
 			if format == "json" {
-				return writeJSONOrYAML(a.streams.Out, format, map[string]any{"apiVersion": "v1", "kind": "List", "items": objects})
+				return printer.WriteJSONOrYAML(a.streams.Out, format, map[string]any{"apiVersion": "v1", "kind": "List", "items": objects})
 			}
 			return writeYAMLDocuments(a.streams.Out, objects)
 		},

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"strings"
 	"sync"
 
 	"golang.org/x/sync/errgroup"
@@ -132,30 +131,6 @@ func unlistedNamespaces(s *waitgraph.Snapshot) (found []string) {
 		}
 	}
 	return found
-}
-
-// gapNotes returns a note for each gap, or for many gaps only the namespaces.
-func gapNotes(gaps []waitgraph.Gap) (said []string) {
-	// As many as there are kinds.
-	const few, named = 8, 3
-	if len(gaps) <= few {
-		for _, gap := range gaps {
-			said = append(said, gap.Message)
-		}
-		return said
-	}
-	var kinds, namespaces []string
-	for _, gap := range gaps {
-		kinds, namespaces = append(kinds, strings.ToLower(gap.Kind)+"s"), append(namespaces, gap.Namespace)
-	}
-	slices.Sort(kinds)
-	slices.Sort(namespaces)
-	kinds, namespaces = slices.Compact(kinds), slices.Compact(namespaces)
-	where := strings.Join(namespaces[:min(len(namespaces), named)], ", ")
-	if more := len(namespaces) - named; more > 0 {
-		where += fmt.Sprintf(" and %d more", more)
-	}
-	return []string{fmt.Sprintf("can't list some objects (%s) in namespaces %s", strings.Join(kinds, ", "), where)}
 }
 
 // listAll lists all kinds in the namespaces.

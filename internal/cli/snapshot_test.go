@@ -1,7 +1,6 @@
 package cli
 
 import (
-	"fmt"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -31,23 +30,5 @@ func TestUnlistedNamespaces(t *testing.T) {
 	s := &waitgraph.Snapshot{Namespaces: []string{"etl"}, Gates: []*konductorv1.Gate{g, gateOnJobsIn(1, "allowed"), gateOnJobsIn(0, "other")}}
 	if diff := cmp.Diff([]string{"allowed"}, unlistedNamespaces(s)); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)
-	}
-}
-
-func TestGapNotes(t *testing.T) {
-	var gaps []waitgraph.Gap
-	for i := range 100 {
-		for _, k := range snapshotKinds() {
-			namespace := fmt.Sprintf("n%02d", i)
-			gaps = append(gaps, waitgraph.Gap{Kind: k.kind, Namespace: namespace, Message: forbiddenText(k, namespace)})
-		}
-	}
-	want := []string{"can't list barriers in namespace n00", "can't list arrivals in namespace n00"}
-	if diff := cmp.Diff(want, gapNotes(gaps[:2])); diff != "" {
-		t.Errorf("few (-want +got):\n%s", diff)
-	}
-	want = []string{"can't list some objects (arrivals, barriers, claims, gates, jobs, leases, pods, semaphores) in namespaces n00, n01, n02 and 97 more"}
-	if diff := cmp.Diff(want, gapNotes(gaps)); diff != "" {
-		t.Errorf("many (-want +got):\n%s", diff)
 	}
 }

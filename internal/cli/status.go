@@ -14,6 +14,7 @@ import (
 
 	konductorv1 "github.com/LogicIQ/konductor/apis/v1"
 	"github.com/LogicIQ/konductor/internal/cli/clierror"
+	"github.com/LogicIQ/konductor/internal/cli/printer"
 	"github.com/LogicIQ/konductor/internal/cli/terminal"
 	"github.com/LogicIQ/konductor/internal/live"
 	"github.com/LogicIQ/konductor/internal/view"
@@ -151,7 +152,7 @@ func (a *app) runStatus(cmd *cobra.Command, s *statusFlags, kind, name string) e
 		return err
 	}
 	width, _ := terminal.Size(a.streams.Out)
-	return a.printLines(theme.DetailLines(&detail, width, now))
+	return printer.WriteLines(a.streams.Out, theme.DetailLines(&detail, width, now))
 }
 
 // relatedKinds returns the kinds related to objects of a kind.

@@ -13,6 +13,7 @@ import (
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 
 	"github.com/LogicIQ/konductor/internal/cli/clierror"
+	"github.com/LogicIQ/konductor/internal/cli/printer"
 	"github.com/LogicIQ/konductor/internal/cli/render"
 	"github.com/LogicIQ/konductor/internal/cli/terminal"
 	"github.com/LogicIQ/konductor/internal/live"
@@ -94,7 +95,7 @@ func (a *app) printRows(s *statusFlags, rows []*view.Row, namespace string, now 
 	case "", "wide":
 	case "name":
 		for _, r := range rows {
-			fmt.Fprintf(a.streams.Out, "%s/%s\n", qualifiedKind(r.Kind), r.Name)
+			fmt.Fprintf(a.streams.Out, "%s/%s\n", printer.QualifiedKind(r.Kind), r.Name)
 		}
 		return nil
 	default:
@@ -104,7 +105,7 @@ func (a *app) printRows(s *statusFlags, rows []*view.Row, namespace string, now 
 		if s.IgnoreNotFound {
 			return nil
 		}
-		a.notify(noneFoundText("barriers, gates, leases or semaphores", namespace))
+		a.notify(printer.NoneFoundText("barriers, gates, leases or semaphores", namespace))
 		return nil
 	}
 	theme, err := a.newTheme(&s.displayFlags, true)
@@ -123,7 +124,7 @@ func (a *app) printRows(s *statusFlags, rows []*view.Row, namespace string, now 
 	for _, r := range rows {
 		lines = append(lines, strings.TrimRight(table.RowLine(r, now, false), " "))
 	}
-	return a.printLines(lines)
+	return printer.WriteLines(a.streams.Out, lines)
 }
 
 // printDocument prints a document in the format of -o.

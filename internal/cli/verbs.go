@@ -9,6 +9,7 @@ import (
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/types"
 
+	"github.com/LogicIQ/konductor/internal/cli/printer"
 	"github.com/LogicIQ/konductor/internal/waitgraph"
 	konductor "github.com/LogicIQ/konductor/sdk/go"
 )
@@ -36,7 +37,7 @@ code 6. If the %s does not exist yet, wait for it to be created.`, lower, lower,
 			if err := wait(client, cmd.Context(), args[0], w.options()...); err != nil {
 				return err
 			}
-			a.printOperation(kind, args[0], "open")
+			printer.WriteOperation(a.streams.Out, kind, args[0], "open")
 			return nil
 		},
 	}

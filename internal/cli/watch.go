@@ -9,6 +9,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/LogicIQ/konductor/internal/cli/printer"
 	"github.com/LogicIQ/konductor/internal/cli/render"
 	"github.com/LogicIQ/konductor/internal/cli/terminal"
 	"github.com/LogicIQ/konductor/internal/cli/tui"
@@ -106,7 +107,7 @@ func (a *app) runDashboard(cmd *cobra.Command, w *watchFlags) error {
 	if err != nil {
 		return err
 	}
-	defer c.warnings.flush()
+	defer c.warnings.Flush()
 	feed, err := live.Start(c.REST, o)
 	if err != nil {
 		return err
@@ -158,12 +159,42 @@ func (a *app) newTheme(l *displayFlags, dark bool) (render.Theme, error) {
 func (l *displayFlags) isASCIIOnly() bool { return l.ascii || terminal.IsASCIIOnly(os.Getenv) }
 
 // newSymbols returns the symbols and colors of trees for stdout.
-func (a *app) newSymbols(l *displayFlags) (symbols, error) {
+func (a *app) newSymbols(l *displayFlags) (printer.Symbols, error) {
 	theme, err := a.newTheme(l, true)
 	if err != nil {
-		return symbols{}, err
+		return printer.Symbols{}, err
 	}
-	return newSymbols(&theme, l.isASCIIOnly()), nil
+	return printer.NewSymbols(&theme, l.isASCIIOnly()), nil
+}
+
+// printWatchEvents prints a line for each existing object, and then for each change, until ctx ends.
+func (a *app) printWatchEvents(ctx context.Context, format string, l *displayFlags) error {
+	ctx, leave := terminal.BrokenPipeContext(ctx, a.streams.Out)
+	defer leave()
+	o, err := a.watchOptions(l, append(view.PrimitiveKinds(), claimKind)...)
+	if err != nil {
+		return err
+	}
+	config, err := a.connection.RESTConfig()
+	if err != nil {
+		return err
+	}
+	feed, err := live.Start(config, o)
+	if err != nil {
+		return err
+	}
+	defer feed.Close()
+	first, err := a.waitForFirstState(ctx, feed)
+	if ctx.Err() != nil {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	events := &printer.WatchEvents{
+		Out: a.streams.Out, Messages: a.messages, Theme: render.NewPlainTheme(l.isASCIIOnly()), Format: format, ShowNamespaces: o.Namespace == "",
+	}
+	return events.Print(ctx, feed, first)
 }
 
 // printOnce prints the current state once.
@@ -185,7 +216,7 @@ func (a *app) printOnce(ctx context.Context, w *watchFlags) error {
 	rows := world.Rows()
 	view.Sort(rows, view.ByKind)
 	if w.format == "json" {
-		return a.printJSON(view.NewSummary(rows))
+		return printer.WriteJSON(a.streams.Out, view.NewSummary(rows))
 	}
 	theme, err := a.newTheme(&w.displayFlags, true)
 	if err != nil {
@@ -201,7 +232,7 @@ func (a *app) printOnce(ctx context.Context, w *watchFlags) error {
 			once.Notes = append(once.Notes, denied)
 		}
 	}
-	return a.printLines(once.Lines())
+	return printer.WriteLines(a.streams.Out, once.Lines())
 }
 
 // displayWidth returns the width to draw in: that of the terminal, else a usual one.

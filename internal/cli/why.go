@@ -1,17 +1,15 @@
 package cli
 
 import (
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"strings"
 
 	"github.com/spf13/cobra"
-	"sigs.k8s.io/yaml"
 
 	"github.com/LogicIQ/konductor/internal/cli/clierror"
-	"github.com/LogicIQ/konductor/internal/view"
+	"github.com/LogicIQ/konductor/internal/cli/printer"
 	"github.com/LogicIQ/konductor/internal/waitgraph"
 	konductor "github.com/LogicIQ/konductor/sdk/go"
 )
@@ -66,15 +64,15 @@ contains the reasons as stable identifiers, which are listed in docs/why.md.`,
 			} else if err != nil {
 				return err
 			}
-			a.rewriteSuggestedCommands(d.Chain, d.RootCauses, a.connection.ClusterFlags())
+			printer.RewriteCommands(d, a.displayName, a.connection.ClusterFlags())
 			if format != "" {
-				return writeJSONOrYAML(a.streams.Out, format, d)
+				return printer.WriteJSONOrYAML(a.streams.Out, format, d)
 			}
 			signs, err := a.newSymbols(drawn)
 			if err != nil {
 				return err
 			}
-			_, err = io.WriteString(a.streams.Out, whyText(d, s.Now, signs))
+			_, err = io.WriteString(a.streams.Out, printer.WhyText(d, s.Now, signs))
 			return err
 		},
 	}
@@ -112,51 +110,4 @@ func validateOutputFormat(format string, formats ...string) error {
 		}
 	}
 	return fmt.Errorf("-o must be %s, not %q", clierror.JoinAlternatives(formats[1:]), format)
-}
-
-// rewriteSuggestedCommands puts the display name into the commands that a diagnosis suggests, and adds the flags that
-// select the cluster: without them the commands would go to another.
-func (a *app) rewriteSuggestedCommands(chain *waitgraph.Cause, roots []waitgraph.RootCause, flags []string) {
-	named := func(command string) string {
-		if command == "" {
-			return ""
-		}
-		if rest, ok := strings.CutPrefix(command, "koncli "); ok {
-			command = a.displayName + " " + rest
-		}
-		return view.CommandLine(command, flags)
-	}
-	for i := range roots {
-		roots[i].Command = named(roots[i].Command)
-	}
-	seen := map[*waitgraph.Cause]bool{}
-	var each func(*waitgraph.Cause)
-	each = func(c *waitgraph.Cause) {
-		if seen[c] {
-			return
-		}
-		seen[c] = true
-		c.Command = named(c.Command)
-		for _, b := range c.Because {
-			each(b)
-		}
-	}
-	each(chain)
-}
-
-// writeJSONOrYAML writes a value as JSON or YAML.
-func writeJSONOrYAML(w io.Writer, format string, v any) error {
-	b, err := json.MarshalIndent(v, "", "    ")
-	if err != nil {
-		return err
-	}
-	if format == "yaml" {
-		if b, err = yaml.JSONToYAML(b); err != nil {
-			return err
-		}
-	} else {
-		b = append(b, '\n')
-	}
-	_, err = w.Write(b)
-	return err
 }

@@ -1,12 +1,14 @@
-package cli
+// Package printer writes what users read: messages on stderr, and why, graph and watch as text.
+package printer
 
 import (
 	"bytes"
+	"fmt"
 	"io"
 	"sync"
 	"time"
 
-	"github.com/LogicIQ/konductor/internal/cli/runner"
+	"github.com/LogicIQ/konductor/internal/cli/render"
 )
 
 const (
@@ -18,8 +20,8 @@ const (
 	flushTimeout = time.Second
 )
 
-// messageWriter writes messages for users to stderr. It is safe for concurrent use.
-type messageWriter struct {
+// Messages writes messages for users to stderr. It is safe for concurrent use.
+type Messages struct {
 	out io.Writer
 
 	mu    sync.Mutex
@@ -31,13 +33,19 @@ type queuedLine struct {
 	written chan struct{}
 }
 
+// NewMessages returns a writer of messages to out.
+func NewMessages(out io.Writer) *Messages { return &Messages{out: out} }
+
+// Notify writes a message for the user.
+func (m *Messages) Notify(message string) { fmt.Fprintln(m, render.SanitizeLines(message)) }
+
 // Write never fails: nothing depends on whether messages are read.
-func (v *messageWriter) Write(text []byte) (int, error) {
-	v.mu.Lock()
-	lines := v.queue
+func (m *Messages) Write(text []byte) (int, error) {
+	m.mu.Lock()
+	lines := m.queue
 	if lines == nil {
-		v.mu.Unlock()
-		_, _ = v.out.Write(text)
+		m.mu.Unlock()
+		_, _ = m.out.Write(text)
 		return len(text), nil
 	}
 	l := queuedLine{bytes.Clone(text), make(chan struct{})}
@@ -46,7 +54,7 @@ func (v *messageWriter) Write(text []byte) (int, error) {
 	default:
 		close(l.written)
 	}
-	v.mu.Unlock()
+	m.mu.Unlock()
 	timer := time.NewTimer(writeTimeout)
 	defer timer.Stop()
 	select {
@@ -56,27 +64,19 @@ func (v *messageWriter) Write(text []byte) (int, error) {
 	return len(text), nil
 }
 
-// tolerateClosedOutput is for commands that hold, or wait in a queue. It lets them go on when their output isn't read. A
-// closed pipe behind stdout or stderr would end them and leave their claims behind. A full pipe or a stopped terminal would
-// block their renewals. The returned function stops the message queue.
-func (a *app) tolerateClosedOutput() (stop func()) {
-	runner.CatchSIGPIPE()
-	return a.startMessageQueue()
-}
-
-// startMessageQueue makes writes of messages wait for at most writeTimeout, until stop is called.
-func (a *app) startMessageQueue() (stop func()) {
+// StartQueue makes writes of messages wait for at most writeTimeout, until stop is called.
+func (m *Messages) StartQueue() (stop func()) {
 	lines, done := make(chan queuedLine, maxQueuedLines), make(chan struct{})
 	go func() {
 		defer close(done)
 		for l := range lines {
-			_, _ = a.messages.out.Write(l.text)
+			_, _ = m.out.Write(l.text)
 			close(l.written)
 		}
 	}()
-	a.messages.setQueue(lines)
+	m.setQueue(lines)
 	return func() {
-		a.messages.setQueue(nil)
+		m.setQueue(nil)
 		close(lines)
 		timer := time.NewTimer(flushTimeout)
 		defer timer.Stop()
@@ -87,8 +87,8 @@ func (a *app) startMessageQueue() (stop func()) {
 	}
 }
 
-func (v *messageWriter) setQueue(lines chan queuedLine) {
-	v.mu.Lock()
-	defer v.mu.Unlock()
-	v.queue = lines
+func (m *Messages) setQueue(lines chan queuedLine) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.queue = lines
 }

@@ -1,4 +1,4 @@
-package cli
+package printer
 
 import (
 	"slices"
@@ -7,10 +7,10 @@ import (
 	"k8s.io/client-go/rest"
 )
 
-// deferredWarnings stores the API server's warnings while a full-screen display is shown, which they would disturb. It is
+// DeferredWarnings stores the API server's warnings while a full-screen display is shown, which they would disturb. It is
 // safe for concurrent use.
-type deferredWarnings struct {
-	handler rest.WarningHandler // prints each warning once
+type DeferredWarnings struct {
+	Handler rest.WarningHandler // prints each warning once
 
 	mu       sync.Mutex
 	warnings []warning
@@ -22,7 +22,7 @@ type warning struct {
 }
 
 // HandleWarningHeader stores a warning.
-func (h *deferredWarnings) HandleWarningHeader(code int, agent, text string) {
+func (h *DeferredWarnings) HandleWarningHeader(code int, agent, text string) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if w := (warning{code, agent, text}); !slices.Contains(h.warnings, w) {
@@ -30,12 +30,12 @@ func (h *deferredWarnings) HandleWarningHeader(code int, agent, text string) {
 	}
 }
 
-// flush prints the stored warnings.
-func (h *deferredWarnings) flush() {
+// Flush prints the stored warnings.
+func (h *DeferredWarnings) Flush() {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	for _, w := range h.warnings {
-		h.handler.HandleWarningHeader(w.code, w.agent, w.text)
+		h.Handler.HandleWarningHeader(w.code, w.agent, w.text)
 	}
 	h.warnings = nil
 }

@@ -1,4 +1,4 @@
-package cli
+package printer
 
 import (
 	"encoding/json"
@@ -58,12 +58,12 @@ func TestRenderCost(t *testing.T) {
 		t.Run(what, func(t *testing.T) {
 			s := &waitgraph.Snapshot{Now: time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)}
 			theme := render.NewPlainTheme(true)
-			signs := newSymbols(&theme, true)
+			signs := NewSymbols(&theme, true)
 			fill(s)
 			costtest.CheckLinear(t, n*objectSize, perByte, func() {
 				a := waitgraph.Analyze(s)
 				g := a.Graph()
-				drawn := len(graphTreeText(&g, signs)) + len(graphDOTText(&g)) + len(graphMermaidText(&g))
+				drawn := len(GraphTreeText(&g, signs)) + len(GraphDOTText(&g)) + len(GraphMermaidText(&g))
 				d, err := a.Why(waitgraph.Ref{Kind: konductorv1.KindGate, Namespace: "n", Name: name(0)})
 				if err != nil {
 					t.Fatal(err)
@@ -72,7 +72,7 @@ func TestRenderCost(t *testing.T) {
 				if err != nil {
 					t.Fatal(err)
 				}
-				if size := drawn + len(whyText(d, s.Now, signs)) + len(told); size > n*objectSize*20 {
+				if size := drawn + len(WhyText(d, s.Now, signs)) + len(told); size > n*objectSize*20 {
 					t.Errorf("%d objects fill %d bytes", n, size)
 				}
 			})

@@ -1,4 +1,4 @@
-package cli
+package printer
 
 import (
 	"fmt"
@@ -24,8 +24,8 @@ type treeWriter struct {
 	deferred  []waitgraph.Ref          // to be expanded at the margin
 }
 
-// graphTreeText draws the nodes that nothing waits for at the margin, and below each node what it waits for.
-func graphTreeText(g *waitgraph.Graph, signs symbols) string {
+// GraphTreeText draws the nodes that nothing waits for at the margin, and below each node what it waits for.
+func GraphTreeText(g *waitgraph.Graph, signs Symbols) string {
 	t := &treeWriter{textWriter: textWriter{symbols: signs}, nodes: map[waitgraph.Ref]*waitgraph.Node{}, edgesFrom: map[waitgraph.Ref][]waitgraph.Edge{}, drawn: map[waitgraph.Ref]bool{}, groupKeys: map[waitgraph.Ref]string{}}
 	waitedFor := map[waitgraph.Ref]bool{}
 	for _, e := range g.Edges {
@@ -219,8 +219,8 @@ func (t *treeWriter) markDrawn(ref waitgraph.Ref) {
 	}
 }
 
-// graphDOTText returns a graph in the DOT language of Graphviz.
-func graphDOTText(g *waitgraph.Graph) string {
+// GraphDOTText returns a graph in the DOT language of Graphviz.
+func GraphDOTText(g *waitgraph.Graph) string {
 	var b strings.Builder
 	b.WriteString("digraph waits {\n  rankdir=LR;\n  node [shape=box, style=\"rounded,filled\", fillcolor=white, fontname=\"sans-serif\"];\n")
 	for i := range g.Nodes {
@@ -267,8 +267,8 @@ func nodeFillColor(s waitgraph.Standing) string {
 	return "white"
 }
 
-// graphMermaidText returns a graph in the language of Mermaid.
-func graphMermaidText(g *waitgraph.Graph) string {
+// GraphMermaidText returns a graph in the language of Mermaid.
+func GraphMermaidText(g *waitgraph.Graph) string {
 	var b strings.Builder
 	b.WriteString("flowchart LR\n")
 	ids := map[waitgraph.Ref]string{}

@@ -1,20 +1,20 @@
-package cli
+package printer
 
 import (
 	"github.com/LogicIQ/konductor/internal/cli/render"
 	"github.com/LogicIQ/konductor/internal/waitgraph"
 )
 
-// symbols are the characters that trees are drawn with.
-type symbols struct {
+// Symbols are the characters that trees are drawn with.
+type Symbols struct {
 	branch, last, bar, blank string
 	standingIcons            map[waitgraph.Standing]string
 	cycle                    string
 }
 
-// newSymbols returns the characters in the colors of a theme.
-func newSymbols(t *render.Theme, ascii bool) symbols {
-	g := symbols{
+// NewSymbols returns the characters in the colors of a theme.
+func NewSymbols(t *render.Theme, ascii bool) Symbols {
+	g := Symbols{
 		branch: "├─ ", last: "└─ ", bar: "│  ", blank: "   ", cycle: "↻",
 		standingIcons: map[waitgraph.Standing]string{
 			waitgraph.StandingDone: "✓", waitgraph.StandingFree: "○", waitgraph.StandingTaken: "●", waitgraph.StandingRunning: "▶", waitgraph.StandingWaiting: "…",
@@ -22,7 +22,7 @@ func newSymbols(t *render.Theme, ascii bool) symbols {
 		},
 	}
 	if ascii {
-		g = symbols{
+		g = Symbols{
 			branch: "|- ", last: "`- ", bar: "|  ", blank: "   ", cycle: "@",
 			standingIcons: map[waitgraph.Standing]string{
 				waitgraph.StandingDone: "+", waitgraph.StandingFree: "o", waitgraph.StandingTaken: "#", waitgraph.StandingRunning: ">", waitgraph.StandingWaiting: ".",

@@ -1,4 +1,4 @@
-package cli
+package printer
 
 import (
 	"strings"
@@ -10,15 +10,15 @@ import (
 
 func TestDeferredWarnings(t *testing.T) {
 	var out strings.Builder
-	h := &deferredWarnings{handler: rest.NewWarningWriter(&out, rest.WarningWriterOptions{Deduplicate: true})}
+	h := &DeferredWarnings{Handler: rest.NewWarningWriter(&out, rest.WarningWriterOptions{Deduplicate: true})}
 	h.HandleWarningHeader(299, "-", "old")
 	h.HandleWarningHeader(299, "-", "older")
 	h.HandleWarningHeader(299, "-", "old")
 	if out.Len() > 0 {
 		t.Errorf("said too early: %q", out.String())
 	}
-	h.flush()
-	h.flush()
+	h.Flush()
+	h.Flush()
 	if diff := cmp.Diff("Warning: old\nWarning: older\n", out.String()); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)
 	}

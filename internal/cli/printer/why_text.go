@@ -1,7 +1,8 @@
-package cli
+package printer
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -9,6 +10,7 @@ import (
 
 	konductorv1 "github.com/LogicIQ/konductor/apis/v1"
 	"github.com/LogicIQ/konductor/internal/cli/render"
+	"github.com/LogicIQ/konductor/internal/view"
 	"github.com/LogicIQ/konductor/internal/waitgraph"
 )
 
@@ -18,8 +20,8 @@ const textWidth = 80
 // maxListed is how many entries of a queue or of missing participants are listed.
 const maxListed = 10
 
-// whyText returns a diagnosis as text: the root causes, the chain that leads to them, then holders and waiters.
-func whyText(d *waitgraph.Diagnosis, now time.Time, g symbols) string {
+// WhyText returns a diagnosis as text: the root causes, the chain that leads to them, then holders and waiters.
+func WhyText(d *waitgraph.Diagnosis, now time.Time, g Symbols) string {
 	t := &textWriter{now: now, symbols: g, namespace: d.Object.Namespace}
 	t.writeHeadline(d)
 	if d.Blocked && !isOwnRootCause(d) {
@@ -31,7 +33,7 @@ func whyText(d *waitgraph.Diagnosis, now time.Time, g symbols) string {
 		t.writeChain(d.Chain, "", "")
 	}
 	t.writeHoldersAndWaiters(d)
-	for i, note := range gapNotes(d.Gaps) {
+	for i, note := range GapNotes(d.Gaps) {
 		if i == 0 {
 			t.writeLine("")
 		}
@@ -43,7 +45,7 @@ func whyText(d *waitgraph.Diagnosis, now time.Time, g symbols) string {
 type textWriter struct {
 	b         strings.Builder
 	now       time.Time
-	symbols   symbols
+	symbols   Symbols
 	namespace string
 }
 
@@ -211,4 +213,58 @@ func (t *textWriter) writeSection(title string, n int, item func(int) string) {
 	if n > maxListed {
 		t.writeLine(fmt.Sprintf("  and %d more", n-maxListed))
 	}
+}
+
+// GapNotes returns a note for each gap, or for many gaps only the namespaces.
+func GapNotes(gaps []waitgraph.Gap) (said []string) {
+	// As many as there are kinds.
+	const few, named = 8, 3
+	if len(gaps) <= few {
+		for _, gap := range gaps {
+			said = append(said, gap.Message)
+		}
+		return said
+	}
+	var kinds, namespaces []string
+	for _, gap := range gaps {
+		kinds, namespaces = append(kinds, strings.ToLower(gap.Kind)+"s"), append(namespaces, gap.Namespace)
+	}
+	slices.Sort(kinds)
+	slices.Sort(namespaces)
+	kinds, namespaces = slices.Compact(kinds), slices.Compact(namespaces)
+	where := strings.Join(namespaces[:min(len(namespaces), named)], ", ")
+	if more := len(namespaces) - named; more > 0 {
+		where += fmt.Sprintf(" and %d more", more)
+	}
+	return []string{fmt.Sprintf("can't list some objects (%s) in namespaces %s", strings.Join(kinds, ", "), where)}
+}
+
+// RewriteCommands puts the display name into the commands that a diagnosis suggests, and adds the flags that select the
+// cluster: without them the commands would go to another.
+func RewriteCommands(d *waitgraph.Diagnosis, displayName string, flags []string) {
+	named := func(command string) string {
+		if command == "" {
+			return ""
+		}
+		if rest, ok := strings.CutPrefix(command, "koncli "); ok {
+			command = displayName + " " + rest
+		}
+		return view.CommandLine(command, flags)
+	}
+	for i := range d.RootCauses {
+		d.RootCauses[i].Command = named(d.RootCauses[i].Command)
+	}
+	seen := map[*waitgraph.Cause]bool{}
+	var each func(*waitgraph.Cause)
+	each = func(c *waitgraph.Cause) {
+		if seen[c] {
+			return
+		}
+		seen[c] = true
+		c.Command = named(c.Command)
+		for _, b := range c.Because {
+			each(b)
+		}
+	}
+	each(d.Chain)
 }
