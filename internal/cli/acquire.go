@@ -13,6 +13,7 @@ import (
 	"sigs.k8s.io/yaml"
 
 	konductorv1 "github.com/LogicIQ/konductor/apis/v1"
+	"github.com/LogicIQ/konductor/internal/cli/flags"
 	konductor "github.com/LogicIQ/konductor/sdk/go"
 )
 
@@ -29,7 +30,7 @@ type acquireOutput struct {
 }
 
 func (a *app) acquireCommand(kind string) *cobra.Command {
-	var w waitFlags
+	var w flags.Wait
 	var ttl time.Duration
 	var priority int32
 	permits := int32(1)
@@ -40,7 +41,7 @@ func (a *app) acquireCommand(kind string) *cobra.Command {
 		what, pronoun, available = "permits of a semaphore", "them", "they are available"
 	}
 	cmd := &cobra.Command{
-		Use: "acquire NAME", Short: fmt.Sprintf("Acquire %s, waiting until %s", what, available), Args: exactlyOneName(lower),
+		Use: "acquire NAME", Short: fmt.Sprintf("Acquire %s, waiting until %s", what, available), Args: flags.ExactlyOneName(lower),
 		Long: fmt.Sprintf(`Acquire %s: wait until %s, hold %s, and print
 the fencing token, a number that is larger than those of all earlier grants.
 
@@ -59,7 +60,7 @@ after the host, with a suffix for the machine and the user. Two machines with th
 `, lower, exampleTargetName(kind))),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			defer a.tolerateClosedOutput()()
-			if err := validateTTL(cmd); err != nil {
+			if err := flags.ValidateTTL(cmd); err != nil {
 				return err
 			}
 			if permits < 1 {
@@ -70,7 +71,7 @@ after the host, with a suffix for the machine and the user. Two machines with th
 			default:
 				return fmt.Errorf("-o must be json, yaml or name, not %q", format)
 			}
-			as, err := holderOption(cmd, holder)
+			as, err := flags.HolderOption(cmd, holder)
 			if err != nil {
 				return err
 			}
@@ -79,7 +80,7 @@ after the host, with a suffix for the machine and the user. Two machines with th
 				return err
 			}
 			opts := konductor.AcquireLeaseOptions{as, konductor.WithTTL(ttl), konductor.WithPriority(priority), konductor.Detached()}
-			for _, o := range w.options() {
+			for _, o := range w.Options() {
 				opts = append(opts, o)
 			}
 			var hold *konductor.Hold
@@ -101,15 +102,15 @@ after the host, with a suffix for the machine and the user. Two machines with th
 			return nil
 		},
 	}
-	w.addFlags(cmd)
-	addHiddenWaitFlag(cmd)
-	addDurationFlag(cmd, &ttl, "ttl", 0, fmt.Sprintf("time after which the hold expires unless renewed (default: the %s's ttl; without one, the hold lasts until the Pod ends, or 10m outside of Pods)", lower))
+	w.AddFlags(cmd)
+	flags.AddHiddenWait(cmd)
+	flags.AddDuration(cmd, &ttl, "ttl", 0, fmt.Sprintf("time after which the hold expires unless renewed (default: the %s's ttl; without one, the hold lasts until the Pod ends, or 10m outside of Pods)", lower))
 	cmd.Flags().Int32Var(&priority, "priority", 0, "queue priority; higher is served first (default 0)")
 	if kind == konductorv1.KindSemaphore {
 		cmd.Flags().Int32Var(&permits, "permits", 1, "number of permits to acquire")
 	}
 	cmd.Flags().StringVarP(&format, "output", "o", "", "output format: json, yaml or name (default the fencing token alone)")
-	addHolderFlag(cmd, &holder, "holder")
+	flags.AddHolder(cmd, &holder, "holder")
 	return cmd
 }
 

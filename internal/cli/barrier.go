@@ -2,13 +2,13 @@ package cli
 
 import (
 	"errors"
-	"fmt"
 	"time"
 
 	"github.com/spf13/cobra"
 	"k8s.io/apimachinery/pkg/types"
 
 	konductorv1 "github.com/LogicIQ/konductor/apis/v1"
+	"github.com/LogicIQ/konductor/internal/cli/flags"
 	konductor "github.com/LogicIQ/konductor/sdk/go"
 )
 
@@ -22,9 +22,9 @@ func (a *app) barrierCommand() *cobra.Command {
 func (a *app) barrierCreateCommand() *cobra.Command {
 	var expected, quorum int32
 	var timeout, ttl time.Duration
-	out := newOutputFlags("created")
+	out := flags.NewOutput("created")
 	cmd := &cobra.Command{
-		Use: "create NAME --expected N", Short: "Create a barrier", Args: exactlyOneName("barrier"),
+		Use: "create NAME --expected N", Short: "Create a barrier", Args: flags.ExactlyOneName("barrier"),
 		Example: a.formatExamples(`  # open when all 10 participants have arrived
   koncli barrier create extracts-done --expected 10
 
@@ -35,14 +35,14 @@ func (a *app) barrierCreateCommand() *cobra.Command {
 			if !cmd.Flags().Changed("expected") {
 				return errors.New("--expected is required: the number of participants, for example --expected 10")
 			}
-			if err := validatePositive(cmd, "timeout", "ttl-after-finished"); err != nil {
+			if err := flags.ValidatePositive(cmd, "timeout", "ttl-after-finished"); err != nil {
 				return err
 			}
 			withQuorum, withTimeout, withTTL := konductor.WithQuorum(quorum), konductor.WithTimeoutAfterCreation(timeout), konductor.WithTTLAfterFinished(ttl)
 			return runCreate(a, out, konductor.NewBarrier(args[0], expected, withQuorum, withTimeout, withTTL),
 				func(client *konductor.Client) (*konductorv1.Barrier, error) {
 					opts := []konductor.CreateBarrierOption{withQuorum, withTimeout, withTTL}
-					if out.isServerDryRun() {
+					if out.IsServerDryRun() {
 						opts = append(opts, konductor.DryRun())
 					}
 					return client.CreateBarrier(cmd.Context(), args[0], expected, opts...)
@@ -51,19 +51,19 @@ func (a *app) barrierCreateCommand() *cobra.Command {
 	}
 	cmd.Flags().Int32Var(&expected, "expected", 0, "number of participants, at least 1")
 	cmd.Flags().Int32Var(&quorum, "quorum", 0, "number of arrivals that open the barrier, from 1 to --expected (default all)")
-	addDurationFlag(cmd, &timeout, "timeout", 0, "time out the barrier this long after its creation (default never)")
-	addDurationFlag(cmd, &ttl, "ttl-after-finished", 0, "delete the barrier this long after it opened, failed or timed out (default never)")
-	out.addFlags(cmd)
+	flags.AddDuration(cmd, &timeout, "timeout", 0, "time out the barrier this long after its creation (default never)")
+	flags.AddDuration(cmd, &ttl, "ttl-after-finished", 0, "delete the barrier this long after it opened, failed or timed out (default never)")
+	out.AddFlags(cmd)
 	return cmd
 }
 
 func (a *app) barrierArriveCommand() *cobra.Command {
-	var w waitFlags
+	var w flags.Wait
 	var wait, failed bool
 	var holder, reason, uid string
-	out := newNameOutputFlags()
+	out := flags.NewNameOutput()
 	cmd := &cobra.Command{
-		Use: "arrive NAME", Short: "Arrive at a barrier", Args: exactlyOneName("barrier"),
+		Use: "arrive NAME", Short: "Arrive at a barrier", Args: flags.ExactlyOneName("barrier"),
 		Long: `Arrive at a barrier. Each participant counts once, so it is safe to arrive again. A
 barrier that is already open accepts arrivals too.
 
@@ -83,7 +83,7 @@ Job), else the Pod, else this host. --holder sets another name.`,
 			if reason != "" && !failed {
 				return errors.New("--reason requires --failed: add --failed, or omit --reason")
 			}
-			asParticipant, err := holderOption(cmd, holder)
+			asParticipant, err := flags.HolderOption(cmd, holder)
 			if err != nil {
 				return err
 			}
@@ -93,90 +93,38 @@ Job), else the Pod, else this host. --holder sets another name.`,
 			}
 			what := "arrived"
 			opts := []konductor.ArriveOption{asParticipant, konductor.OnlyUID(types.UID(uid))}
-			for _, o := range w.options() {
+			for _, o := range w.Options() {
 				opts = append(opts, o)
 			}
-			if out.isServerDryRun() {
+			if out.IsServerDryRun() {
 				opts = append(opts, konductor.DryRun())
 			}
 			if failed {
 				what, opts = "arrived as failed", append(opts, konductor.AsFailed(reason))
 			}
 			begin := time.Now()
-			if !out.isClientDryRun() {
+			if !out.IsClientDryRun() {
 				if err := client.ArriveBarrier(cmd.Context(), args[0], opts...); err != nil {
 					return err
 				}
 			}
 			// An unreadable output doesn't change whether the others have arrived.
-			unread := out.printOperation(konductorv1.KindBarrier, args[0], what, a.streams.Out)
-			if !wait || out.isDryRun() {
+			unread := out.PrintOperation(konductorv1.KindBarrier, args[0], what, a.streams.Out)
+			if !wait || out.IsDryRun() {
 				return unread
 			}
-			if err := client.WaitBarrier(cmd.Context(), args[0], w.optionsAfter(time.Since(begin))...); err != nil {
+			if err := client.WaitBarrier(cmd.Context(), args[0], w.OptionsAfter(time.Since(begin))...); err != nil {
 				return err
 			}
-			return errors.Join(unread, out.printOperation(konductorv1.KindBarrier, args[0], "open", a.streams.Out))
+			return errors.Join(unread, out.PrintOperation(konductorv1.KindBarrier, args[0], "open", a.streams.Out))
 		},
 	}
-	w.addFlags(cmd)
+	w.AddFlags(cmd)
 	cmd.Flags().BoolVar(&wait, "wait", false, "after the arrival, wait until the barrier is open")
 	cmd.Flags().BoolVar(&failed, "failed", false, "report this participant as failed")
 	cmd.Flags().StringVar(&reason, "reason", "", "reason for the failure, for people to read; requires --failed")
-	addHolderFlag(cmd, &holder, "participant")
-	addUIDFlag(cmd, &uid, "barrier")
-	out.addFlags(cmd)
+	flags.AddHolder(cmd, &holder, "participant")
+	flags.AddUID(cmd, &uid, "barrier")
+	out.AddFlags(cmd)
 	return cmd
-}
-
-// waitFlags are the flags of all commands that wait.
-type waitFlags struct {
-	timeout       time.Duration
-	failIfMissing bool
-}
-
-func (w *waitFlags) addFlags(cmd *cobra.Command) {
-	addDurationFlag(cmd, &w.timeout, "timeout", -time.Second, "maximum time to wait, also for an object that doesn't exist yet; 0: don't wait; negative: no limit")
-	cmd.Flags().BoolVar(&w.failIfMissing, "fail-if-missing", false, "exit with code 2 if the object does not exist, instead of waiting for it to be created")
-}
-
-func (w *waitFlags) options() []konductor.WaitOption { return w.optionsAfter(0) }
-
-// optionsAfter returns the options of a step of a command that has already taken that long: the timeout covers the whole
-// command.
-func (w *waitFlags) optionsAfter(taken time.Duration) []konductor.WaitOption {
-	opts := []konductor.WaitOption{konductor.WithTimeout(w.remainingTimeout(taken))}
-	if w.failIfMissing {
-		opts = append(opts, konductor.FailIfMissing())
-	}
-	return opts
-}
-
-// remainingTimeout returns what is left of the timeout. If nothing is left it returns a short time, since zero and less
-// mean something else.
-func (w *waitFlags) remainingTimeout(taken time.Duration) time.Duration {
-	if w.timeout <= 0 {
-		return w.timeout
-	}
-	return max(w.timeout-taken, time.Millisecond)
-}
-
-func addHolderFlag(cmd *cobra.Command, holder *string, what string) {
-	usage := "name of the " + what + " (default the Pod's name, else the host's name with a suffix for machine and user)"
-	if what == "participant" {
-		usage = "name of the participant (default the Pod's Job, else the Pod, else the host and user)"
-	}
-	cmd.Flags().StringVar(holder, "holder", "", usage)
-}
-
-// holderOption returns the option for --holder. An empty name that was given is an error: it is most likely an unset
-// variable, and the default would make one holder out of several.
-func holderOption(cmd *cobra.Command, holder string) (konductor.HolderOption, error) {
-	if holder == "" && cmd.Flags().Changed("holder") {
-		return nil, errors.New("--holder is empty: pass a name, or omit --holder for the default (is a variable unset?)")
-	}
-	if len(holder) > 320 {
-		return nil, fmt.Errorf("--holder has %d characters: use at most 320", len(holder))
-	}
-	return konductor.WithHolder(holder), nil
 }

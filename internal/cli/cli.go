@@ -3,7 +3,8 @@
 //
 // Run is both what main calls and, through app.execute, what the dashboard calls in this process. The command tree is in
 // root.go. There is a file for each kind with its verbs. The packages below have what the commands share: cluster is the
-// connection, clierror has the error messages and the exit codes, and printer writes text.
+// connection, clierror has the error messages and the exit codes, printer writes text, and flags has the flags of several
+// commands.
 package cli
 
 import (
@@ -15,16 +16,14 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
-	"time"
 
 	"github.com/spf13/cobra"
 	"golang.org/x/term"
 	"k8s.io/cli-runtime/pkg/genericiooptions"
-	_ "k8s.io/client-go/plugin/pkg/client/auth" // kubectl's login plugins
 
-	konductorv1 "github.com/LogicIQ/konductor/apis/v1"
 	"github.com/LogicIQ/konductor/internal/cli/clierror"
 	"github.com/LogicIQ/konductor/internal/cli/cluster"
+	"github.com/LogicIQ/konductor/internal/cli/flags"
 	"github.com/LogicIQ/konductor/internal/cli/printer"
 	"github.com/LogicIQ/konductor/internal/cli/render"
 	"github.com/LogicIQ/konductor/internal/cli/runner"
@@ -109,8 +108,8 @@ func newConnection(messages io.Writer) *cluster.Connection {
 }
 
 // newWriteClient returns the client of a command that writes, after checking the output flags.
-func (a *app) newWriteClient(out *outputFlags) (*konductor.Client, error) {
-	if err := out.complete(); err != nil {
+func (a *app) newWriteClient(out *flags.Output) (*konductor.Client, error) {
+	if err := out.Complete(); err != nil {
 		return nil, err
 	}
 	return a.connection.NewClient()
@@ -163,66 +162,4 @@ func (a *app) confirm(yes bool, verb, object string) error {
 func (a *app) canPrompt() bool {
 	in, ok := a.streams.In.(*os.File)
 	return ok && term.IsTerminal(int(in.Fd()))
-}
-
-// exactlyOneName requires the NAME of an object as the only argument.
-func exactlyOneName(kind string) cobra.PositionalArgs {
-	return func(cmd *cobra.Command, args []string) error {
-		switch {
-		case len(args) == 0:
-			return fmt.Errorf("the name of the %s is missing: %s NAME", kind, cmd.CommandPath())
-		case len(args) > 1:
-			return fmt.Errorf("one %s at a time, not %q: %s NAME", kind, args, cmd.CommandPath())
-		case args[0] == "":
-			return fmt.Errorf("the name of the %s is empty: %s NAME", kind, cmd.CommandPath())
-		}
-		return nil
-	}
-}
-
-// durationValue is a duration flag whose errors show a valid value.
-type durationValue time.Duration
-
-func (d *durationValue) String() string { return time.Duration(*d).String() }
-func (d *durationValue) Type() string   { return "duration" }
-func (d *durationValue) Set(s string) error {
-	v, err := time.ParseDuration(s)
-	if err != nil {
-		return fmt.Errorf("%q is not a duration: write a number with a unit, for example 30s, 5m or 1h30m", s)
-	}
-	*d = durationValue(v)
-	return nil
-}
-
-// addDurationFlag adds a duration flag with a default.
-func addDurationFlag(cmd *cobra.Command, p *time.Duration, name string, value time.Duration, usage string) {
-	*p = value
-	cmd.Flags().Var((*durationValue)(p), name, usage)
-	if value == 0 {
-		// So that help shows no default: there is none.
-		cmd.Flags().Lookup(name).DefValue = "0"
-	}
-}
-
-// validateTTL rejects a --ttl that would end before the holder learns of its hold.
-func validateTTL(cmd *cobra.Command) error {
-	if err := validatePositive(cmd, "ttl"); err != nil {
-		return err
-	}
-	f := cmd.Flags().Lookup("ttl")
-	if v, ok := f.Value.(*durationValue); ok && f.Changed && time.Duration(*v) < konductorv1.MinTTL {
-		return fmt.Errorf("--ttl must be at least %s: a shorter hold could expire before its holder learns of it", konductorv1.MinTTL)
-	}
-	return nil
-}
-
-// validatePositive checks that the flags that were given are longer than zero.
-func validatePositive(cmd *cobra.Command, flags ...string) error {
-	for _, name := range flags {
-		f := cmd.Flags().Lookup(name)
-		if v, ok := f.Value.(*durationValue); ok && f.Changed && *v <= 0 {
-			return fmt.Errorf("--%s must be longer than zero, for example 30s, 5m or 1h30m", name)
-		}
-	}
-	return nil
 }

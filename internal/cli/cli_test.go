@@ -8,7 +8,6 @@ import (
 	"slices"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/spf13/cobra"
@@ -296,23 +295,5 @@ func TestCopyTo(t *testing.T) {
 	}
 	if info.Mode().Perm() != 0o755 || info.Size() != original.Size() {
 		t.Errorf("mode %v and %d bytes, want 0755 and %d", info.Mode(), info.Size(), original.Size())
-	}
-}
-
-func TestRemainingTimeout(t *testing.T) {
-	for what, c := range map[string]struct {
-		timeout, taken, want time.Duration
-	}{
-		"part of it is spent":  {10 * time.Second, 4 * time.Second, 6 * time.Second},
-		"all of it is spent":   {10 * time.Second, 11 * time.Second, time.Millisecond},
-		"it was not to wait":   {0, time.Second, 0},
-		"it may wait for ever": {-1, time.Second, -1},
-	} {
-		t.Run(what, func(t *testing.T) {
-			w := waitFlags{timeout: c.timeout}
-			if got := w.remainingTimeout(c.taken); got != c.want {
-				t.Errorf("left %s, want %s", got, c.want)
-			}
-		})
 	}
 }

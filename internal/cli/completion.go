@@ -23,6 +23,7 @@ import (
 
 	konductorv1 "github.com/LogicIQ/konductor/apis/v1"
 	"github.com/LogicIQ/konductor/internal/cli/clierror"
+	"github.com/LogicIQ/konductor/internal/cli/flags"
 	"github.com/LogicIQ/konductor/internal/view"
 	"github.com/LogicIQ/konductor/internal/waitgraph"
 )
@@ -134,7 +135,7 @@ func completeFixedWords(all ...string) completionFunc {
 
 // registerCompletions registers completions for all commands below root: of object names as arguments, and of flag values.
 func (a *app) registerCompletions(root *cobra.Command) {
-	flags := map[string]completionFunc{
+	byFlag := map[string]completionFunc{
 		"namespace": func(cmd *cobra.Command, _ []string, toComplete string) ([]string, cobra.ShellCompDirective) {
 			return a.listResourceNames(cmd.Context(), "namespaces", toComplete), cobra.ShellCompDirectiveNoFileComp
 		},
@@ -158,7 +159,7 @@ func (a *app) registerCompletions(root *cobra.Command) {
 	}
 	var walk func(cmd *cobra.Command, kind string)
 	walk = func(cmd *cobra.Command, kind string) {
-		for name, f := range flags {
+		for name, f := range byFlag {
 			if cmd.Flag(name) != nil && cmd.NonInheritedFlags().Lookup(name) != nil {
 				// It fails only if the flag has a completion already.
 				_ = cmd.RegisterFlagCompletionFunc(name, f)
@@ -169,7 +170,7 @@ func (a *app) registerCompletions(root *cobra.Command) {
 				_ = cmd.RegisterFlagCompletionFunc(f.Name, cobra.NoFileCompletions)
 			}
 		})
-		if named, ok := parsePrimitiveKind(cmd.Name()); ok && cmd.HasSubCommands() {
+		if named, ok := flags.ParsePrimitiveKind(cmd.Name()); ok && cmd.HasSubCommands() {
 			kind = named
 		}
 		if kind != "" && !cmd.HasSubCommands() && cmd.Name() != "create" && cmd.Name() != "list" {

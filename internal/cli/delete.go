@@ -9,17 +9,17 @@ import (
 	"strings"
 	"time"
 
-	"github.com/spf13/cobra"
 	"k8s.io/apimachinery/pkg/types"
 
 	konductorv1 "github.com/LogicIQ/konductor/apis/v1"
+	"github.com/LogicIQ/konductor/internal/cli/flags"
 	konductor "github.com/LogicIQ/konductor/sdk/go"
 )
 
 // deleteOptions deletes objects of a kind. It goes on after errors.
 type deleteOptions struct {
 	app            *app
-	out            *outputFlags
+	out            *flags.Output
 	kind           string
 	uid            types.UID // only the object with this UID; empty: any
 	unlessHeld     bool
@@ -91,7 +91,7 @@ func (d *deleteOptions) objectsText(client *konductor.Client, names []string, fo
 // deleteObject deletes one object and prints that.
 func (d *deleteOptions) deleteObject(ctx context.Context, client *konductor.Client, name string, uid types.UID, unlessHeld bool) {
 	var err error
-	if d.out.isClientDryRun() {
+	if d.out.IsClientDryRun() {
 		_, err = getPrimitive(ctx, client, d.kind, name)
 	} else {
 		err = d.callDelete(ctx, client, name, uid, unlessHeld)
@@ -100,7 +100,7 @@ func (d *deleteOptions) deleteObject(ctx context.Context, client *konductor.Clie
 		err = fmt.Errorf("%w: it is held now, so it was not deleted", busy)
 	}
 	if err == nil {
-		err = d.out.printOperation(d.kind, name, "deleted", d.app.streams.Out)
+		err = d.out.PrintOperation(d.kind, name, "deleted", d.app.streams.Out)
 	}
 	d.err = errors.Join(d.err, d.dropNotFound(err))
 }
@@ -108,7 +108,7 @@ func (d *deleteOptions) deleteObject(ctx context.Context, client *konductor.Clie
 // callDelete deletes the object of that name with the SDK.
 func (d *deleteOptions) callDelete(ctx context.Context, client *konductor.Client, name string, uid types.UID, unlessHeld bool) error {
 	opts := []konductor.DeleteOption{konductor.OnlyUID(uid)}
-	if d.out.isServerDryRun() {
+	if d.out.IsServerDryRun() {
 		opts = append(opts, konductor.DryRun())
 	}
 	switch d.kind {
@@ -173,9 +173,4 @@ func quoteNames(names []string) string {
 		quoted[i] = strconv.Quote(name)
 	}
 	return strings.Join(quoted, ", ")
-}
-
-// addUIDFlag adds --uid, which requires the object to have that UID.
-func addUIDFlag(cmd *cobra.Command, uid *string, kind string) {
-	cmd.Flags().StringVar(uid, "uid", "", fmt.Sprintf("act only if the %s has this UID; exit with code 2 if it was deleted or replaced", kind))
 }

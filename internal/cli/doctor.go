@@ -20,6 +20,7 @@ import (
 
 	"github.com/LogicIQ/konductor/internal/apiclient"
 	"github.com/LogicIQ/konductor/internal/cli/clierror"
+	"github.com/LogicIQ/konductor/internal/cli/flags"
 	"github.com/LogicIQ/konductor/internal/cli/printer"
 	"github.com/LogicIQ/konductor/internal/cli/terminal"
 	"github.com/LogicIQ/konductor/internal/doctor"
@@ -55,7 +56,7 @@ otherwise. -o json prints the same in a stable format.`,
 `),
 		Args: of.validateArgs,
 		RunE: func(cmd *cobra.Command, args []string) error {
-			if err := validateOutputFormat(format, "", "json", "yaml"); err != nil {
+			if err := flags.ValidateOutputFormat(format, "", "json", "yaml"); err != nil {
 				return err
 			}
 			report, err := a.runDoctor(cmd.Context(), &of, args)

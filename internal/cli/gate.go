@@ -10,6 +10,7 @@ import (
 	"github.com/spf13/cobra"
 
 	konductorv1 "github.com/LogicIQ/konductor/apis/v1"
+	"github.com/LogicIQ/konductor/internal/cli/flags"
 	konductor "github.com/LogicIQ/konductor/sdk/go"
 )
 
@@ -26,9 +27,9 @@ func (a *app) gateCreateCommand() *cobra.Command {
 		konductorv1.GateOnLease: {}, konductorv1.GateOnSemaphore: {},
 	}
 	var timeout, ttl time.Duration
-	out := newOutputFlags("created")
+	out := flags.NewOutput("created")
 	cmd := &cobra.Command{
-		Use: "create NAME --job JOB…", Short: "Create a gate", Args: exactlyOneName("gate"),
+		Use: "create NAME --job JOB…", Short: "Create a gate", Args: flags.ExactlyOneName("gate"),
 		Long: `Create a gate that opens when all its conditions are met at the same time. Each of
 the flags --job, --barrier, --gate, --lease and --semaphore adds a condition, and can
 be repeated.
@@ -44,7 +45,7 @@ NAMESPACE/NAME names an object in another namespace, if that namespace allows it
   koncli gate create load-failed --job load=Failed --timeout 1h
 `),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			if err := validatePositive(cmd, "timeout", "ttl-after-finished"); err != nil {
+			if err := flags.ValidatePositive(cmd, "timeout", "ttl-after-finished"); err != nil {
 				return err
 			}
 			var conditions []konductorv1.GateCondition
@@ -66,7 +67,7 @@ NAMESPACE/NAME names an object in another namespace, if that namespace allows it
 			return runCreate(a, out, konductor.NewGate(args[0], conditions, withTimeout, withTTL),
 				func(client *konductor.Client) (*konductorv1.Gate, error) {
 					opts := []konductor.CreateGateOption{withTimeout, withTTL}
-					if out.isServerDryRun() {
+					if out.IsServerDryRun() {
 						opts = append(opts, konductor.DryRun())
 					}
 					return client.CreateGate(cmd.Context(), args[0], conditions, opts...)
@@ -79,9 +80,9 @@ NAMESPACE/NAME names an object in another namespace, if that namespace allows it
 	f.StringArrayVar(wanted[konductorv1.GateOnGate], "gate", nil, "wait for this other gate to open")
 	f.StringArrayVar(wanted[konductorv1.GateOnLease], "lease", nil, "wait for this lease to be available")
 	f.StringArrayVar(wanted[konductorv1.GateOnSemaphore], "semaphore", nil, "wait for this semaphore to have a free permit")
-	addDurationFlag(cmd, &timeout, "timeout", 0, "time out the gate this long after its creation (default never)")
-	addDurationFlag(cmd, &ttl, "ttl-after-finished", 0, "delete the gate this long after it opened, failed or timed out (default never)")
-	out.addFlags(cmd)
+	flags.AddDuration(cmd, &timeout, "timeout", 0, "time out the gate this long after its creation (default never)")
+	flags.AddDuration(cmd, &ttl, "ttl-after-finished", 0, "delete the gate this long after it opened, failed or timed out (default never)")
+	out.AddFlags(cmd)
 	return cmd
 }
 

@@ -5,6 +5,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/LogicIQ/konductor/internal/cli/flags"
 	"github.com/LogicIQ/konductor/internal/cli/printer"
 	"github.com/LogicIQ/konductor/internal/waitgraph"
 )
@@ -27,7 +28,7 @@ Use -o dot for Graphviz, -o mermaid for Markdown, and -o json or yaml for progra
   koncli graph -A -o dot | dot -Tsvg > waits.svg
 `),
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			if err := validateOutputFormat(format, "", "dot", "mermaid", "json", "yaml"); err != nil {
+			if err := flags.ValidateOutputFormat(format, "", "dot", "mermaid", "json", "yaml"); err != nil {
 				return err
 			}
 			namespace := ""

@@ -12,13 +12,17 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/LogicIQ/konductor/internal/cli/flags"
 	"github.com/LogicIQ/konductor/internal/cli/runner"
 	konductor "github.com/LogicIQ/konductor/sdk/go"
 )
 
+// releaseTimeout is how long a release waits for an API server that can't be reached.
+const releaseTimeout = 30 * time.Second
+
 // holdCommand returns the command that holds for as long as it runs: as a sidecar of an image that doesn't know konductor.
 func (a *app) holdCommand() *cobra.Command {
-	var f holdFlags
+	var f flags.Hold
 	var listen string
 	cmd := &cobra.Command{
 		Use: "hold [--lease NAME]… [--semaphore NAME[:N]]…", Short: "Hold leases and permits until stopped",
@@ -42,10 +46,10 @@ the other containers: where that matters, use 'run'.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			defer a.tolerateClosedOutput()()
-			if err := validateTTL(cmd); err != nil {
+			if err := flags.ValidateTTL(cmd); err != nil {
 				return err
 			}
-			wanted, err := f.parseWanted()
+			wanted, err := f.ParseWanted()
 			if err != nil {
 				return err
 			}
@@ -56,14 +60,14 @@ the other containers: where that matters, use 'run'.`,
 			if err != nil {
 				return err
 			}
-			opts, err := f.acquireOptions(cmd, client)
+			opts, err := f.AcquireOptions(cmd, client)
 			if err != nil {
 				return err
 			}
 			return a.holdUntilDone(cmd.Context(), client, wanted, opts, listen)
 		},
 	}
-	f.addFlags(cmd)
+	f.AddFlags(cmd)
 	cmd.Flags().StringVar(&listen, "listen", "", "serve /held at this address, for a startup probe: status 200 while everything is held, else 503; for example :8470")
 	return cmd
 }
@@ -94,6 +98,44 @@ func (a *app) holdUntilDone(ctx context.Context, client *konductor.Client, wante
 		a.notify("stopping: releasing all holds")
 	}
 	return a.releaseHolds(ctx, holds)
+}
+
+// notifyHolds prints what is held.
+func (a *app) notifyHolds(holds *konductor.Holds) {
+	for _, h := range holds.All() {
+		a.notify(fmt.Sprintf("%s %s by %s, fencing token %d", h.Object(), acquiredText(h.Found()), h.Holder(), h.Token()))
+	}
+}
+
+// acquiredText says how a hold was acquired. If it was found, its claim was made by an earlier call, or by another process
+// of the same holder name.
+func acquiredText(found bool) string {
+	if found {
+		return "already held"
+	}
+	return "acquired"
+}
+
+// releaseHolds releases the holds, and returns the *LostError of a hold that had been lost before.
+func (a *app) releaseHolds(ctx context.Context, holds *konductor.Holds) error {
+	patience := releaseTimeout
+	if holds.Reason() != nil {
+		patience = 0 // the operator releases it
+	}
+	// Also release after an interrupt.
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), patience)
+	defer cancel()
+	err := holds.Release(ctx)
+	var lost *konductor.LostError
+	switch {
+	case holds.Reason() != nil:
+		return holds.Reason()
+	case errors.As(err, &lost):
+		return lost
+	case err != nil:
+		a.notify(fmt.Sprintf("release failed, so others wait until the hold expires or its Pod ends: %v", err))
+	}
+	return nil
 }
 
 // holdStatusHandler serves whether everything is held, and the fencing tokens.

@@ -19,6 +19,7 @@ import (
 
 	"github.com/LogicIQ/konductor/internal/chart"
 	"github.com/LogicIQ/konductor/internal/cli/clierror"
+	"github.com/LogicIQ/konductor/internal/cli/flags"
 	"github.com/LogicIQ/konductor/internal/cli/install"
 )
 
@@ -103,7 +104,7 @@ exits with code 3.`,
 	f.BoolVarP(&s.yes, "yes", "y", false, "skip the confirmation prompt")
 	f.BoolVar(&s.deleteData, "delete-data", false, "also delete the resource types, and with them all konductor objects in the cluster")
 	f.BoolVar(&s.ignoreNotFound, "ignore-not-found", false, "don't fail if konductor is not installed")
-	addDurationFlag(cmd, &s.timeout, "timeout", defaultUninstallTimeout, "maximum time to wait until everything is deleted")
+	flags.AddDuration(cmd, &s.timeout, "timeout", defaultUninstallTimeout, "maximum time to wait until everything is deleted")
 	return cmd
 }
 
@@ -115,7 +116,7 @@ func (s *installOptions) addApplyFlags(cmd *cobra.Command) {
 	f.BoolVar(&s.waitReady, "wait", true, "wait until the operator is ready")
 	f.BoolVar(&s.forceConflicts, "force-conflicts", false, "take over fields that another field manager has set")
 	f.StringVar(&s.kubeVersion, "kube-version", "", "version of Kubernetes to install for (default the cluster's; "+defaultKubeVersion+" with --dry-run=client)")
-	addDurationFlag(cmd, &s.timeout, "timeout", defaultInstallTimeout, "maximum time in total")
+	flags.AddDuration(cmd, &s.timeout, "timeout", defaultInstallTimeout, "maximum time in total")
 }
 
 func (s *installOptions) addFlags(cmd *cobra.Command, operation string) {

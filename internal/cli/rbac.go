@@ -3,6 +3,7 @@ package cli
 import (
 	"github.com/spf13/cobra"
 
+	"github.com/LogicIQ/konductor/internal/cli/flags"
 	"github.com/LogicIQ/konductor/internal/cli/printer"
 	"github.com/LogicIQ/konductor/internal/doctor"
 	"github.com/LogicIQ/konductor/internal/rbac"
@@ -26,7 +27,7 @@ those of the chart's ClusterRole konductor-participant. The cluster is contacted
 `),
 		Args: of.validateArgs,
 		RunE: func(cmd *cobra.Command, args []string) error {
-			if err := validateOutputFormat(format, "yaml", "yaml", "json"); err != nil {
+			if err := flags.ValidateOutputFormat(format, "yaml", "yaml", "json"); err != nil {
 				return err
 			}
 			namespace, err := a.connection.Namespace()

@@ -9,16 +9,17 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 
 	konductorv1 "github.com/LogicIQ/konductor/apis/v1"
+	"github.com/LogicIQ/konductor/internal/cli/flags"
 	konductor "github.com/LogicIQ/konductor/sdk/go"
 )
 
 // holdVerbCommand returns a verb that a holder applies to its own hold.
 func (a *app) holdVerbCommand(kind string, cmd *cobra.Command, done string, act func(*konductor.Client, context.Context, string, ...konductor.DetachedHoldOption) error) *cobra.Command {
 	var holder, uid string
-	out := newNameOutputFlags()
-	cmd.Args = exactlyOneName(strings.ToLower(kind))
+	out := flags.NewNameOutput()
+	cmd.Args = flags.ExactlyOneName(strings.ToLower(kind))
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
-		as, err := holderOption(cmd, holder)
+		as, err := flags.HolderOption(cmd, holder)
 		if err != nil {
 			return err
 		}
@@ -26,20 +27,20 @@ func (a *app) holdVerbCommand(kind string, cmd *cobra.Command, done string, act 
 		if err != nil {
 			return err
 		}
-		if !out.isClientDryRun() {
+		if !out.IsClientDryRun() {
 			opts := []konductor.DetachedHoldOption{as, konductor.OnlyUID(types.UID(uid))}
-			if out.isServerDryRun() {
+			if out.IsServerDryRun() {
 				opts = append(opts, konductor.DryRun())
 			}
 			if err := act(client, cmd.Context(), args[0], opts...); err != nil {
 				return err
 			}
 		}
-		return out.printOperation(kind, args[0], done, a.streams.Out)
+		return out.PrintOperation(kind, args[0], done, a.streams.Out)
 	}
-	addHolderFlag(cmd, &holder, "holder")
-	addUIDFlag(cmd, &uid, strings.ToLower(kind))
-	out.addFlags(cmd)
+	flags.AddHolder(cmd, &holder, "holder")
+	flags.AddUID(cmd, &uid, strings.ToLower(kind))
+	out.AddFlags(cmd)
 	return cmd
 }
 

@@ -14,6 +14,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/LogicIQ/konductor/internal/cli/clierror"
+	"github.com/LogicIQ/konductor/internal/cli/flags"
 	"github.com/LogicIQ/konductor/internal/cli/runner"
 	konductor "github.com/LogicIQ/konductor/sdk/go"
 )
@@ -37,7 +38,7 @@ const (
 
 // runFlags are the flags of run.
 type runFlags struct {
-	holdFlags
+	flags.Hold
 	arrive           string
 	arriveOn         string
 	grace            time.Duration
@@ -109,11 +110,11 @@ the exit code is 128 plus its number: 130 for SIGINT, 143 for SIGTERM.`,
 	})
 	// Flags after the command are the command's own.
 	cmd.Flags().SetInterspersed(false)
-	f.addFlags(cmd)
+	f.AddFlags(cmd)
 	cmd.Flags().Lookup("fail-if-missing").Usage = "exit with code 66 if the object does not exist, instead of waiting for it to be created"
 	cmd.Flags().StringVar(&f.arrive, "arrive", "", "arrive at this barrier when the command has ended, as failed if the command failed")
 	cmd.Flags().StringVar(&f.arriveOn, "arrive-on", arriveOnEnd, "when to arrive; end: whether it succeeded or failed; success: only if it succeeded, for Jobs that retry")
-	addDurationFlag(cmd, &f.grace, "grace", 0, "time that the command has to end after SIGTERM if a hold is lost (default 10s; with a ttl under 20s, a third of the ttl)")
+	flags.AddDuration(cmd, &f.grace, "grace", 0, "time that the command has to end after SIGTERM if a hold is lost (default 10s; with a ttl under 20s, a third of the ttl)")
 	cmd.Flags().StringVar(&f.onLost, "on-lost", "", "shell command to run with /bin/sh if a hold is lost, with KONDUCTOR_LOST_REASON set; it may take as long as --grace")
 	cmd.Flags().IntVar(&f.conflictExitCode, "conflict-exit-code", 0, "exit with this code if the holds can't be acquired in time, from 0 to 255 (default 69 with --timeout 0, 67 with a longer timeout)")
 	return cmd
@@ -136,7 +137,7 @@ type runOptions struct {
 }
 
 func (f *runFlags) toOptions(a *app, cmd *cobra.Command, args []string) (*runOptions, error) {
-	if err := errors.Join(validateTTL(cmd), validatePositive(cmd, "grace")); err != nil {
+	if err := errors.Join(flags.ValidateTTL(cmd), flags.ValidatePositive(cmd, "grace")); err != nil {
 		return nil, err
 	}
 	f.conflictExitCodeSet = cmd.Flags().Changed("conflict-exit-code")
@@ -146,7 +147,7 @@ func (f *runFlags) toOptions(a *app, cmd *cobra.Command, args []string) (*runOpt
 	if f.arriveOn != arriveOnEnd && f.arriveOn != arriveOnSuccess {
 		return nil, fmt.Errorf("--arrive-on must be end or success, not %q", f.arriveOn)
 	}
-	wanted, err := f.parseWanted()
+	wanted, err := f.ParseWanted()
 	if err != nil {
 		return nil, err
 	}
@@ -165,7 +166,7 @@ func (f *runFlags) toOptions(a *app, cmd *cobra.Command, args []string) (*runOpt
 	if err != nil {
 		return nil, err
 	}
-	opts, err := f.acquireOptions(cmd, client)
+	opts, err := f.AcquireOptions(cmd, client)
 	if err != nil {
 		return nil, err
 	}
@@ -248,7 +249,7 @@ func (r *runOptions) checkBarrierReachable(ctx context.Context) error {
 	for since := time.Now(); ; {
 		_, err := r.client.GetBarrier(ctx, r.arrive)
 		var missing *konductor.NotFoundError
-		if errors.As(err, &missing) && !r.failIfMissing {
+		if errors.As(err, &missing) && !r.FailIfMissing {
 			return nil // It is waited for.
 		}
 		if err == nil || ctx.Err() != nil || time.Since(since) >= barrierRetryTimeout(err) {
@@ -415,8 +416,8 @@ func (r *runOptions) arriveAtBarrier(ctx context.Context, failed error, result r
 		ctx, cancel = context.WithTimeout(context.WithoutCancel(ctx), arriveTimeout)
 		defer cancel()
 	}
-	opts := []konductor.ArriveOption{konductor.WithHolder(r.holder)}
-	if r.failIfMissing {
+	opts := []konductor.ArriveOption{konductor.WithHolder(r.Holder)}
+	if r.FailIfMissing {
 		opts = append(opts, konductor.FailIfMissing())
 	}
 	what := "arrived"

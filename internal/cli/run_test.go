@@ -47,7 +47,7 @@ func TestCheckBarrierReachable(t *testing.T) {
 				t.Fatal(err)
 			}
 			r := &runOptions{runFlags: &runFlags{arrive: "done"}, client: client}
-			r.failIfMissing = c.failIfMissing
+			r.FailIfMissing = c.failIfMissing
 			err = r.checkBarrierReachable(t.Context())
 			var notFound *konductor.NotFoundError
 			if errors.As(err, &notFound) != c.wantMissing || err != nil && !c.wantMissing {

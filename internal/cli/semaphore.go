@@ -10,6 +10,7 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 
 	konductorv1 "github.com/LogicIQ/konductor/apis/v1"
+	"github.com/LogicIQ/konductor/internal/cli/flags"
 	konductor "github.com/LogicIQ/konductor/sdk/go"
 )
 
@@ -25,38 +26,38 @@ func (a *app) semaphoreCommand() *cobra.Command {
 }
 
 func (a *app) semaphoreCreateCommand() *cobra.Command {
-	var f targetFlags
+	var f flags.Target
 	var permits int32
-	out := newOutputFlags("created")
+	out := flags.NewOutput("created")
 	cmd := &cobra.Command{
-		Use: "create NAME --permits N", Short: "Create a semaphore", Args: exactlyOneName("semaphore"),
+		Use: "create NAME --permits N", Short: "Create a semaphore", Args: flags.ExactlyOneName("semaphore"),
 		Example: a.formatExamples("  koncli semaphore create db-connections --permits 10\n  koncli semaphore create api-calls --permits 3 --ttl 5m\n\n  # refuse requests with a priority above 100\n  koncli semaphore create gpus --permits 4 --max-priority 100\n"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if !cmd.Flags().Changed("permits") {
 				return errors.New("--permits is required: the number of permits that can be held at the same time, for example --permits 10")
 			}
-			opts, err := f.options(cmd)
+			opts, err := f.Options(cmd)
 			if err != nil {
 				return err
 			}
 			return runCreate(a, out, konductor.NewSemaphore(args[0], permits, opts...),
 				func(client *konductor.Client) (*konductorv1.Semaphore, error) {
-					return client.CreateSemaphore(cmd.Context(), args[0], permits, createTargetOptions(opts, out)...)
+					return client.CreateSemaphore(cmd.Context(), args[0], permits, flags.CreateTargetOptions(opts, out)...)
 				})
 		},
 	}
 	cmd.Flags().Int32Var(&permits, "permits", 0, "number of permits; 0 pauses the semaphore")
-	f.addFlags(cmd)
-	out.addFlags(cmd)
+	f.AddFlags(cmd)
+	out.AddFlags(cmd)
 	return cmd
 }
 
 func (a *app) semaphoreResizeCommand() *cobra.Command {
 	var permits, before int32
 	var uid string
-	out := newOutputFlags("resized")
+	out := flags.NewOutput("resized")
 	cmd := &cobra.Command{
-		Use: "resize NAME --permits N", Short: "Change the number of permits", Args: exactlyOneName("semaphore"),
+		Use: "resize NAME --permits N", Short: "Change the number of permits", Args: flags.ExactlyOneName("semaphore"),
 		Long: `Change the number of permits. The change takes effect at once. No holder loses a
 permit; 0 pauses the semaphore.`,
 		Example: a.formatExamples("  koncli semaphore resize db-connections --permits 20\n\n  # add one permit, unless the number has been changed in the meantime\n  koncli semaphore resize db-connections --permits 21 --current-permits 20\n\n  koncli semaphore resize db-connections --permits 0   # pause\n"),
@@ -72,31 +73,31 @@ permit; 0 pauses the semaphore.`,
 				return err
 			}
 			opts := []konductor.ResizeOption{konductor.OnlyUID(types.UID(uid))}
-			if out.isServerDryRun() {
+			if out.IsServerDryRun() {
 				opts = append(opts, konductor.DryRun())
 			}
 			if cmd.Flags().Changed("current-permits") {
 				opts = append(opts, konductor.OnlyFromPermits(before))
 			}
-			if out.isClientDryRun() {
+			if out.IsClientDryRun() {
 				s, err := client.GetSemaphore(cmd.Context(), args[0])
 				if err != nil {
 					return err
 				}
 				s.Spec.Permits = permits
-				return out.printObject(s, a.streams.Out)
+				return out.PrintObject(s, a.streams.Out)
 			}
 			s, err := client.ResizeSemaphore(cmd.Context(), args[0], permits, opts...)
 			if err != nil {
 				return err
 			}
-			return out.printObject(s, a.streams.Out)
+			return out.PrintObject(s, a.streams.Out)
 		},
 	}
 	cmd.Flags().Int32Var(&permits, "permits", 0, "number of permits; 0 pauses the semaphore")
 	cmd.Flags().Int32Var(&before, "current-permits", 0, "resize only if this is the current number of permits")
-	addUIDFlag(cmd, &uid, "semaphore")
-	out.addFlags(cmd)
+	flags.AddUID(cmd, &uid, "semaphore")
+	out.AddFlags(cmd)
 	return cmd
 }
 
@@ -105,9 +106,9 @@ permit; 0 pauses the semaphore.`,
 func (a *app) semaphoreBreakCommand() *cobra.Command {
 	var yes, all bool
 	var holder string
-	out := newNameOutputFlags()
+	out := flags.NewNameOutput()
 	cmd := &cobra.Command{
-		Use: "break NAME (--holder HOLDER | --all)", Short: "Break the holds of one holder, or of all", Args: exactlyOneName("semaphore"),
+		Use: "break NAME (--holder HOLDER | --all)", Short: "Break the holds of one holder, or of all", Args: flags.ExactlyOneName("semaphore"),
 		Long: `Break the holds of one holder on a semaphore, or with --all those of all holders, and
 grant their permits to the next waiters in the queue. Holders are notified, but may
 keep working until they notice: make sure that they have stopped, or that the resource
@@ -121,7 +122,7 @@ skipped; if none is left, nothing is done, and the exit code is 2.`,
 			if all == cmd.Flags().Changed("holder") {
 				return errors.New("specify whose holds to break: --holder NAME or --all")
 			}
-			ofHolder, err := holderOption(cmd, holder)
+			ofHolder, err := flags.HolderOption(cmd, holder)
 			if err != nil {
 				return err
 			}
@@ -135,10 +136,10 @@ skipped; if none is left, nothing is done, and the exit code is 2.`,
 				return err
 			}
 			object := fmt.Sprintf("the holds of %s on semaphore/%s in namespace %s", quoteNames(holderNames(holds)), args[0], client.Namespace())
-			if err := a.confirm(yes || out.isDryRun(), "break", object); err != nil {
+			if err := a.confirm(yes || out.IsDryRun(), "break", object); err != nil {
 				return err
 			}
-			if !out.isDryRun() {
+			if !out.IsDryRun() {
 				asked := holds
 				if holds, err = client.BreakSemaphore(cmd.Context(), args[0], konductor.OnlyClaims(claimUIDs(asked)...)); err != nil {
 					return err
@@ -147,13 +148,13 @@ skipped; if none is left, nothing is done, and the exit code is 2.`,
 					a.notify(fmt.Sprintf("%d of these %d holds had already ended; only the others were broken", n, len(asked)))
 				}
 			}
-			return out.printOperation(konductorv1.KindSemaphore, args[0], fmt.Sprintf("broken (was held by %s)", strings.Join(holderNames(holds), ", ")), a.streams.Out)
+			return out.PrintOperation(konductorv1.KindSemaphore, args[0], fmt.Sprintf("broken (was held by %s)", strings.Join(holderNames(holds), ", ")), a.streams.Out)
 		},
 	}
 	cmd.Flags().StringVar(&holder, "holder", "", "break the holds of this holder")
 	cmd.Flags().BoolVar(&all, "all", false, "break the holds of all holders")
-	addYesFlag(cmd, &yes)
-	out.addFlags(cmd)
+	flags.AddYes(cmd, &yes)
+	out.AddFlags(cmd)
 	return cmd
 }
 

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"slices"
 	"strings"
 	"time"
 
@@ -14,19 +13,13 @@ import (
 
 	konductorv1 "github.com/LogicIQ/konductor/apis/v1"
 	"github.com/LogicIQ/konductor/internal/cli/clierror"
+	"github.com/LogicIQ/konductor/internal/cli/flags"
 	"github.com/LogicIQ/konductor/internal/cli/printer"
 	"github.com/LogicIQ/konductor/internal/cli/terminal"
 	"github.com/LogicIQ/konductor/internal/live"
 	"github.com/LogicIQ/konductor/internal/view"
-	"github.com/LogicIQ/konductor/internal/waitgraph"
 	konductor "github.com/LogicIQ/konductor/sdk/go"
 )
-
-// parsePrimitiveKind returns the primitive that a word names.
-func parsePrimitiveKind(word string) (kind string, ok bool) {
-	ref, ok := waitgraph.ParseRef(word)
-	return ref.Kind, ok && slices.Contains(view.PrimitiveKinds(), ref.Kind)
-}
 
 // statusCommand returns the command status, which shows one object or all.
 func (a *app) statusCommand() *cobra.Command {
@@ -76,7 +69,7 @@ func parseStatusArgs(cmd *cobra.Command, args []string) (kind, name string, err 
 	} else {
 		word, name, _ = strings.Cut(args[0], "/")
 	}
-	kind, ok := parsePrimitiveKind(word)
+	kind, ok := flags.ParsePrimitiveKind(word)
 	switch {
 	case !ok:
 		return "", "", clierror.UnknownKindError(word, "barrier", "gate", "lease", "semaphore")
@@ -91,7 +84,7 @@ func (a *app) kindStatusCommand(kind string) *cobra.Command {
 	s := a.newStatusFlags()
 	lower := strings.ToLower(kind)
 	cmd := &cobra.Command{
-		Use: "status NAME", Short: fmt.Sprintf("Show the status of a %s", lower), Args: exactlyOneName(lower),
+		Use: "status NAME", Short: fmt.Sprintf("Show the status of a %s", lower), Args: flags.ExactlyOneName(lower),
 		Example: a.formatExamples(fmt.Sprintf("  koncli %[1]s status my-%[1]s\n  koncli %[1]s status my-%[1]s -o json\n", lower)),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return a.runStatus(cmd, s, kind, args[0])

@@ -9,17 +9,17 @@ import (
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/types"
 
+	"github.com/LogicIQ/konductor/internal/cli/flags"
 	"github.com/LogicIQ/konductor/internal/cli/printer"
-	"github.com/LogicIQ/konductor/internal/waitgraph"
 	konductor "github.com/LogicIQ/konductor/sdk/go"
 )
 
 // waitCommand returns the verb wait of a kind that opens.
 func (a *app) waitCommand(kind string, wait func(*konductor.Client, context.Context, string, ...konductor.WaitOption) error) *cobra.Command {
-	var w waitFlags
+	var w flags.Wait
 	lower := strings.ToLower(kind)
 	cmd := &cobra.Command{
-		Use: "wait NAME", Short: fmt.Sprintf("Wait until a %s is open", lower), Args: exactlyOneName(lower),
+		Use: "wait NAME", Short: fmt.Sprintf("Wait until a %s is open", lower), Args: flags.ExactlyOneName(lower),
 		Long: fmt.Sprintf(`Wait until a %s is open. If the %s fails or times out, exit at once with
 code 6. If the %s does not exist yet, wait for it to be created.`, lower, lower, lower),
 		Example: a.formatExamples(fmt.Sprintf(`  # in an initContainer: the containers start when it is open
@@ -34,29 +34,23 @@ code 6. If the %s does not exist yet, wait for it to be created.`, lower, lower,
 			if err != nil {
 				return err
 			}
-			if err := wait(client, cmd.Context(), args[0], w.options()...); err != nil {
+			if err := wait(client, cmd.Context(), args[0], w.Options()...); err != nil {
 				return err
 			}
 			printer.WriteOperation(a.streams.Out, kind, args[0], "open")
 			return nil
 		},
 	}
-	w.addFlags(cmd)
-	addHiddenWaitFlag(cmd)
+	w.AddFlags(cmd)
+	flags.AddHiddenWait(cmd)
 	return cmd
-}
-
-// addHiddenWaitFlag accepts --wait for commands that wait anyway.
-func addHiddenWaitFlag(cmd *cobra.Command) {
-	cmd.Flags().Bool("wait", true, "wait (the default)")
-	cmd.Flags().Lookup("wait").Hidden = true
 }
 
 // deleteCommand returns the verb delete of a kind.
 func (a *app) deleteCommand(kind string) *cobra.Command {
 	var yes, ignoreNotFound, unlessHeld bool
 	var uid string
-	out := newNameOutputFlags()
+	out := flags.NewNameOutput()
 	lower := strings.ToLower(kind)
 	lost := ""
 	if isHoldable(kind) {
@@ -80,7 +74,7 @@ code is 2.`, lower, lost),
 			return nil
 		},
 		RunE: func(cmd *cobra.Command, args []string) error {
-			args, err := parseNames(kind, args)
+			args, err := flags.ParseNames(kind, args)
 			if err != nil {
 				return err
 			}
@@ -89,7 +83,7 @@ code is 2.`, lower, lost),
 				return err
 			}
 			d := deleteOptions{app: a, out: out, kind: kind, uid: types.UID(uid), unlessHeld: unlessHeld, ignoreNotFound: ignoreNotFound}
-			if yes || out.isDryRun() {
+			if yes || out.IsDryRun() {
 				for _, name := range args {
 					d.deleteObject(cmd.Context(), client, name, d.uid, d.unlessHeld)
 				}
@@ -98,49 +92,24 @@ code is 2.`, lower, lost),
 			return d.confirmAndDelete(cmd.Context(), client, args)
 		},
 	}
-	addYesFlag(cmd, &yes)
-	addUIDFlag(cmd, &uid, lower)
+	flags.AddYes(cmd, &yes)
+	flags.AddUID(cmd, &uid, lower)
 	if isHoldable(kind) {
 		cmd.Flags().BoolVar(&unlessHeld, "unless-held", false, "don't delete it while it is held; exit with code 5 instead")
 	}
 	cmd.Flags().BoolVar(&ignoreNotFound, "ignore-not-found", false, "don't fail if the object does not exist")
-	out.addFlags(cmd)
+	out.AddFlags(cmd)
 	return cmd
-}
-
-// parseNames returns object names given as NAME or, as -o name prints them, as TYPE/NAME.
-func parseNames(kind string, args []string) ([]string, error) {
-	names := make([]string, len(args))
-	for i, arg := range args {
-		names[i] = arg
-		if !strings.Contains(arg, "/") {
-			continue
-		}
-		ref, ok := waitgraph.ParseRef(arg)
-		switch lower := strings.ToLower(kind); {
-		case !ok || ref.Kind != kind:
-			return nil, fmt.Errorf("%s is not a %s: pass NAME or %s/NAME", arg, lower, lower)
-		case ref.Name == "":
-			return nil, fmt.Errorf("the name of the %s is missing in %q", lower, arg)
-		}
-		names[i] = ref.Name
-	}
-	return names, nil
-}
-
-// addYesFlag adds the flag that skips the confirmation.
-func addYesFlag(cmd *cobra.Command, yes *bool) {
-	cmd.Flags().BoolVarP(yes, "yes", "y", false, "skip the confirmation prompt")
 }
 
 // runCreate is the common part of all create verbs: it prints the object that would be created, or creates it and prints
 // the result.
-func runCreate[T runtime.Object](a *app, out *outputFlags, object T, create func(*konductor.Client) (T, error)) error {
-	if err := out.complete(); err != nil {
+func runCreate[T runtime.Object](a *app, out *flags.Output, object T, create func(*konductor.Client) (T, error)) error {
+	if err := out.Complete(); err != nil {
 		return err
 	}
-	if out.isClientDryRun() {
-		return out.printObject(object, a.streams.Out)
+	if out.IsClientDryRun() {
+		return out.PrintObject(object, a.streams.Out)
 	}
 	client, err := a.connection.NewClient()
 	if err != nil {
@@ -149,5 +118,5 @@ func runCreate[T runtime.Object](a *app, out *outputFlags, object T, create func
 	if object, err = create(client); err != nil {
 		return err
 	}
-	return out.printObject(object, a.streams.Out)
+	return out.PrintObject(object, a.streams.Out)
 }

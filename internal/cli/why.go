@@ -9,6 +9,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/LogicIQ/konductor/internal/cli/clierror"
+	"github.com/LogicIQ/konductor/internal/cli/flags"
 	"github.com/LogicIQ/konductor/internal/cli/printer"
 	"github.com/LogicIQ/konductor/internal/waitgraph"
 	konductor "github.com/LogicIQ/konductor/sdk/go"
@@ -47,7 +48,7 @@ contains the reasons as stable identifiers, which are listed in docs/why.md.`,
 			if err != nil {
 				return err
 			}
-			if err := validateOutputFormat(format, "", "json", "yaml"); err != nil {
+			if err := flags.ValidateOutputFormat(format, "", "json", "yaml"); err != nil {
 				return err
 			}
 			if ref.Namespace, err = a.connection.Namespace(); err != nil {
@@ -101,13 +102,4 @@ func parseWhyArgs(cmd *cobra.Command, args []string) (waitgraph.Ref, error) {
 		return ref, fmt.Errorf("the name is missing: %s %s/NAME", cmd.CommandPath(), strings.ToLower(ref.Kind))
 	}
 	return ref, nil
-}
-
-func validateOutputFormat(format string, formats ...string) error {
-	for _, f := range formats {
-		if format == f {
-			return nil
-		}
-	}
-	return fmt.Errorf("-o must be %s, not %q", clierror.JoinAlternatives(formats[1:]), format)
 }

@@ -1,4 +1,5 @@
-package cli
+// Package flags has the flags and arguments that several commands share, and checks their values.
+package flags
 
 import (
 	"fmt"
@@ -15,31 +16,32 @@ import (
 	"github.com/LogicIQ/konductor/internal/cli/clierror"
 )
 
-// outputFlags are the output flags of a command that writes: -o and --dry-run.
-type outputFlags struct {
+// Output are the output flags of a command that writes: -o and --dry-run.
+type Output struct {
 	printFlags     *genericclioptions.PrintFlags
 	operation      string
 	dryRunStrategy cmdutil.DryRunStrategy
 	dryRun         string
 }
 
-// newOutputFlags returns the output flags of a command that prints the object that it has written. operation is what was
+// NewOutput returns the output flags of a command that prints the object that it has written. operation is what was
 // done, such as "created".
-func newOutputFlags(operation string) *outputFlags {
+func NewOutput(operation string) *Output {
 	s := runtime.NewScheme()
 	// Registering types that exist can't fail.
 	_ = konductorv1.AddToScheme(s)
-	return &outputFlags{printFlags: genericclioptions.NewPrintFlags(operation).WithTypeSetter(s), operation: operation}
+	return &Output{printFlags: genericclioptions.NewPrintFlags(operation).WithTypeSetter(s), operation: operation}
 }
 
-// newNameOutputFlags returns the output flags of a command that prints only the object's name and the operation.
-func newNameOutputFlags() *outputFlags {
-	o := newOutputFlags("done")
+// NewNameOutput returns the output flags of a command that prints only the object's name and the operation.
+func NewNameOutput() *Output {
+	o := NewOutput("done")
 	o.printFlags.JSONYamlPrintFlags, o.printFlags.TemplatePrinterFlags = nil, nil
 	return o
 }
 
-func (o *outputFlags) addFlags(cmd *cobra.Command) {
+// AddFlags adds the flags to a command.
+func (o *Output) AddFlags(cmd *cobra.Command) {
 	o.printFlags.AddFlags(cmd)
 	cmd.Flags().Lookup("output").Usage = "output format: " + strings.Join(o.formats(), ", ")
 	cmd.Flags().StringVar(&o.dryRun, "dry-run", "none", `"none", "client" (only print what would be written) or "server" (let the API server check it, without saving it)`)
@@ -47,15 +49,15 @@ func (o *outputFlags) addFlags(cmd *cobra.Command) {
 }
 
 // formats returns the usual values of -o. cli-runtime accepts a few more.
-func (o *outputFlags) formats() []string {
+func (o *Output) formats() []string {
 	if o.printFlags.JSONYamlPrintFlags == nil {
 		return []string{"name"}
 	}
 	return []string{"json", "yaml", "name", "jsonpath=…", "go-template=…"}
 }
 
-// complete validates the flags. Call it before anything is written.
-func (o *outputFlags) complete() error {
+// Complete validates the flags. Call it before anything is written.
+func (o *Output) Complete() error {
 	switch o.dryRun {
 	case "", "none":
 	case "client":
@@ -72,16 +74,17 @@ func (o *outputFlags) complete() error {
 	return err
 }
 
-// isDryRun reports whether nothing will be written.
-func (o *outputFlags) isDryRun() bool { return o.dryRunStrategy != cmdutil.DryRunNone }
+// IsDryRun reports whether nothing will be written.
+func (o *Output) IsDryRun() bool { return o.dryRunStrategy != cmdutil.DryRunNone }
 
-func (o *outputFlags) isClientDryRun() bool { return o.dryRunStrategy == cmdutil.DryRunClient }
+// IsClientDryRun reports whether nothing is sent to the API server.
+func (o *Output) IsClientDryRun() bool { return o.dryRunStrategy == cmdutil.DryRunClient }
 
-// isServerDryRun reports whether the API server only checks what is written: the SDK's DryRun.
-func (o *outputFlags) isServerDryRun() bool { return o.dryRunStrategy == cmdutil.DryRunServer }
+// IsServerDryRun reports whether the API server only checks what is written: the SDK's DryRun.
+func (o *Output) IsServerDryRun() bool { return o.dryRunStrategy == cmdutil.DryRunServer }
 
-// printObject prints an object in the format of -o; the default is KIND/NAME OPERATION.
-func (o *outputFlags) printObject(obj runtime.Object, w io.Writer) error {
+// PrintObject prints an object in the format of -o; the default is KIND/NAME OPERATION.
+func (o *Output) PrintObject(obj runtime.Object, w io.Writer) error {
 	o.printFlags.NamePrintFlags.Operation = o.operation
 	cmdutil.PrintFlagsWithDryRunStrategy(o.printFlags, o.dryRunStrategy)
 	p, err := o.printFlags.ToPrinter()
@@ -91,11 +94,21 @@ func (o *outputFlags) printObject(obj runtime.Object, w io.Writer) error {
 	return p.PrintObj(obj, w)
 }
 
-// printOperation prints that operation was done to the object.
-func (o *outputFlags) printOperation(kind, name, operation string, w io.Writer) error {
+// PrintOperation prints that operation was done to the object.
+func (o *Output) PrintOperation(kind, name, operation string, w io.Writer) error {
 	o.operation = operation
-	return o.printObject(&metav1.PartialObjectMetadata{
+	return o.PrintObject(&metav1.PartialObjectMetadata{
 		TypeMeta:   metav1.TypeMeta{APIVersion: konductorv1.GroupVersion().String(), Kind: kind},
 		ObjectMeta: metav1.ObjectMeta{Name: name},
 	}, w)
+}
+
+// ValidateOutputFormat checks the value of -o. The first of the formats is the default, which its error doesn't name.
+func ValidateOutputFormat(format string, formats ...string) error {
+	for _, f := range formats {
+		if format == f {
+			return nil
+		}
+	}
+	return fmt.Errorf("-o must be %s, not %q", clierror.JoinAlternatives(formats[1:]), format)
 }
