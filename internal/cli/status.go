@@ -107,8 +107,8 @@ func (a *app) runStatus(cmd *cobra.Command, s *statusFlags, kind, name string) e
 		return fmt.Errorf("-A can't be used with the name of an object: use -n NAMESPACE")
 	case s.LabelSelector != "" || s.FieldSelector != "":
 		return fmt.Errorf("-l and --field-selector can't be used with the name of an object: omit them, or use 'status all'")
-	case s.outputFormat() != "" || s.Watch:
-		return s.runGet(cmd, kind, name)
+	case s.OutputFormat() != "" || s.Watch:
+		return s.Show(cmd, kind, name)
 	}
 	client, err := a.connection.NewClient()
 	if err != nil {

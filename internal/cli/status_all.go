@@ -3,16 +3,15 @@ package cli
 import (
 	"cmp"
 	"context"
-	"encoding/json"
 	"fmt"
 	"slices"
 	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
-	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 
 	"github.com/LogicIQ/konductor/internal/cli/clierror"
+	"github.com/LogicIQ/konductor/internal/cli/kubectlget"
 	"github.com/LogicIQ/konductor/internal/cli/printer"
 	"github.com/LogicIQ/konductor/internal/cli/render"
 	"github.com/LogicIQ/konductor/internal/cli/terminal"
@@ -23,13 +22,15 @@ import (
 // statusFlags are the flags of status without an object: those of kubectl get, and those for display.
 type statusFlags struct {
 	displayFlags
-	*kubectlGet
+	*kubectlget.Options
 }
 
-func (a *app) newStatusFlags() *statusFlags { return &statusFlags{kubectlGet: a.newKubectlGet()} }
+func (a *app) newStatusFlags() *statusFlags {
+	return &statusFlags{Options: kubectlget.New(a.displayName, a.streams, a.connection)}
+}
 
 func (s *statusFlags) addFlags(cmd *cobra.Command) {
-	s.kubectlGet.addFlags(cmd)
+	s.Options.AddFlags(cmd)
 	cmd.Flags().Lookup("sort-by").Usage = "sort all objects by " + clierror.JoinAlternatives(sortOrders()) + " (default kind)"
 	s.displayFlags.addFlags(cmd)
 }
@@ -54,15 +55,15 @@ func (a *app) runStatusAll(ctx context.Context, s *statusFlags) error {
 		return fmt.Errorf("--sort-by must be %s, not %q", clierror.JoinAlternatives(sortOrders()), s.sortOrder())
 	case s.Watch && s.FieldSelector != "":
 		return fmt.Errorf("--watch can't be used with --field-selector: omit one of them")
-	case s.Watch && s.outputFormat() != "" && s.outputFormat() != "json":
-		return fmt.Errorf("-o must be json with --watch, not %q", s.outputFormat())
+	case s.Watch && s.OutputFormat() != "" && s.OutputFormat() != "json":
+		return fmt.Errorf("-o must be json with --watch, not %q", s.OutputFormat())
 	}
-	if err := s.validate(); err != nil {
+	if err := s.ValidateFlags(); err != nil {
 		return err
 	}
 	s.allNamespaces, s.selector = s.AllNamespaces, s.LabelSelector
 	if s.Watch {
-		return a.printWatchEvents(ctx, s.outputFormat(), &s.displayFlags)
+		return a.printWatchEvents(ctx, s.OutputFormat(), &s.displayFlags)
 	}
 	o, err := a.watchOptions(&s.displayFlags, append(view.PrimitiveKinds(), claimKind)...)
 	if err != nil {
@@ -91,7 +92,7 @@ func (a *app) runStatusAll(ctx context.Context, s *statusFlags) error {
 
 // printRows prints rows in the format of -o.
 func (a *app) printRows(s *statusFlags, rows []*view.Row, namespace string, now time.Time) error {
-	switch s.outputFormat() {
+	switch s.OutputFormat() {
 	case "", "wide":
 	case "name":
 		for _, r := range rows {
@@ -99,7 +100,7 @@ func (a *app) printRows(s *statusFlags, rows []*view.Row, namespace string, now 
 		}
 		return nil
 	default:
-		return s.printDocument(view.NewSummary(rows))
+		return s.PrintDocument(view.NewSummary(rows))
 	}
 	if len(rows) == 0 {
 		if s.IgnoreNotFound {
@@ -113,7 +114,7 @@ func (a *app) printRows(s *statusFlags, rows []*view.Row, namespace string, now 
 		return err
 	}
 	width, _ := terminal.Size(a.streams.Out)
-	if s.outputFormat() == "wide" {
+	if s.OutputFormat() == "wide" {
 		width = 0
 	}
 	table := render.NewTable(theme, rows, width, namespace == "")
@@ -125,21 +126,4 @@ func (a *app) printRows(s *statusFlags, rows []*view.Row, namespace string, now 
 		lines = append(lines, strings.TrimRight(table.RowLine(r, now, false), " "))
 	}
 	return printer.WriteLines(a.streams.Out, lines)
-}
-
-// printDocument prints a document in the format of -o.
-func (g *kubectlGet) printDocument(document any) error {
-	content, err := json.Marshal(document)
-	if err != nil {
-		return err
-	}
-	obj := &unstructured.Unstructured{}
-	if err := obj.UnmarshalJSON(content); err != nil {
-		return err
-	}
-	p, err := g.PrintFlags.ToPrinter()
-	if err != nil {
-		return err
-	}
-	return p.PrintObj(obj, g.app.streams.Out)
 }

@@ -10,7 +10,9 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/LogicIQ/konductor/internal/cli/flags"
+	"github.com/LogicIQ/konductor/internal/cli/kubectlget"
 	"github.com/LogicIQ/konductor/internal/cli/printer"
+	"github.com/LogicIQ/konductor/internal/view"
 	konductor "github.com/LogicIQ/konductor/sdk/go"
 )
 
@@ -43,6 +45,24 @@ code 6. If the %s does not exist yet, wait for it to be created.`, lower, lower,
 	}
 	w.AddFlags(cmd)
 	flags.AddHiddenWait(cmd)
+	return cmd
+}
+
+// listCommand returns the verb list of a kind.
+func (a *app) listCommand(kind, resource string) *cobra.Command {
+	g := kubectlget.New(a.displayName, a.streams, a.connection)
+	lower := strings.ToLower(kind)
+	cmd := &cobra.Command{
+		Use: "list", Aliases: []string{"ls"}, Short: "List " + resource,
+		Long: fmt.Sprintf("List %s, in the same format as 'kubectl get %s'.", resource, view.GroupResourceName(kind)),
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error { return g.Show(cmd, kind) },
+		Example: a.formatExamples(fmt.Sprintf(`  koncli %[1]s list
+  koncli %[1]s list -A --sort-by '{.metadata.creationTimestamp}'
+  koncli %[1]s list -o custom-columns=NAME:.metadata.name,PHASE:.status.phase
+`, lower)),
+	}
+	g.AddFlags(cmd)
 	return cmd
 }
 

@@ -1,17 +1,22 @@
-package cli
+// Package kubectlget shows objects as kubectl get does, with its flags and its code: the server's columns, and every -o. Its
+// watch outlasts interruptions, which kubectl's own doesn't.
+package kubectlget
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"strings"
 
 	"github.com/spf13/cobra"
 	"k8s.io/apimachinery/pkg/api/meta"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/runtime"
 	utilerrors "k8s.io/apimachinery/pkg/util/errors"
 	"k8s.io/cli-runtime/pkg/genericclioptions"
+	"k8s.io/cli-runtime/pkg/genericiooptions"
 	"k8s.io/cli-runtime/pkg/printers"
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/transport"
@@ -20,25 +25,28 @@ import (
 
 	konductorv1 "github.com/LogicIQ/konductor/apis/v1"
 	"github.com/LogicIQ/konductor/internal/cli/clierror"
+	"github.com/LogicIQ/konductor/internal/cli/cluster"
 	"github.com/LogicIQ/konductor/internal/view"
 	"github.com/LogicIQ/konductor/internal/watchretry"
 	konductor "github.com/LogicIQ/konductor/sdk/go"
 )
 
-// kubectlGet shows objects as kubectl get does, with its flags and its code: the server's columns, and every -o.
-type kubectlGet struct {
+// Options are kubectl get's options, and the connection to the cluster that it asks.
+type Options struct {
 	*get.GetOptions
-	app *app
+	connection *cluster.Connection
 }
 
-func (a *app) newKubectlGet() *kubectlGet {
-	return &kubectlGet{GetOptions: get.NewGetOptions(a.displayName, a.streams), app: a}
+// New returns the options of a program of that name whose flags aren't set yet.
+func New(displayName string, streams genericiooptions.IOStreams, connection *cluster.Connection) *Options {
+	return &Options{GetOptions: get.NewGetOptions(displayName, streams), connection: connection}
 }
 
-// outputFormat returns the value of -o.
-func (g *kubectlGet) outputFormat() string { return *g.PrintFlags.OutputFormat }
+// OutputFormat returns the value of -o.
+func (g *Options) OutputFormat() string { return *g.PrintFlags.OutputFormat }
 
-func (g *kubectlGet) addFlags(cmd *cobra.Command) {
+// AddFlags adds kubectl get's flags to a command.
+func (g *Options) AddFlags(cmd *cobra.Command) {
 	g.PrintFlags.AddFlags(cmd)
 	f := cmd.Flags()
 	f.Lookup("output").Usage = "output format: " + strings.Join(g.outputFormats(), ", ") + ", as in kubectl get"
@@ -52,36 +60,36 @@ func (g *kubectlGet) addFlags(cmd *cobra.Command) {
 }
 
 // outputFormats returns the usual values of -o. kubectl accepts a few more.
-func (g *kubectlGet) outputFormats() []string {
+func (g *Options) outputFormats() []string {
 	return []string{"json", "yaml", "name", "wide", "jsonpath=…", "go-template=…", "custom-columns=…"}
 }
 
-// validate checks the flags before the first request.
-func (g *kubectlGet) validate() error {
+// ValidateFlags checks the flags before the first request.
+func (g *Options) ValidateFlags() error {
 	if _, err := labels.Parse(g.LabelSelector); err != nil {
 		return fmt.Errorf("-l %q is not a label selector (%w): write for example app=etl, app!=etl or 'app in (etl,ops)'", g.LabelSelector, err)
 	}
 	_, err := g.PrintFlags.ToPrinter()
 	if genericclioptions.IsNoCompatiblePrinterError(err) {
-		return fmt.Errorf("-o must be %s, not %q", clierror.JoinAlternatives(g.outputFormats()), g.outputFormat())
+		return fmt.Errorf("-o must be %s, not %q", clierror.JoinAlternatives(g.outputFormats()), g.OutputFormat())
 	}
 	return err
 }
 
-// runGet shows all objects of a kind, or those of the given names.
-func (g *kubectlGet) runGet(cmd *cobra.Command, kind string, names ...string) error {
+// Show shows all objects of a kind, or those of the given names.
+func (g *Options) Show(cmd *cobra.Command, kind string, names ...string) error {
 	ctx := cmd.Context()
-	if err := g.validate(); err != nil {
+	if err := g.ValidateFlags(); err != nil {
 		return err
 	}
 	var wrap transport.WrapperFunc
 	if g.Watch {
 		wrap = watchretry.NewTransport
 	}
-	if err := g.app.connection.EnableReadRetry(ctx, wrap); err != nil {
+	if err := g.connection.EnableReadRetry(ctx, wrap); err != nil {
 		return err
 	}
-	factory := cmdutil.NewFactory(g.app.connection.ConfigFlags)
+	factory := cmdutil.NewFactory(g.connection.ConfigFlags)
 	args := append([]string{view.GroupResourceName(kind)}, names...)
 	if err := g.Complete(factory, cmd, args); err != nil {
 		return err
@@ -104,7 +112,7 @@ func (g *kubectlGet) runGet(cmd *cobra.Command, kind string, names ...string) er
 	}
 }
 
-func (g *kubectlGet) getOrWatch(ctx context.Context, factory cmdutil.Factory, args []string) error {
+func (g *Options) getOrWatch(ctx context.Context, factory cmdutil.Factory, args []string) error {
 	mapper, err := factory.ToRESTMapper()
 	if err != nil {
 		return err
@@ -121,7 +129,7 @@ func (g *kubectlGet) getOrWatch(ctx context.Context, factory cmdutil.Factory, ar
 }
 
 // wrapError converts an error to the type that its message and exit code come from.
-func (g *kubectlGet) wrapError(err error, kind string, names []string) error {
+func (g *Options) wrapError(err error, kind string, names []string) error {
 	if meta.IsNoMatchError(err) {
 		return &konductor.UninstalledError{}
 	}
@@ -152,7 +160,7 @@ func (g *kubectlGet) wrapError(err error, kind string, names []string) error {
 }
 
 // printObject prints an object, or each object of a list.
-func (g *kubectlGet) printObject(printer printers.ResourcePrinterFunc, obj runtime.Object) error {
+func (g *Options) printObject(printer printers.ResourcePrinterFunc, obj runtime.Object) error {
 	objects := []runtime.Object{obj}
 	if meta.IsListType(obj) {
 		var err error
@@ -160,7 +168,7 @@ func (g *kubectlGet) printObject(printer printers.ResourcePrinterFunc, obj runti
 			return err
 		}
 	}
-	tabbed := printers.GetNewTabWriter(g.app.streams.Out)
+	tabbed := printers.GetNewTabWriter(g.Out)
 	for _, one := range objects {
 		if err := printer(one, tabbed); err != nil {
 			return err
@@ -170,26 +178,25 @@ func (g *kubectlGet) printObject(printer printers.ResourcePrinterFunc, obj runti
 }
 
 // requestTable requests the server's columns if those are printed.
-func (g *kubectlGet) requestTable(request *rest.Request) {
+func (g *Options) requestTable(request *rest.Request) {
 	if g.ServerPrint && g.IsHumanReadablePrinter {
 		request.SetHeader("Accept", "application/json;as=Table;v=v1;g=meta.k8s.io,application/json")
 	}
 }
 
-// listCommand returns the verb list of a kind.
-func (a *app) listCommand(kind, resource string) *cobra.Command {
-	g := a.newKubectlGet()
-	lower := strings.ToLower(kind)
-	cmd := &cobra.Command{
-		Use: "list", Aliases: []string{"ls"}, Short: "List " + resource,
-		Long: fmt.Sprintf("List %s, in the same format as 'kubectl get %s'.", resource, view.GroupResourceName(kind)),
-		Args: cobra.NoArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error { return g.runGet(cmd, kind) },
-		Example: a.formatExamples(fmt.Sprintf(`  koncli %[1]s list
-  koncli %[1]s list -A --sort-by '{.metadata.creationTimestamp}'
-  koncli %[1]s list -o custom-columns=NAME:.metadata.name,PHASE:.status.phase
-`, lower)),
+// PrintDocument prints a document in the format of -o.
+func (g *Options) PrintDocument(document any) error {
+	content, err := json.Marshal(document)
+	if err != nil {
+		return err
 	}
-	g.addFlags(cmd)
-	return cmd
+	obj := &unstructured.Unstructured{}
+	if err := obj.UnmarshalJSON(content); err != nil {
+		return err
+	}
+	p, err := g.PrintFlags.ToPrinter()
+	if err != nil {
+		return err
+	}
+	return p.PrintObj(obj, g.Out)
 }

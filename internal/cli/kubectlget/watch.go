@@ -1,4 +1,4 @@
-package cli
+package kubectlget
 
 import (
 	"context"
@@ -44,8 +44,8 @@ type displayedObject struct {
 
 // watchList prints the objects and then each change, until ctx ends or the output is closed. kubectl's own watch ends the
 // process on an interrupt, and when the API server ends the watch, which it does every hour.
-func (g *kubectlGet) watchList(ctx context.Context, factory cmdutil.Factory, args []string) error {
-	ctx, leave := terminal.BrokenPipeContext(ctx, g.app.streams.Out)
+func (g *Options) watchList(ctx context.Context, factory cmdutil.Factory, args []string) error {
+	ctx, leave := terminal.BrokenPipeContext(ctx, g.Out)
 	defer leave()
 	found := factory.NewBuilder().
 		Unstructured().
@@ -88,7 +88,7 @@ func (g *kubectlGet) watchList(ctx context.Context, factory cmdutil.Factory, arg
 }
 
 // newRequestFunc returns a function that makes the same request as the first list, or one for the single object named.
-func (g *kubectlGet) newRequestFunc(first *resource.Info, names []string) func(metav1.ListOptions) *rest.Request {
+func (g *Options) newRequestFunc(first *resource.Info, names []string) func(metav1.ListOptions) *rest.Request {
 	mapping, namespace := first.Mapping, g.Namespace
 	if g.AllNamespaces {
 		namespace = metav1.NamespaceAll
@@ -106,7 +106,7 @@ func (g *kubectlGet) newRequestFunc(first *resource.Info, names []string) func(m
 	}
 }
 
-func (g *kubectlGet) newPrintFunc(printer printers.ResourcePrinterFunc) func(runtime.Object) error {
+func (g *Options) newPrintFunc(printer printers.ResourcePrinterFunc) func(runtime.Object) error {
 	return func(obj runtime.Object) error { return g.printObject(printer, obj) }
 }
 

@@ -1,4 +1,4 @@
-package cli
+package kubectlget
 
 import (
 	"bytes"
@@ -14,6 +14,7 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/spf13/cobra"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
@@ -23,6 +24,7 @@ import (
 	"k8s.io/client-go/rest"
 
 	konductorv1 "github.com/LogicIQ/konductor/apis/v1"
+	"github.com/LogicIQ/konductor/internal/cli/cluster"
 )
 
 // leaseAtRevision is a lease of that name at a revision.
@@ -199,11 +201,15 @@ func TestListWatchTable(t *testing.T) {
 	}))
 	defer api.Close()
 	t.Setenv("KUBECACHEDIR", t.TempDir())
-	path := filepath.Join(t.TempDir(), "config")
-	writeKubeconfig(t, path, newKubeconfig("", &recordingServer{Server: api}))
+	t.Setenv("KUBECONFIG", filepath.Join(t.TempDir(), "none"))
 	var out, errOut bytes.Buffer
-	a := newApp("koncli", genericiooptions.IOStreams{In: strings.NewReader(""), Out: &out, ErrOut: &errOut})
-	if err := a.execute(ctx, []string{"lease", "list", "-w", "-l", "app=etl", "--kubeconfig", path}); err != nil {
+	connection := cluster.NewConnection("test", &errOut)
+	*connection.ConfigFlags.APIServer, *connection.ConfigFlags.Insecure, *connection.ConfigFlags.Namespace = api.URL, true, "etl"
+	g := New("koncli", genericiooptions.IOStreams{In: strings.NewReader(""), Out: &out, ErrOut: &errOut}, connection)
+	cmd := &cobra.Command{Use: "list", RunE: func(cmd *cobra.Command, _ []string) error { return g.Show(cmd, konductorv1.KindLease) }}
+	g.AddFlags(cmd)
+	cmd.SetArgs([]string{"-w", "-l", "app=etl"})
+	if err := cmd.ExecuteContext(ctx); err != nil {
 		t.Fatalf("%v: %s", err, errOut.String())
 	}
 	if diff := cmp.Diff("AGE\n1s\n3s\n", out.String()); diff != "" {
