@@ -2,9 +2,9 @@
 // operator) and its result into text.
 //
 // Run is both what main calls and, through app.execute, what the dashboard calls in this process. The command tree is in
-// root.go. There is a file for each kind with its verbs. The packages below have what the commands share: cluster is the
-// connection, clierror has the error messages and the exit codes, printer writes text, and flags has the flags of several
-// commands.
+// root.go. There is a file for each kind with its verbs. What commands share is in the packages below: cluster is the
+// connection, clierror has the error messages and the exit codes, flags has the flags of several commands, printer writes
+// text, kubectlget is kubectl's get, and completion completes command lines. None of them imports this package.
 package cli
 
 import (

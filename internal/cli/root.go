@@ -10,6 +10,7 @@ import (
 	"k8s.io/kubectl/pkg/util/templates"
 
 	"github.com/LogicIQ/konductor/internal/cli/clierror"
+	"github.com/LogicIQ/konductor/internal/cli/completion"
 )
 
 // rootCommand returns the command tree.
@@ -50,7 +51,7 @@ exit code is 128 plus the signal's number: 130 for SIGINT, 143 for SIGTERM.`,
 	templates.ActsAsRootCommand(root, []string{"options"}, groups...)
 	root.SetFlagErrorFunc(clierror.FlagError)
 	a.setUsageName(root)
-	a.registerCompletions(root)
+	completion.Register(root, a.connection.ConfigFlags)
 	return root
 }
 

@@ -14,6 +14,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/LogicIQ/konductor/internal/cli/clierror"
+	"github.com/LogicIQ/konductor/internal/cli/completion"
 	"github.com/LogicIQ/konductor/internal/cli/flags"
 	"github.com/LogicIQ/konductor/internal/cli/runner"
 	konductor "github.com/LogicIQ/konductor/sdk/go"
@@ -114,6 +115,8 @@ the exit code is 128 plus its number: 130 for SIGINT, 143 for SIGTERM.`,
 	cmd.Flags().Lookup("fail-if-missing").Usage = "exit with code 66 if the object does not exist, instead of waiting for it to be created"
 	cmd.Flags().StringVar(&f.arrive, "arrive", "", "arrive at this barrier when the command has ended, as failed if the command failed")
 	cmd.Flags().StringVar(&f.arriveOn, "arrive-on", arriveOnEnd, "when to arrive; end: whether it succeeded or failed; success: only if it succeeded, for Jobs that retry")
+	// It fails only if the flag has a completion already.
+	_ = cmd.RegisterFlagCompletionFunc("arrive-on", completion.FixedWords(arriveOnEnd, arriveOnSuccess))
 	flags.AddDuration(cmd, &f.grace, "grace", 0, "time that the command has to end after SIGTERM if a hold is lost (default 10s; with a ttl under 20s, a third of the ttl)")
 	cmd.Flags().StringVar(&f.onLost, "on-lost", "", "shell command to run with /bin/sh if a hold is lost, with KONDUCTOR_LOST_REASON set; it may take as long as --grace")
 	cmd.Flags().IntVar(&f.conflictExitCode, "conflict-exit-code", 0, "exit with this code if the holds can't be acquired in time, from 0 to 255 (default 69 with --timeout 0, 67 with a longer timeout)")
