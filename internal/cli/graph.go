@@ -72,7 +72,7 @@ Use -o dot for Graphviz, -o mermaid for Markdown, and -o json or yaml for progra
 		},
 	}
 	cmd.Flags().StringVarP(&format, "output", "o", "", "output format: dot, mermaid, json or yaml (default a tree)")
-	d.addFlags(cmd)
+	d.addASCIIFlag(cmd)
 	cmd.Flags().BoolVarP(&allNamespaces, "all-namespaces", "A", false, "show objects in all namespaces")
 	return cmd
 }

@@ -51,7 +51,7 @@ of kind Summary.`,
 			return a.runStatus(cmd, s, kind, name)
 		},
 	}
-	s.addFlags(cmd)
+	s.AddFlags(cmd)
 	return cmd
 }
 
@@ -90,7 +90,7 @@ func (a *app) kindStatusCommand(kind string) *cobra.Command {
 			return a.runStatus(cmd, s, kind, args[0])
 		},
 	}
-	s.addFlags(cmd)
+	s.AddFlags(cmd)
 	// One object can't be selected or sorted.
 	for _, name := range []string{"all-namespaces", "selector", "field-selector", "sort-by"} {
 		cmd.Flags().Lookup(name).Hidden = true

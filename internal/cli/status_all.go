@@ -29,10 +29,11 @@ func (a *app) newStatusFlags() *statusFlags {
 	return &statusFlags{Options: kubectlget.New(a.displayName, a.streams, a.connection)}
 }
 
-func (s *statusFlags) addFlags(cmd *cobra.Command) {
+// AddFlags adds all of them to a command.
+func (s *statusFlags) AddFlags(cmd *cobra.Command) {
 	s.Options.AddFlags(cmd)
 	cmd.Flags().Lookup("sort-by").Usage = "sort all objects by " + clierror.JoinAlternatives(sortOrders()) + " (default kind)"
-	s.displayFlags.addFlags(cmd)
+	s.addASCIIFlag(cmd)
 }
 
 func sortOrders() []string {

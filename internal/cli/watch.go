@@ -32,7 +32,7 @@ type displayFlags struct {
 	ascii         bool
 }
 
-func (l *displayFlags) addFlags(cmd *cobra.Command) {
+func (l *displayFlags) addASCIIFlag(cmd *cobra.Command) {
 	cmd.Flags().BoolVar(&l.ascii, "ascii", false, "draw with ASCII characters only")
 }
 
@@ -55,7 +55,7 @@ line for each change instead.`,
 	f.BoolVar(&w.once, "once", false, "print the current state and exit")
 	f.StringVarP(&w.format, "output", "o", "", "output format; json: one line per change; with --once, one document")
 	f.StringVar(&w.background, "background", "auto", "background of the terminal: auto (ask the terminal), dark or light")
-	w.addFlags(cmd)
+	w.addASCIIFlag(cmd)
 	return cmd
 }
 

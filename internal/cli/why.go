@@ -78,7 +78,7 @@ contains the reasons as stable identifiers, which are listed in docs/why.md.`,
 		},
 	}
 	cmd.Flags().StringVarP(&format, "output", "o", "", "output format: json or yaml (default text)")
-	drawn.addFlags(cmd)
+	drawn.addASCIIFlag(cmd)
 	return cmd
 }
 

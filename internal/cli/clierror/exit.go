@@ -47,8 +47,8 @@ func NewSignalExitError(s os.Signal) error {
 	return &ExitCodeError{Code: exitSignalOffset + int(number), Err: &InterruptedError{s}, Signal: int(number)}
 }
 
-// AsSignalExitError returns the error of a command that failed with err because of a termination signal; nil if it
-// failed for another reason.
+// AsSignalExitError returns the error of a command that failed with err because of a termination signal; nil if it failed
+// for another reason.
 func AsSignalExitError(ctx context.Context, err error) error {
 	var interrupted *InterruptedError
 	if !errors.Is(err, context.Canceled) || !errors.As(context.Cause(ctx), &interrupted) {
