@@ -58,7 +58,7 @@ func TestExitCodes(t *testing.T) {
 	nobody := s.writeKubeconfig(s.createAccount("nobody"))
 
 	s.runCommand("koncli lease create nightly").expectExit(0)
-	s.runCommand("koncli barrier create nightly").expectExit(1).expectStderr("--expected is missing")
+	s.runCommand("koncli barrier create nightly").expectExit(1).expectStderr("--expected is required")
 	s.runCommand("koncli barrier wait nowhere --fail-if-missing").expectExit(2).expectStderr("barrier/nowhere not found in namespace " + s.namespace)
 
 	s.runCommand("koncli barrier create lonely --expected 2").expectExit(0)
