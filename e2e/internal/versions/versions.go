@@ -57,6 +57,10 @@ func (k Version) HasMutatingAdmissionPolicy() bool { return k.atLeast(36) }
 // HasBetaMutatingAdmissionPolicy reports whether MutatingAdmissionPolicies are available only by turning on the beta version.
 func (k Version) HasBetaMutatingAdmissionPolicy() bool { return k.atLeast(34) && !k.atLeast(36) }
 
+// RatchetsStatus reports whether a write of the status of a custom resource is allowed although its spec, which stays as it is,
+// violates a rule that was added later: from 1.33 on. Writes of the rest are ratcheted in all versions.
+func (k Version) RatchetsStatus() bool { return k.atLeast(33) }
+
 // invalidValuePattern matches the prefix of the API server's error for a violated rule of a CRD. For scalars it contains the
 // value, for objects and lists nothing. Errors about bounds and types, "in body", are different.
 var invalidValuePattern = regexp.MustCompile(`Invalid value: (?:("(?:[^"\\]|\\.)*"|-?[0-9]+): )?`)
