@@ -8,7 +8,9 @@ import (
 	"io"
 	"net/http"
 	"net/url"
+	"time"
 
+	"k8s.io/apimachinery/pkg/util/wait"
 	"k8s.io/client-go/rest"
 )
 
@@ -86,6 +88,20 @@ func (c *claimClient) send(ctx context.Context, method, url, contentType string,
 	}
 	if resp.StatusCode >= http.StatusMultipleChoices {
 		return fmt.Errorf("%s %s: %s: %s", method, url, resp.Status, answer)
+	}
+	return nil
+}
+
+// awaitServed waits until the API server serves a watch of the claims. Requests for a resource that was just established may
+// still fail, watches for longest (429 until the watch cache is filled), and this client doesn't repeat them.
+func (c *claimClient) awaitServed(ctx context.Context) error {
+	var last error
+	err := wait.PollUntilContextTimeout(ctx, 50*time.Millisecond, time.Minute, true, func(ctx context.Context) (bool, error) {
+		last = c.send(ctx, http.MethodGet, c.claimsURL+"?watch=1&timeoutSeconds=1", "application/json", nil)
+		return last == nil, nil
+	})
+	if err != nil {
+		return fmt.Errorf("%w: %w", err, last)
 	}
 	return nil
 }

@@ -46,6 +46,9 @@ func New(ctx context.Context, s *benchenv.Env) (*LowerBounds, error) {
 	if f.granter, err = newClaimClient(benchenv.WithOwnConnection(s.Config()), namespace); err != nil {
 		return nil, err
 	}
+	if err := f.requester.awaitServed(ctx); err != nil {
+		return nil, err
+	}
 	return f, f.requester.watch(ctx, "", f.recordGrant)
 }
 
