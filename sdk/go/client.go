@@ -144,6 +144,7 @@ func (c *Client) initClients(config *rest.Config) error {
 		config.UserAgent = "konductor-sdk-go"
 	}
 	config.Wrap(stripRetryAfter)
+	config.Wrap(rejectForeignSuccess)
 	client, err := rest.RESTClientFor(config)
 	if err != nil {
 		return fmt.Errorf("connecting to %s: %w", config.Host, err)
