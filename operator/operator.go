@@ -30,6 +30,7 @@ import (
 	metricsserver "sigs.k8s.io/controller-runtime/pkg/metrics/server"
 
 	konductorv1 "github.com/LogicIQ/konductor/apis/v1"
+	"github.com/LogicIQ/konductor/internal/apiclient"
 	"github.com/LogicIQ/konductor/internal/watchretry"
 	"github.com/LogicIQ/konductor/operator/internal/controller"
 )
@@ -84,6 +85,7 @@ func Run(ctx context.Context, o Options) error {
 		config.Wrap(traces.WrapTransport)
 	}
 	config.Wrap(clock.WrapTransport)
+	config.Wrap(apiclient.RejectForeignDeletions)
 	config.Wrap(watchretry.NewTransport)
 
 	mgr, err := newManager(config, o)

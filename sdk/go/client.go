@@ -13,6 +13,7 @@ import (
 	"k8s.io/client-go/tools/clientcmd"
 
 	konductorv1 "github.com/LogicIQ/konductor/apis/v1"
+	"github.com/LogicIQ/konductor/internal/apiclient"
 )
 
 // Client creates, reads, waits for and acquires the barriers, gates, leases and semaphores of one namespace. It is safe for
@@ -144,7 +145,7 @@ func (c *Client) initClients(config *rest.Config) error {
 		config.UserAgent = "konductor-sdk-go"
 	}
 	config.Wrap(stripRetryAfter)
-	config.Wrap(rejectForeignSuccess)
+	config.Wrap(apiclient.RejectForeignDeletions)
 	client, err := rest.RESTClientFor(config)
 	if err != nil {
 		return fmt.Errorf("connecting to %s: %w", config.Host, err)

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"net/http"
-	"strings"
 	"time"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -294,21 +293,5 @@ func stripRetryAfter(next http.RoundTripper) http.RoundTripper {
 			resp.Header.Del("Retry-After")
 		}
 		return resp, err
-	})
-}
-
-// rejectForeignSuccess makes a request fail that was answered with success, but not by an API server: a login page of a proxy,
-// for example. client-go takes any such answer to a deletion for success, and the hold would go on without anybody who
-// knows of it.
-func rejectForeignSuccess(next http.RoundTripper) http.RoundTripper {
-	return apiclient.RoundTripperFunc(func(req *http.Request) (*http.Response, error) {
-		resp, err := next.RoundTrip(req)
-		if err != nil || resp.StatusCode < http.StatusOK || resp.StatusCode >= http.StatusMultipleChoices || !strings.Contains(req.URL.Path, "/api") {
-			return resp, err
-		}
-		if contentType := resp.Header.Get("Content-Type"); !strings.HasPrefix(contentType, "application/") {
-			return nil, errors.Join(fmt.Errorf("the response is not from an API server: its Content-Type is %q", contentType), resp.Body.Close())
-		}
-		return resp, nil
 	})
 }

@@ -42,6 +42,20 @@ func errorFromResponse(t *testing.T, code int, kind, body string) error {
 	return err
 }
 
+func TestForeignDeletionIsTransient(t *testing.T) {
+	page := apiclient.RoundTripperFunc(func(*http.Request) (*http.Response, error) {
+		return &http.Response{StatusCode: http.StatusOK, Header: http.Header{"Content-Type": {"text/html"}}, Body: http.NoBody}, nil
+	})
+	req, err := http.NewRequestWithContext(t.Context(), http.MethodDelete, "http://localhost/apis/konductor.io/v1/claims/c", http.NoBody)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, err = apiclient.RejectForeignDeletions(page).RoundTrip(req)
+	if err == nil || classifyError(err) != classTransient || !mayHaveBeenApplied(err) {
+		t.Errorf("%v counts as an answer of the API server", err)
+	}
+}
+
 func TestClassifyError(t *testing.T) {
 	claims := schema.GroupResource{Group: konductorv1.GroupName, Resource: "claims"}
 	dial := func(err error) error {
@@ -129,36 +143,5 @@ func TestCauseText(t *testing.T) {
 	err := &url.Error{Op: "Get", URL: "https://10.0.0.1/apis/konductor.io/v1/namespaces/etl/claims?watch=true", Err: errors.New("connection refused")}
 	if got := causeText(fmt.Errorf("watching: %w", err)); got != "connection refused" {
 		t.Errorf("told: %s", got)
-	}
-}
-
-func TestRejectForeignSuccess(t *testing.T) {
-	for name, c := range map[string]struct {
-		path, contentType string
-		code              int
-		rejected          bool
-	}{
-		"the API server's answer":         {"/apis/konductor.io/v1/claims/c", "application/json", 200, false},
-		"a login page":                    {"/apis/konductor.io/v1/claims/c", "text/html; charset=utf-8", 200, true},
-		"a login page below a prefix":     {"/k8s/x/apis/konductor.io/v1/claims/c", "text/html", 200, true},
-		"an error page, which is no news": {"/apis/konductor.io/v1/claims/c", "text/html", 503, false},
-		"a path without objects":          {"/readyz", "text/plain", 200, false},
-	} {
-		t.Run(name, func(t *testing.T) {
-			answer := apiclient.RoundTripperFunc(func(*http.Request) (*http.Response, error) {
-				return &http.Response{StatusCode: c.code, Header: http.Header{"Content-Type": {c.contentType}}, Body: http.NoBody}, nil
-			})
-			req, err := http.NewRequestWithContext(t.Context(), http.MethodDelete, "http://localhost"+c.path, http.NoBody)
-			if err != nil {
-				t.Fatal(err)
-			}
-			_, err = rejectForeignSuccess(answer).RoundTrip(req)
-			if (err != nil) != c.rejected {
-				t.Errorf("it ends with %v", err)
-			}
-			if c.rejected && (classifyError(err) != classTransient || !mayHaveBeenApplied(err)) {
-				t.Errorf("%v counts as an answer", err)
-			}
-		})
 	}
 }

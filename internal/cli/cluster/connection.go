@@ -21,6 +21,7 @@ import (
 	"k8s.io/client-go/util/homedir"
 	"k8s.io/utils/ptr"
 
+	"github.com/LogicIQ/konductor/internal/apiclient"
 	"github.com/LogicIQ/konductor/internal/cli/readretry"
 	"github.com/LogicIQ/konductor/internal/cli/render"
 	"github.com/LogicIQ/konductor/internal/view"
@@ -60,6 +61,7 @@ func NewConnection(userAgent string, messages io.Writer) *Connection {
 		c.QPS = -1
 		c.UserAgent = userAgent
 		c.WarningHandler = warnings
+		c.Wrap(apiclient.RejectForeignDeletions)
 		return c
 	}
 	if homedir.HomeDir() == "" {
