@@ -14,6 +14,7 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 
 	konductorv1 "github.com/LogicIQ/konductor/apis/v1"
+	"github.com/LogicIQ/konductor/internal/apiclient"
 )
 
 // claimTTL returns the TTL to put into the claim; nil: the hold lasts as long as the Pod. The object's TTL is copied: a
@@ -199,7 +200,7 @@ func (c *Client) renewClaim(ctx context.Context, name string, uid types.UID, tok
 			return nil, gone
 		case err == nil && token != 0 && claim.Status.FencingToken != token:
 			return nil, &LostError{Reason: reasonGrantLost}
-		case !apierrors.IsInvalid(err) || isDeniedByAdmission(err):
+		case !apierrors.IsInvalid(err) || apiclient.IsDeniedByAdmission(err):
 			return claim, err
 		}
 		now, getErr := get(ctx, c, c.clients.claims, konductorv1.KindClaim, name)
@@ -234,7 +235,7 @@ func claimEndReason(err error) string {
 		return lost.Reason
 	case isDefinitelyNotFound(err):
 		return "its claim was deleted"
-	case apierrors.IsInvalid(err) && !isDeniedByAdmission(err):
+	case apierrors.IsInvalid(err) && !apiclient.IsDeniedByAdmission(err):
 		return "it was not renewed in time"
 	default:
 		return ""

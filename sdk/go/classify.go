@@ -9,6 +9,8 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/LogicIQ/konductor/internal/apiclient"
 )
 
 // errorClass is what an error means for a retry of the request.
@@ -122,12 +124,6 @@ func isNamespaceTerminating(err error) bool {
 	return apierrors.HasStatusCause(err, corev1.NamespaceTerminatingCause)
 }
 
-// isDeniedByAdmission reports whether a policy or a webhook has refused the request, with any status code. That says
-// nothing about the object.
-func isDeniedByAdmission(err error) bool {
-	return strings.Contains(err.Error(), "denied request: ") || strings.Contains(err.Error(), "denied the request")
-}
-
 // isResourceNotServed is isNotServedStatus for an error.
 func isResourceNotServed(err error) bool {
 	var answered apierrors.APIStatus
@@ -157,7 +153,7 @@ func admissionReason(err error) string {
 	if _, reason, found := strings.Cut(message, " is forbidden: "); found {
 		return reason
 	}
-	if isDeniedByAdmission(err) {
+	if apiclient.IsDeniedByAdmission(err) {
 		return message
 	}
 	return ""
