@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"os"
+	"path/filepath"
 	"runtime"
 	"testing"
 
@@ -33,10 +34,12 @@ func TestRunJobControl(t *testing.T) {
 			ctx, cancel := context.WithTimeout(w.ctx, waitTimeout)
 			defer cancel()
 			tool := fmt.Sprintf("%s -n %s run --lease %s --ttl 20s --", koncliPath, w.namespace, lease)
-			outcome, err := s.Play(ctx, t.TempDir(), []string{"KUBECONFIG=" + w.adminKubeconfig}, tool)
+			dir := t.TempDir()
+			outcome, err := s.Play(ctx, dir, []string{"KUBECONFIG=" + w.adminKubeconfig}, tool)
 			w.must(err)
 			if want := table[s.Input][jobcontrol.KoncliColumn]; !jobcontrol.MatchesCell(want, outcome) {
-				t.Errorf("docs/run.md says %q, and it is %q", want, outcome)
+				stderr, _ := os.ReadFile(filepath.Join(dir, "err"))
+				t.Errorf("docs/run.md says %q, and it is %q; stderr: %s", want, outcome, stderr)
 			}
 			w.waitLeaseFree(lease)
 		})

@@ -40,7 +40,7 @@ const signalCountingCommand = `sh -c 'for s in INT QUIT TERM HUP USR1; do trap "
 const plainCommand = `sh -c 'echo $$ >pid; read x <end; echo done >done; exit 7'`
 
 // duplicateSignalWindow is the maximum delay of a signal that is forwarded.
-const duplicateSignalWindow = 300 * time.Millisecond
+const duplicateSignalWindow = 500 * time.Millisecond
 
 // observeSignals calls send to send sig to signalCountingCommand, and returns the signals that it got until it ended.
 func observeSignals(d *session, sig string, send func()) string {

@@ -103,8 +103,8 @@ func TestTerminationSignalBeforeStart(t *testing.T) {
 	expectExitCode(t, cmd, 128+int(unix.SIGTERM))
 }
 
-// newFakeDetector returns a signal detector that reports the signals that a test says.
-func newFakeDetector(t *testing.T) (w *groupSignalDetector, answer func(signals ...unix.Signal)) {
+// newFakeDetector returns a signal detector that answers the next query with the signals given to receive.
+func newFakeDetector(t *testing.T) (w *groupSignalDetector, receive func(signals ...unix.Signal)) {
 	t.Helper()
 	questions, to, err := os.Pipe()
 	if err != nil {
@@ -114,40 +114,57 @@ func newFakeDetector(t *testing.T) (w *groupSignalDetector, answer func(signals 
 	if err != nil {
 		t.Fatal(err)
 	}
+	received, answered := make(chan unix.Signal, 8), make(chan error, 1)
+	go func() {
+		answered <- func() error {
+			for {
+				if _, err := questions.Read(make([]byte, 1)); err != nil {
+					return nil //nolint:nilerr // The caller has closed the pipe.
+				}
+				var reports []signalReport
+				for range len(received) {
+					reports = append(reports, newSignalReport(<-received))
+				}
+				if err := binary.Write(answers, binary.NativeEndian, append(reports, signalReport{})); err != nil {
+					return err
+				}
+			}
+		}()
+	}()
 	t.Cleanup(func() {
-		if err := errors.Join(questions.Close(), to.Close(), from.Close(), answers.Close()); err != nil {
+		if err := errors.Join(to.Close(), <-answered, questions.Close(), from.Close(), answers.Close()); err != nil {
 			t.Error(err)
 		}
 	})
 	return &groupSignalDetector{reexecProcess: &reexecProcess{toProcess: to, fromProcess: from}, seen: seenSignals{}}, func(signals ...unix.Signal) {
-		t.Helper()
-		for _, sig := range append(signals, 0) {
-			if err := binary.Write(answers, binary.NativeEndian, signalReport{int64(sig), monotonicNow()}); err != nil {
-				t.Fatal(err)
-			}
+		for _, sig := range signals {
+			received <- sig
 		}
 	}
 }
 
 func TestConsumeGroupSignal(t *testing.T) {
-	w, answer := newFakeDetector(t)
-	answer(unix.SIGINT, unix.SIGINT)
+	w, receive := newFakeDetector(t)
+	receive(unix.SIGINT, unix.SIGINT)
 	for i, want := range []bool{true, true, false} {
 		if got := w.consumeGroupSignal(unix.SIGINT) != 0; got != want {
 			t.Errorf("SIGINT number %d was seen: %t, want %t", i+1, got, want)
 		}
-		answer()
 	}
 	// A signal that has expired.
 	w.seen[unix.SIGINT] = []monotonicTime{monotonicNow().add(-2 * seenSignalTTL)}
 	if w.consumeGroupSignal(unix.SIGINT) != 0 {
 		t.Error("it was seen too long ago")
 	}
-	answer(unix.SIGTERM)
+	receive(unix.SIGTERM)
 	w.reset()
-	answer()
 	if w.consumeGroupSignal(unix.SIGTERM) != 0 {
 		t.Error("it was to be forgotten")
+	}
+	// A signal that is late.
+	time.AfterFunc(signalPropagationTimeout/4, func() { receive(unix.SIGHUP) })
+	if w.consumeGroupSignal(unix.SIGHUP) == 0 {
+		t.Error("a late signal was not seen")
 	}
 }
 
@@ -175,17 +192,15 @@ func TestGroupSignalDetector(t *testing.T) {
 }
 
 func TestForwardEarlySignal(t *testing.T) {
-	w, answer := newFakeDetector(t)
+	w, receive := newFakeDetector(t)
 	var told bytes.Buffer
 	k := &Runner{detector: w, requestEncoder: gob.NewEncoder(&told), startTime: monotonicNow()}
-	answer(unix.SIGTERM, unix.SIGTTIN)
+	receive(unix.SIGTERM, unix.SIGTTIN)
 	k.ForwardEarlySignal(unix.SIGTERM)
 	k.startTime = monotonicNow().add(-time.Second)
-	answer(unix.SIGINT)
+	receive(unix.SIGINT)
 	k.ForwardEarlySignal(unix.SIGINT) // long after the start, of which this process has just heard
-	answer()
 	k.ForwardEarlySignal(unix.SIGTTIN)
-	answer()
 	k.ForwardSignal(unix.SIGTERM) // another one, to this process alone
 	from := gob.NewDecoder(&told)
 	for _, want := range []forwardedSignal{{int(unix.SIGTERM), false}, {int(unix.SIGINT), true}, {int(unix.SIGTTIN), true}, {int(unix.SIGTERM), false}} {

@@ -22,8 +22,13 @@ import (
 // process can't tell which of the two it got. So a third process is in the group, the signal detector: a signal that it
 // gets as well was sent to the whole group.
 
-// signalPropagationDelay is how long a signal that was sent to several processes may take to reach the last of them.
-const signalPropagationDelay = 20 * time.Millisecond
+// signalPropagationTimeout is how long a signal that was sent to several processes may take to reach the last of them. A
+// process that hasn't got it by then is regarded as not sent it, and the signal is forwarded. On a busy machine the kernel
+// may interrupt a thread after it has taken a signal and before its handler runs; nothing shows the signal in between.
+const signalPropagationTimeout = 200 * time.Millisecond
+
+// signalPollInterval is the pause before each look for a signal within that time.
+const signalPollInterval = 20 * time.Millisecond
 
 // seenSignalTTL is how long a seen signal waits for the other process to get it too. The kernel may merge two signals of a
 // kind for one process and not for the other. The one left over must not stand for a signal that is sent to this process
@@ -55,7 +60,7 @@ func (s seenSignals) unexpired(sig syscall.Signal) []monotonicTime {
 // waitForSignalDelivery waits until the signals sent to this process so far are in the channels that asked for them, for
 // about a second at most.
 func (got signalFlusher) waitForSignalDelivery() {
-	<-time.After(signalPropagationDelay)
+	<-time.After(signalPollInterval)
 	for begun := time.Now(); hasPendingSignals() && time.Since(begun) < time.Second; {
 		<-time.After(time.Millisecond)
 	}
@@ -83,10 +88,12 @@ func startDetector(args []string) (*groupSignalDetector, error) {
 func (w *groupSignalDetector) consumeGroupSignal(sig syscall.Signal) monotonicTime {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if !w.query() {
-		return 0
+	for begun := time.Now(); w.query(); {
+		if at := w.seen.consume(sig); at != 0 || time.Since(begun) > signalPropagationTimeout {
+			return at
+		}
 	}
-	return w.seen.consume(sig)
+	return 0
 }
 
 // signalReport is a report of the signal detector: a signal and when it was received. Signal zero ends a reply.

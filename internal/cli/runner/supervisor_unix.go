@@ -246,13 +246,10 @@ func (k *supervisor) forwardSignal(p *forwardedSignal) {
 	k.tree.forward(sig, p.SentToGroup)
 }
 
-// sendToAllTakes is how long a sender may need to signal every process of a service.
-const sendToAllTakes = 100 * time.Millisecond
-
 // alsoReceived reports whether the supervisor got the signal too. It shares no process group with its caller. So the signal
 // was then sent to every process, as systemd does to a service, and the command has it already.
 func (k *supervisor) alsoReceived(sig unix.Signal) bool {
-	for begun := time.Now(); time.Since(begun) < sendToAllTakes; {
+	for begun := time.Now(); time.Since(begun) < signalPropagationTimeout; {
 		k.flusher.waitForSignalDelivery()
 		for range len(k.receivedSignals) {
 			k.recordSignal(<-k.receivedSignals)
