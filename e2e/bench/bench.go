@@ -2,7 +2,7 @@
 // in one run on one machine.
 //
 //   - lowerbound: what the API server alone takes
-//   - measures: what konductor takes, a file for each question; growth.go has how it grows
+//   - measures: what konductor takes, a file for each question; time_by_size.go has how it grows
 //   - baselines: the usual alternatives
 //   - report: the table, bin/bench.json, docs/benchmarks.md
 //   - benchenv: the control plane, the operator's process, participants

@@ -159,7 +159,7 @@ func (c *campaign) runFaults(ctx context.Context, e *campaignResult) error {
 	for _, a := range c.workloads {
 		start(func(rng *rand.Rand) error { return faults.DisturbOperators(faultCtx, rng, c.faultLog, a.operators) })
 		start(func(rng *rand.Rand) error { return faults.DisturbObjects(faultCtx, rng, c.faultLog, a.env) })
-		start(func(rng *rand.Rand) error { return faults.CreateBarriers(faultCtx, rng, c.faultLog, a.env) })
+		start(func(rng *rand.Rand) error { return faults.ChurnBarriers(faultCtx, rng, c.faultLog, a.env) })
 		start(func(rng *rand.Rand) error {
 			return faults.DisturbClientConnections(faultCtx, rng, c.faultLog, a.env.Namespace, a.proxy)
 		})

@@ -58,7 +58,7 @@ func Collect(ctx context.Context, kube kubernetes.Interface, o Options) (*Facts,
 	if f.ServedFields, f.ServedFieldsErr = fetchServedFields(ctx, kube); f.ServedFieldsErr == nil && len(f.ServedFields) > 0 {
 		f.Operators, f.OperatorsErr = listOperators(ctx, kube)
 		f.Leader, f.LeaderErr = findLeader(ctx, kube, f.Operators)
-		f.ObjectCount, f.Unobserved, f.ObjectsErr = listUnobserved(ctx, kube, o.Namespace)
+		f.ObjectCount, f.Unreconciled, f.ObjectsErr = listUnreconciled(ctx, kube, o.Namespace)
 		f.Admission = probeAdmission(ctx, kube, o.Namespace)
 		if f.Admission.Denied {
 			f.Creators = probeCreatorAnnotation(ctx, kube, o.Namespace)
@@ -162,8 +162,8 @@ type observedObject struct {
 	} `json:"status"`
 }
 
-// listUnobserved counts the objects of a namespace, and lists those whose current spec the operator has not reconciled.
-func listUnobserved(ctx context.Context, kube kubernetes.Interface, namespace string) (n int, late []Unobserved, err error) {
+// listUnreconciled counts the objects of a namespace, and lists those whose current spec the operator has not reconciled.
+func listUnreconciled(ctx context.Context, kube kubernetes.Interface, namespace string) (n int, late []UnreconciledObject, err error) {
 	for _, kind := range []string{"barrier", "gate", "lease", "semaphore"} {
 		path := fmt.Sprintf("/apis/%s/namespaces/%s/%ss", konductorv1.GroupVersion(), namespace, kind)
 		body, err := kube.Discovery().RESTClient().Get().AbsPath(path).Do(ctx).Raw()
@@ -179,7 +179,7 @@ func listUnobserved(ctx context.Context, kube kubernetes.Interface, namespace st
 		n += len(list.Items)
 		for i := range list.Items {
 			if o := &list.Items[i]; o.Status.ObservedGeneration < o.Metadata.Generation && o.Metadata.DeletionTimestamp.IsZero() {
-				late = append(late, Unobserved{kind + "/" + o.Metadata.Name, o.specChangedAt()})
+				late = append(late, UnreconciledObject{kind + "/" + o.Metadata.Name, o.specChangedAt()})
 			}
 		}
 	}

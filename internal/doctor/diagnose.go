@@ -238,20 +238,20 @@ func (f *Facts) checkLag() Check {
 	if f.ObjectsErr != nil {
 		return c.withReadError("list konductor's objects in namespace "+f.Namespace, f.ObjectsErr)
 	}
-	var late []Unobserved
-	for _, u := range f.Unobserved {
+	var late []UnreconciledObject
+	for _, u := range f.Unreconciled {
 		if f.Now.Sub(u.Since) > maxReconcileLag {
 			late = append(late, u)
 		}
 	}
 	if len(late) == 0 {
-		c.Message = fmt.Sprintf("none: the operator has observed all %d objects in namespace %s", f.ObjectCount-len(f.Unobserved), f.Namespace)
-		if n := len(f.Unobserved); n > 0 {
+		c.Message = fmt.Sprintf("none: the operator has observed all %d objects in namespace %s", f.ObjectCount-len(f.Unreconciled), f.Namespace)
+		if n := len(f.Unreconciled); n > 0 {
 			c.Message += fmt.Sprintf(", except for %d new ones", n)
 		}
 		return c
 	}
-	oldest := slices.MinFunc(late, func(a, b Unobserved) int { return a.Since.Compare(b.Since) })
+	oldest := slices.MinFunc(late, func(a, b UnreconciledObject) int { return a.Since.Compare(b.Since) })
 	c.Status = Failed
 	c.Message = fmt.Sprintf("the operator hasn't observed %d of %d objects in namespace %s, the oldest (%s) for %s",
 		len(late), f.ObjectCount, f.Namespace, oldest.Object, ageText(f.Now, oldest.Since))

@@ -92,7 +92,7 @@ func TestDiagnose(t *testing.T) {
 		"a leader that may not be looked at": {func(f *Facts) { f.LeaderErr = forbidden },
 			"Leader Unknown you can't list leases.coordination.k8s.io, which the leader election uses -> "},
 		"an object that is not looked at": {func(f *Facts) {
-			f.Unobserved = []Unobserved{{"lease/new", testTime().Add(-time.Minute)}, {"barrier/old", testTime().Add(-time.Hour)}, {"gate/now", testTime()}}
+			f.Unreconciled = []UnreconciledObject{{"lease/new", testTime().Add(-time.Minute)}, {"barrier/old", testTime().Add(-time.Hour)}, {"gate/now", testTime()}}
 		}, "Lag Failed the operator hasn't observed 2 of 3 objects in namespace etl, the oldest (barrier/old) for 60m -> check that the operator is running, and that it watches this namespace (watchNamespaces)"},
 		"objects that may not be listed": {func(f *Facts) { f.ObjectsErr = forbidden },
 			"Lag Unknown you can't list konductor's objects in namespace etl -> "},
@@ -100,7 +100,7 @@ func TestDiagnose(t *testing.T) {
 			"Lag Failed can't list konductor's objects in namespace etl: out of order -> "},
 		"rights that may not be asked for": {func(f *Facts) { f.Subjects[0].Err = forbidden },
 			"Rights Unknown you can't check the permissions of jane (create localsubjectaccessreviews.authorization.k8s.io in namespace etl) -> "},
-		"an object that is new": {func(f *Facts) { f.Unobserved = []Unobserved{{"lease/new", testTime().Add(-time.Second)}} }, ""},
+		"an object that is new": {func(f *Facts) { f.Unreconciled = []UnreconciledObject{{"lease/new", testTime().Add(-time.Second)}} }, ""},
 		"no admission policy": {func(f *Facts) { f.Admission.Denied = false },
 			"Admission Warning any workload can create claims and arrivals in another Pod's name: the admission policies are not installed, or not bound to this namespace -> set admissionPolicy: true in the chart's values"},
 		"admission that can't be tried": {func(f *Facts) { f.Admission = AdmissionFacts{} },

@@ -30,10 +30,10 @@ type Facts struct {
 	// Leader is the current leader; nil if there never was one.
 	Leader    *LeaderFacts
 	LeaderErr error
-	// ObjectCount is the number of objects, and Unobserved those that the operator has not reconciled.
-	ObjectCount int
-	Unobserved  []Unobserved
-	ObjectsErr  error
+	// ObjectCount is the number of objects, and Unreconciled those that the operator has not reconciled.
+	ObjectCount  int
+	Unreconciled []UnreconciledObject
+	ObjectsErr   error
 	// Admission is whether the API server denies claims in another's name.
 	Admission AdmissionFacts
 	// Creators is whether the API server records the creator of objects that are bound to no Pod.
@@ -58,8 +58,8 @@ type LeaderFacts struct {
 	LeaseDuration time.Duration
 }
 
-// Unobserved is an object whose status is about an older spec, or about none.
-type Unobserved struct {
+// UnreconciledObject is an object whose status is about an older spec, or about none.
+type UnreconciledObject struct {
 	// Object is KIND/NAME, with the namespace.
 	Object string
 	// Since is when the spec was written.

@@ -66,15 +66,15 @@ func (t *transport) RoundTrip(req *http.Request) (*http.Response, error) {
 		if req.Context().Err() != nil {
 			return nil, err
 		}
-		return t.retryUntilReachable(req, err)
+		return t.expireOnceReachable(req, err)
 	}
 	w.ReadCloser = resp.Body
 	resp.Body = w
 	return resp, nil
 }
 
-// retryUntilReachable waits until the API server can be reached again, and returns 410 Gone, so that the informer lists.
-func (t *transport) retryUntilReachable(req *http.Request, err error) (*http.Response, error) {
+// expireOnceReachable waits until the API server can be reached again, and returns 410 Gone, so that the informer lists.
+func (t *transport) expireOnceReachable(req *http.Request, err error) (*http.Response, error) {
 	for backoff := initialBackoff; ; backoff = min(2*backoff, maxBackoff) {
 		timer := time.NewTimer(backoff)
 		select {

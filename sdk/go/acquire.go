@@ -297,7 +297,7 @@ func (c *Client) monitorTarget(ctx context.Context, t target, cancelWait context
 			now, err := targets.get(attempt, t.name)
 			cancelAttempt()
 			switch {
-			case isDefinitelyNotFound(err), err == nil && now.UID != t.object.GetUID(), err == nil && now.DeletionTimestamp != nil:
+			case isObjectNotFound(err), err == nil && now.UID != t.object.GetUID(), err == nil && now.DeletionTimestamp != nil:
 				cancelWait(ownCause{&NotFoundError{Kind: t.kind, Name: t.name, Namespace: c.namespace, Deleted: true}})
 				return
 			case err == nil && !notified && now.isAvailable(t.kind):

@@ -233,7 +233,7 @@ func claimEndReason(err error) string {
 	switch {
 	case errors.As(err, &lost):
 		return lost.Reason
-	case isDefinitelyNotFound(err):
+	case isObjectNotFound(err):
 		return "its claim was deleted"
 	case apierrors.IsInvalid(err) && !apiclient.IsDeniedByAdmission(err):
 		return "it was not renewed in time"

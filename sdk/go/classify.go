@@ -84,8 +84,8 @@ func classifyForbidden(err error) errorClass {
 	}
 }
 
-// isDefinitelyNotFound reports whether the API server has said that an object doesn't exist. A gateway may answer 404 too.
-func isDefinitelyNotFound(err error) bool {
+// isObjectNotFound reports whether the API server has said that an object doesn't exist. A gateway may answer 404 too.
+func isObjectNotFound(err error) bool {
 	return apierrors.IsNotFound(err) && classifyError(err) == classPermanent
 }
 
@@ -124,8 +124,8 @@ func isNamespaceTerminating(err error) bool {
 	return apierrors.HasStatusCause(err, corev1.NamespaceTerminatingCause)
 }
 
-// isResourceNotServed is isNotServedStatus for an error.
-func isResourceNotServed(err error) bool {
+// isNotServedError is isNotServedStatus for an error.
+func isNotServedError(err error) bool {
 	var answered apierrors.APIStatus
 	if !errors.As(err, &answered) {
 		return false

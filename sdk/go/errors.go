@@ -356,7 +356,7 @@ func explain(err error, verb, resource, namespace, name string) error {
 			e.User = m[1]
 		}
 		return e
-	case isResourceNotServed(err):
+	case isNotServedError(err):
 		return &UninstalledError{err: err}
 	case isNamespaceNotFound(err):
 		return &NotFoundError{Kind: "Namespace", Name: namespace, Message: fmt.Sprintf("namespace %s not found: check -n, or create it first", namespace)}

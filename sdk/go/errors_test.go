@@ -102,7 +102,7 @@ func TestNotFoundErrorNamesResource(t *testing.T) {
 			t.Errorf("(-want +got):\n%s", diff)
 		}
 	}
-	if err := error(&NotFoundError{Kind: "Namespace", Name: "etl"}); !isNamespaceNotFound(err) || isResourceNotServed(err) {
+	if err := error(&NotFoundError{Kind: "Namespace", Name: "etl"}); !isNamespaceNotFound(err) || isNotServedError(err) {
 		t.Error("a missing namespace must look like one")
 	}
 }

@@ -191,7 +191,7 @@ func (c *Client) deleteWithRetry(ctx context.Context, b *backoff, r deleter, nam
 	return c.retryWithBackoff(ctx, ctx, b, func(ctx context.Context) error {
 		err := r.Delete(ctx, name, opts)
 		replaced := apierrors.IsConflict(err) && classifyError(err) == classPermanent && opts.Preconditions != nil && opts.Preconditions.ResourceVersion == nil
-		if outcomeUnknown && (isDefinitelyNotFound(err) || replaced) {
+		if outcomeUnknown && (isObjectNotFound(err) || replaced) {
 			return nil
 		}
 		outcomeUnknown = outcomeUnknown || mayHaveBeenApplied(err)

@@ -42,8 +42,8 @@ func CreateObjects(ctx context.Context, env *clients.Env) error {
 	return nil
 }
 
-// CreateBarriers creates one barrier after another, until ctx is done, and deletes some while clients use them.
-func CreateBarriers(ctx context.Context, rng *rand.Rand, faultLog *FaultLog, env *clients.Env) error {
+// ChurnBarriers creates one barrier after another, until ctx is done, and deletes some while clients use them.
+func ChurnBarriers(ctx context.Context, rng *rand.Rand, faultLog *FaultLog, env *clients.Env) error {
 	a := admin{env, rng, faultLog}
 	uncancelled := context.WithoutCancel(ctx)
 	for n := 0; ; n++ {
