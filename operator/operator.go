@@ -46,6 +46,9 @@ type Options struct {
 	Logger logr.Logger
 	// Namespaces are those to work in; all when empty.
 	Namespaces []string
+	// HeldJobs makes the operator hold Jobs by their annotations: it keeps them suspended until they may start. It needs the rights
+	// of charts/konductor/files/rbac/held-workloads.yaml.
+	HeldJobs bool
 	// LeaderElection makes operators elect one leader. Without it several may write at once, which costs failed writes and the
 	// exact order of the queue, but never grants too many permits.
 	LeaderElection bool
@@ -105,6 +108,10 @@ func Run(ctx context.Context, o Options) error {
 		Client: mgr.GetClient(), APIReader: mgr.GetAPIReader(), Recorder: recorder, Clock: clock, Metrics: counters,
 		Traces: traces, Elected: mgr.Elected(),
 	}
+	setupHeldJobs := func() error { return nil }
+	if o.HeldJobs {
+		setupHeldJobs = func() error { return controller.SetupHeldJobs(ctx, mgr, deps) }
+	}
 	if err := errors.Join(
 		controller.RegisterStateMetrics(o.registererOrDefault(), mgr.GetClient(), clock, mgr.Elected()),
 		registerInformers(ctx, mgr, o.Namespaces),
@@ -112,6 +119,7 @@ func Run(ctx context.Context, o Options) error {
 		controller.SetupGates(ctx, mgr, deps, o.Namespaces),
 		controller.SetupLeases(mgr, deps),
 		controller.SetupSemaphores(mgr, deps),
+		setupHeldJobs(),
 		controller.SetupDeadlocks(mgr, deps, o.Namespaces),
 		mgr.AddHealthzCheck("ping", healthz.Ping),
 		mgr.AddReadyzCheck("caches", newCacheSyncChecker(mgr)),

@@ -68,9 +68,21 @@ type ClaimTarget struct {
 	UID types.UID `json:"uid,omitempty"`
 }
 
+// QueuePosition is a place in the queue of a Lease or Semaphore: the one that a Claim of that creation has.
+type QueuePosition struct {
+	// createdAt is when that Claim was created.
+	// +required
+	CreatedAt metav1.Time `json:"createdAt"`
+	// revision is the resourceVersion with which that Claim was created.
+	// +required
+	// +kubebuilder:validation:Minimum=1
+	Revision int64 `json:"revision"`
+}
+
 // ClaimSpec says who wants to hold what. Only renewals can be changed.
-// +kubebuilder:validation:XValidation:rule="self.target == oldSelf.target && self.holder == oldSelf.holder && self.permits == oldSelf.permits && self.priority == oldSelf.priority && self.whenBusy == oldSelf.whenBusy && has(self.ttl) == has(oldSelf.ttl) && (!has(self.ttl) || duration(self.ttl) == duration(oldSelf.ttl)) && has(self.boundTo) == has(oldSelf.boundTo) && (!has(self.boundTo) || self.boundTo == oldSelf.boundTo)",message="only renewals can change: delete this claim and create another one for other terms"
+// +kubebuilder:validation:XValidation:rule="self.target == oldSelf.target && self.holder == oldSelf.holder && self.permits == oldSelf.permits && self.priority == oldSelf.priority && self.whenBusy == oldSelf.whenBusy && has(self.queuePosition) == has(oldSelf.queuePosition) && (!has(self.queuePosition) || self.queuePosition == oldSelf.queuePosition) && has(self.ttl) == has(oldSelf.ttl) && (!has(self.ttl) || duration(self.ttl) == duration(oldSelf.ttl)) && has(self.boundTo) == has(oldSelf.boundTo) && (!has(self.boundTo) || self.boundTo == oldSelf.boundTo)",message="only renewals can change: delete this claim and create another one for other terms"
 // +kubebuilder:validation:XValidation:rule="self.target.kind != 'Lease' || self.permits == 1",message="a lease has one permit: leave permits out"
+// +kubebuilder:validation:XValidation:rule="!has(self.boundTo) || self.boundTo.kind != 'Job' || !has(self.ttl)",message="the hold of a Job has no ttl: leave ttl out"
 type ClaimSpec struct {
 	// target is the object to hold.
 	// +required
@@ -102,7 +114,8 @@ type ClaimSpec struct {
 	// +optional
 	// +kubebuilder:validation:XValidation:rule="!self.matches('^([0-9]{1,18}([.][0-9]+)?(h|m|s|ms|us|µs|ns))+$') || duration(self) >= duration('1s')",message="must be at least 1s: a shorter hold could expire before its holder learns of it"
 	TTL *Duration `json:"ttl,omitempty"`
-	// boundTo is the Pod for which the claim is made. The hold ends when the Pod has finished or is gone.
+	// boundTo is the Pod or Job for which the claim is made. The hold ends with it. A hold of a Job is not renewed and has no
+	// ttl.
 	// +optional
 	BoundTo *BoundObject `json:"boundTo,omitempty"`
 	// whenBusy says what happens if the claim can't be granted at once: Wait queues it, Refuse refuses it. Defaults to
@@ -110,6 +123,10 @@ type ClaimSpec struct {
 	// +optional
 	// +kubebuilder:default=Wait
 	WhenBusy WhenBusy `json:"whenBusy,omitempty"`
+	// queuePosition is the place in the queue that the claim takes over from another, among claims of the same priority. Only the
+	// operator sets it, for a held Job that takes the place of an older one. If unset, the claim's own creation counts.
+	// +optional
+	QueuePosition *QueuePosition `json:"queuePosition,omitempty"`
 	// renewals is how many times the holder has renewed its hold. The holder raises it to prolong the hold by another TTL,
 	// and to acknowledge the grant. It starts at 0 and can only be raised while the claim is Granted.
 	// +optional

@@ -94,11 +94,12 @@ const (
 	EventDeadlockGone = "DeadlockGone"
 )
 
-// BoundObject is the Pod whose lifetime limits a hold: the hold ends when the Pod has finished or is gone.
+// BoundObject is the Pod or the Job whose lifetime limits a hold. The hold of a Pod ends when the Pod has finished or is gone.
+// The hold of a Job ends when the Job has finished, or is gone or suspended and no Pod of it may still run.
 type BoundObject struct {
-	// kind of the object. Must be Pod.
+	// kind of the object: Pod or Job. Only the operator binds Claims to a Job.
 	// +required
-	// +kubebuilder:validation:Enum=Pod
+	// +kubebuilder:validation:Enum=Pod;Job
 	Kind string `json:"kind"`
 	// name of the object, in the same namespace.
 	// +required
@@ -152,10 +153,17 @@ type Holder struct {
 	// renewals is how many times the hold has been renewed.
 	// +optional
 	Renewals int64 `json:"renewals,omitempty"`
+	// job is the Job whose Pods the hold covers: it lasts, even without its Claim, until no Pod of the Job may still run. Unset
+	// if the hold is not a Job's.
+	// +optional
+	Job *JobReference `json:"job,omitempty"`
 }
 
-// KindPod is the kind of object that a Claim or an Arrival can be bound to.
-const KindPod = "Pod"
+// Kinds of objects that a Claim or an Arrival can be bound to.
+const (
+	KindPod = "Pod"
+	KindJob = "Job"
+)
 
 // WaitsForAnnotation on a Pod, or on the Pod template of a Job, names what its program waits for. ArrivesAtAnnotation names
 // the barriers that it will arrive at. Both have the form KIND/NAME, separated by commas: gate/ready,barrier/loaded. They

@@ -63,6 +63,10 @@ type LeaseStatus struct {
 	// renewals is how many times the hold has been renewed.
 	// +optional
 	Renewals int64 `json:"renewals,omitempty"`
+	// job is the Job whose Pods the hold covers: it lasts, even without its Claim, until no Pod of the Job may still run. Unset
+	// if nobody holds the lease, or the hold is not a Job's.
+	// +optional
+	Job *JobReference `json:"job,omitempty"`
 	// fencingToken is the number of the latest grant. It is larger than that of every earlier grant, even across deletion
 	// and re-creation of the lease. The resource that the lease protects should reject smaller ones.
 	// +optional
@@ -124,7 +128,7 @@ func (s *LeaseStatus) Holders() []Holder {
 	}
 	h := Holder{
 		Name: s.Holder, Claim: s.Claim, ClaimUID: s.ClaimUID, Permits: 1,
-		FencingToken: s.FencingToken, ExpiresAt: s.ExpiresAt, Renewals: s.Renewals,
+		FencingToken: s.FencingToken, ExpiresAt: s.ExpiresAt, Renewals: s.Renewals, Job: s.Job,
 	}
 	if s.AcquiredAt != nil {
 		h.AcquiredAt = *s.AcquiredAt
@@ -138,7 +142,7 @@ func (s *LeaseStatus) SetHolder(h *Holder) {
 		h = &Holder{FencingToken: s.FencingToken}
 	}
 	s.Holder, s.Claim, s.ClaimUID, s.FencingToken = h.Name, h.Claim, h.ClaimUID, h.FencingToken
-	s.AcquiredAt, s.ExpiresAt, s.Renewals = nil, h.ExpiresAt, h.Renewals
+	s.AcquiredAt, s.ExpiresAt, s.Renewals, s.Job = nil, h.ExpiresAt, h.Renewals, h.Job
 	if !h.AcquiredAt.IsZero() {
 		s.AcquiredAt = &h.AcquiredAt
 	}

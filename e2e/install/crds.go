@@ -71,13 +71,17 @@ func CreateOperatorAccount(ctx context.Context, config *rest.Config) (*rest.Conf
 	if err != nil {
 		return nil, err
 	}
-	text, err := os.ReadFile(filepath.Join(chart, "rbac/role.yaml"))
-	if err != nil {
-		return nil, err
-	}
-	role := &rbacv1.ClusterRole{}
-	if err := yaml.Unmarshal(text, role); err != nil {
-		return nil, fmt.Errorf("rbac/role.yaml: %w", err)
+	role := &rbacv1.ClusterRole{ObjectMeta: metav1.ObjectMeta{Name: Deployment}}
+	for _, name := range []string{"rbac/role.yaml", "rbac/held-workloads.yaml"} {
+		text, err := os.ReadFile(filepath.Join(chart, name))
+		if err != nil {
+			return nil, err
+		}
+		part := &rbacv1.ClusterRole{}
+		if err := yaml.Unmarshal(text, part); err != nil {
+			return nil, fmt.Errorf("%s: %w", name, err)
+		}
+		role.Rules = append(role.Rules, part.Rules...)
 	}
 	_, err = kube.CoreV1().Namespaces().Create(ctx, &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: Namespace}}, metav1.CreateOptions{})
 	if err != nil {

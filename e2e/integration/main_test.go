@@ -26,6 +26,9 @@ type testCluster struct {
 	*cluster.ControlPlane
 	// operatorConfig is the config of an operator with the rights that the chart gives it.
 	operatorConfig *rest.Config
+	// suspendsHeldJobs says that the API server suspends Jobs that are to be held. Before Kubernetes 1.36 they have to be created
+	// suspended.
+	suspendsHeldJobs bool
 }
 
 // sharedCluster is the cluster of most tests.

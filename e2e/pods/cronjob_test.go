@@ -71,7 +71,7 @@ func (s *testEnv) startCronJobRun(name string, change func(*corev1.PodSpec)) {
 	s.must(s.client.Get(s.ctx, client.ObjectKey{Namespace: s.namespace, Name: "report"}, cron))
 	job := &batchv1.Job{ObjectMeta: *cron.Spec.JobTemplate.ObjectMeta.DeepCopy(), Spec: cron.Spec.JobTemplate.Spec}
 	job.Name, job.Namespace = name, s.namespace
-	job.Annotations = map[string]string{"cronjob.kubernetes.io/instantiate": "manual"}
+	metav1.SetMetaDataAnnotation(&job.ObjectMeta, "cronjob.kubernetes.io/instantiate", "manual")
 	job.OwnerReferences = []metav1.OwnerReference{*metav1.NewControllerRef(cron, batchv1.SchemeGroupVersion.WithKind("CronJob"))}
 	if change != nil {
 		change(&job.Spec.Template.Spec)

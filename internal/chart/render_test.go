@@ -1,6 +1,7 @@
 package chart
 
 import (
+	"slices"
 	"strings"
 	"testing"
 
@@ -71,7 +72,7 @@ func TestRenderSkipsUnservedKinds(t *testing.T) {
 			}
 			var want []string
 			if tc.want != "" {
-				want = []string{tc.want, tc.want} // the policy and its binding
+				want = slices.Repeat([]string{tc.want}, 6) // three policies and their bindings
 			}
 			if diff := cmp.Diff(want, got); diff != "" {
 				t.Errorf("-want +got:\n%s", diff)

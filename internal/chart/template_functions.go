@@ -85,6 +85,8 @@ func newFuncMap(tree *template.Template) template.FuncMap {
 		"int64":         toInt64,
 		"semverCompare": semverCompare,
 
+		"concat": slices.Concat[[]any],
+
 		"dict":  dict,
 		"list":  func(items ...any) []any { return items },
 		"first": first,

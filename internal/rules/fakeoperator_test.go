@@ -76,7 +76,7 @@ func (o *fakeOperator) deliverNext(s watchStream) bool {
 			o.observeTarget(c.target)
 		case s == podStream:
 			o.endedPods[c.claim.claim.UID] = true
-			o.claims.ObservePodEnd(c.claim.claim.UID)
+			o.claims.ObserveBoundEnd(c.claim.claim.UID)
 		case c.deleted:
 			o.claims.ObserveDeletion(c.claim.claim.UID)
 		default:
@@ -104,7 +104,7 @@ func (o *fakeOperator) observeTarget(p *targetVersion) {
 func (o *fakeOperator) observeClaim(c *claimVersion) {
 	o.claims.Observe(c.claim, o.monotonic())
 	if o.endedPods[c.claim.UID] {
-		o.claims.ObservePodEnd(c.claim.UID)
+		o.claims.ObserveBoundEnd(c.claim.UID)
 	}
 }
 
@@ -192,7 +192,7 @@ func (o *fakeOperator) checkEndedHolds(from, next *targetVersion) {
 	for _, h := range from.holders() {
 		c, existence := o.claims.Find(h.ClaimUID)
 		over := existence == rules.ExistenceDeleted ||
-			existence == rules.ExistenceConfirmed && (c.PodEnded || c.Phase == konductorv1.ClaimExpired || c.Phase == konductorv1.ClaimRefused)
+			existence == rules.ExistenceConfirmed && (c.BoundEnded || c.Phase == konductorv1.ClaimExpired || c.Phase == konductorv1.ClaimRefused)
 		if !over && !holds[h.ClaimUID] {
 			failInvariant("the hold of %s is ended, and nothing is known that has ended it", h.Claim)
 		}

@@ -40,11 +40,11 @@ func FuzzClaimSet(f *testing.F) {
 					case 0:
 						claims.Observe(rules.Claim{UID: uid, Name: string(uid), Permits: 1 + with, Priority: with % 3, CreationRevision: uint64(n)}, 0)
 					case 1:
-						claims.ObservePodEnd(uid)
+						claims.ObserveBoundEnd(uid)
 					case 2:
 						claims.ObserveDeletion(uid)
 					case 4:
-						claims.SetPodKnown(uid, with%2 == 0)
+						claims.SetBoundKnown(uid, with%2 == 0)
 					case 5:
 						claims.ObserveDeletion(types.UID(fmt.Sprint("other", n)))
 					}

@@ -13,7 +13,7 @@ import (
 func (c *Claim) newHolderEntry(token int64, defaultTTL time.Duration, now Instant) konductorv1.Holder {
 	h := konductorv1.Holder{
 		Name: c.Holder, Claim: c.Name, ClaimUID: c.UID, Permits: c.Permits,
-		FencingToken: token, AcquiredAt: *newMicroTime(now.ServerTime),
+		FencingToken: token, AcquiredAt: *newMicroTime(now.ServerTime), Job: c.Job,
 	}
 	if ttl := c.effectiveTTL(defaultTTL); ttl > 0 {
 		h.ExpiresAt = newMicroTime(now.ServerTime.Add(ttl))
@@ -38,9 +38,12 @@ func (c *Claim) refreshHolderTimes(h konductorv1.Holder, defaultTTL time.Duratio
 	return h
 }
 
-// effectiveTTL returns how long the hold lasts without renewal; zero: as long as the Pod that it is bound to.
+// effectiveTTL returns how long the hold lasts without renewal; zero: as long as the Pod or Job that it is bound to. Nobody
+// renews the hold of a Job.
 func (c *Claim) effectiveTTL(defaultTTL time.Duration) time.Duration {
 	switch {
+	case c.Job != nil:
+		return 0
 	case c.TTL > 0:
 		return max(c.TTL, konductorv1.MinTTL)
 	case defaultTTL > 0:
@@ -55,7 +58,7 @@ func (c *Claim) effectiveTTL(defaultTTL time.Duration) time.Duration {
 // timeLeft returns how long the hold still lasts (zero: no limit) or, when it has run out, the reason.
 func (c *Claim) timeLeft(defaultTTL time.Duration, now Instant) (left time.Duration, expiredReason string) {
 	ttl := c.effectiveTTL(defaultTTL)
-	unacknowledged := !c.BoundToPod && c.Renewals == 0 && ttl > konductorv1.AcknowledgeWithin
+	unacknowledged := !c.BoundToPod && c.Job == nil && c.Renewals == 0 && ttl > konductorv1.AcknowledgeWithin
 	if unacknowledged {
 		ttl = konductorv1.AcknowledgeWithin
 	}

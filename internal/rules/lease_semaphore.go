@@ -46,6 +46,9 @@ type HoldActions struct {
 	// Verify are claims that the status names and that have not been observed: those of holders, which keep their hold
 	// until the claim is known to be deleted, and those that have been overtaken.
 	Verify []ClaimRef
+	// StopJobs are holders with a Job whose claim is deleted or has ended. They keep their hold until the Job is stopped:
+	// ClaimSet.ObserveJobStopped.
+	StopJobs []konductorv1.Holder
 	// RevokeUnrecorded are claims whose status says Granted although the object's status doesn't have them, or has them
 	// with another fencing token. They are ended after the object has been read again, so that their clients learn of it.
 	RevokeUnrecorded []*Claim
@@ -239,6 +242,9 @@ func (in holdState) retainHolders(claims *ClaimSet, now Instant, act *HoldAction
 		case existence == ExistenceUnknown:
 			// Unknown is not free: a stale cache must not make two holders.
 			act.Verify = append(act.Verify, ClaimRef{h.Claim, h.ClaimUID})
+		case in.deletedMessage == "" && h.Job != nil && !claims.stoppedJobs[h.ClaimUID] && (existence == ExistenceDeleted || phaseRank(c.Phase) == 2):
+			// Pods may run that this hold covers.
+			act.StopJobs = append(act.StopJobs, h)
 		case existence == ExistenceDeleted && claims.tombstones[h.ClaimUID] != "":
 			act.recordEnd(h, konductorv1.EventBroken, in.breakText(&h, claims.tombstones[h.ClaimUID]))
 			continue
@@ -251,8 +257,8 @@ func (in holdState) retainHolders(claims *ClaimSet, now Instant, act *HoldAction
 		case phaseRank(c.Phase) == 2:
 			act.recordEnd(h, konductorv1.EventExpired, fmt.Sprintf("the hold of %s has expired", h.Name))
 			continue
-		case c.PodEnded:
-			act.recordEnd(h, konductorv1.EventPodEnded, fmt.Sprintf("the hold of %s ended with its pod", h.Name))
+		case c.BoundEnded:
+			act.recordEnd(h, konductorv1.EventPodEnded, fmt.Sprintf("the hold of %s ended with its %s", h.Name, boundKind(&h)))
 			continue
 		case in.deletedMessage != "":
 			// The hold ends with the object: see terminateClaims.
@@ -281,6 +287,14 @@ func (in holdState) retainHolders(claims *ClaimSet, now Instant, act *HoldAction
 		remaining = append(remaining, h)
 	}
 	return remaining
+}
+
+// boundKind returns the kind of the object that a hold has ended with.
+func boundKind(h *konductorv1.Holder) string {
+	if h.Job != nil {
+		return "job"
+	}
+	return "pod"
 }
 
 // recordEnd adds a hold that has ended, and its Event.
@@ -403,7 +417,7 @@ func unrecordedClaims(holders []konductorv1.Holder, claims *ClaimSet) (unrecorde
 		tokens[holders[i].ClaimUID] = holders[i].FencingToken
 	}
 	for uid, c := range claims.granted {
-		if token, ok := tokens[uid]; (!ok || token != c.Token) && !c.PodEnded {
+		if token, ok := tokens[uid]; (!ok || token != c.Token) && !c.BoundEnded {
 			unrecorded = append(unrecorded, c)
 		}
 	}

@@ -3,6 +3,8 @@ package rules
 import (
 	"cmp"
 	"iter"
+	"maps"
+	"slices"
 	"time"
 
 	"github.com/google/btree"
@@ -31,6 +33,8 @@ type Claim struct {
 	TTL time.Duration
 	// BoundToPod says that the claim is bound to a Pod.
 	BoundToPod bool
+	// Job is the Job that the claim is bound to; nil: none.
+	Job *konductorv1.JobReference
 	// NoWait says that the claim must be granted or refused at once.
 	NoWait bool
 	// Phase, Token and ExpiresAt are from the claim's status: what its client was notified of.
@@ -45,10 +49,12 @@ type Claim struct {
 	// GrantObserved says that the grant is known here, so that LastObservedRenewal counts from it and not from the
 	// claim's creation.
 	GrantObserved bool
-	// PodEnded says that the Pod the claim is bound to has ended or was deleted.
-	PodEnded bool
-	// PodUnknown says that it could not be determined whether the Pod has ended. Until it is, the claim isn't served.
-	PodUnknown bool
+	// BoundEnded says that the Pod the claim is bound to has ended or was deleted, or that the Job has and that no Pod of it may
+	// still run.
+	BoundEnded bool
+	// BoundUnknown says that it could not be determined whether the Pod or Job has ended, or that Pods of a deleted Job still
+	// run. Until it has been determined, the claim isn't served.
+	BoundUnknown bool
 	// BrokenBy is the user who is about to delete another's claim, or empty.
 	BrokenBy string
 }
@@ -75,9 +81,18 @@ func queueLess(a, b *Claim) bool {
 // creation.
 func ServedBefore(a, b *konductorv1.Claim) bool {
 	key := func(c *konductorv1.Claim) *Claim {
-		return &Claim{Priority: c.Spec.Priority, Created: c.CreationTimestamp.Time, CreationRevision: RevisionOrZero(c), UID: c.UID}
+		created, revision := PositionOf(c)
+		return &Claim{Priority: c.Spec.Priority, Created: created, CreationRevision: revision, UID: c.UID}
 	}
 	return queueLess(key(a), key(b))
+}
+
+// PositionOf returns the creation by which a pending claim is queued: its own, or the one in spec.queuePosition.
+func PositionOf(c *konductorv1.Claim) (created time.Time, revision uint64) {
+	if p := c.Spec.QueuePosition; p != nil {
+		return p.CreatedAt.Time, uint64(max(p.Revision, 0))
+	}
+	return c.CreationTimestamp.Time, RevisionOrZero(c)
 }
 
 // largestFirstLess orders pending claims by size, the largest first.
@@ -112,6 +127,7 @@ type ClaimSet struct {
 	granted     map[types.UID]*Claim
 	staleTarget map[types.UID]*Claim // made for a previous object of this name, and not ended
 	tombstones  map[types.UID]string // deleted claims: the user who broke the hold, or empty
+	stoppedJobs map[types.UID]bool   // claims without a hold any more: the Job can't start with it, and no Pod of it may still run
 }
 
 // NewClaimSet returns an empty set.
@@ -125,6 +141,7 @@ func NewClaimSet() *ClaimSet {
 		granted:     map[types.UID]*Claim{},
 		staleTarget: map[types.UID]*Claim{},
 		tombstones:  map[types.UID]string{},
+		stoppedJobs: map[types.UID]bool{},
 	}
 }
 
@@ -146,7 +163,7 @@ func (c *ClaimSet) SetTargetUID(uid types.UID) {
 }
 
 // Observe records a claim as read from the API server, and reports whether that changes anything for the rules. Facts
-// that only this set has (LastObservedRenewal, PodEnded, the position in the queue) are kept.
+// that only this set has (LastObservedRenewal, BoundEnded, the position in the queue) are kept.
 func (c *ClaimSet) Observe(observed Claim, monotonic time.Duration) bool {
 	if _, ok := c.tombstones[observed.UID]; ok {
 		// The response to our own write came after the deletion was observed. A UID doesn't come back.
@@ -160,7 +177,7 @@ func (c *ClaimSet) Observe(observed Claim, monotonic time.Duration) bool {
 		return true
 	}
 	observed.Created, observed.CreationRevision = known.Created, known.CreationRevision
-	observed.PodEnded, observed.PodUnknown = observed.PodEnded || known.PodEnded, known.PodUnknown
+	observed.BoundEnded, observed.BoundUnknown = observed.BoundEnded || known.BoundEnded, known.BoundUnknown
 	// A client that was notified of the grant counts its time from then, which may be long after the grant was written.
 	newlyGranted := observed.GrantObserved && phaseRank(known.Phase) == 0
 	if !newlyGranted && observed.Renewals <= known.Renewals {
@@ -171,7 +188,7 @@ func (c *ClaimSet) Observe(observed Claim, monotonic time.Duration) bool {
 		// An event from before our own write. Phases never go back.
 		observed.Phase, observed.Token, observed.ExpiresAt, observed.ResourceVersion = known.Phase, known.Token, known.ExpiresAt, known.ResourceVersion
 	}
-	changed := observed.Phase != known.Phase || observed.Renewals != known.Renewals || observed.PodEnded != known.PodEnded
+	changed := observed.Phase != known.Phase || observed.Renewals != known.Renewals || observed.BoundEnded != known.BoundEnded
 	c.replace(known, &observed)
 	return changed
 }
@@ -248,20 +265,24 @@ func (c *ClaimSet) ObserveBreak(uid types.UID, by string) {
 	}
 }
 
-// ObservePodEnd records that the Pod which the claim is bound to has ended or was deleted.
-func (c *ClaimSet) ObservePodEnd(uid types.UID) {
-	if claim, ok := c.byUID[uid]; ok && !claim.PodEnded {
+// ObserveJobStopped records that the hold of the claim with that UID, which is deleted or has ended, covers no Pod any more:
+// its Job can't start with it, and no Pod of the Job may still run.
+func (c *ClaimSet) ObserveJobStopped(uid types.UID) { c.stoppedJobs[uid] = true }
+
+// ObserveBoundEnd records that the Pod or Job which the claim is bound to has ended: see Claim.BoundEnded.
+func (c *ClaimSet) ObserveBoundEnd(uid types.UID) {
+	if claim, ok := c.byUID[uid]; ok && !claim.BoundEnded {
 		ended := *claim
-		ended.PodEnded = true
+		ended.BoundEnded = true
 		c.replace(claim, &ended)
 	}
 }
 
-// SetPodKnown records whether the state of the Pod that the claim is bound to could be determined.
-func (c *ClaimSet) SetPodKnown(uid types.UID, known bool) {
-	if claim, ok := c.byUID[uid]; ok && claim.PodUnknown == known {
+// SetBoundKnown records whether the state of the Pod or Job that the claim is bound to could be determined.
+func (c *ClaimSet) SetBoundKnown(uid types.UID, known bool) {
+	if claim, ok := c.byUID[uid]; ok && claim.BoundUnknown == known {
 		next := *claim
-		next.PodUnknown = !known
+		next.BoundUnknown = !known
 		c.replace(claim, &next)
 	}
 }
@@ -286,8 +307,14 @@ func (c *ClaimSet) Find(uid types.UID) (*Claim, Existence) {
 	return nil, ExistenceUnknown
 }
 
-// PruneTombstones drops all tombstones except those of holders: the others are not looked up any more.
+// PruneTombstones drops all tombstones except those of holders: the others are not looked up any more. It does the same with
+// what ObserveJobStopped has recorded.
 func (c *ClaimSet) PruneTombstones(holders []konductorv1.Holder) {
+	if len(c.stoppedJobs) > 0 {
+		maps.DeleteFunc(c.stoppedJobs, func(uid types.UID, _ bool) bool {
+			return !slices.ContainsFunc(holders, func(h konductorv1.Holder) bool { return h.ClaimUID == uid })
+		})
+	}
 	if len(c.tombstones) == 0 {
 		return
 	}
@@ -352,11 +379,11 @@ func (c *ClaimSet) isQueued(uid types.UID) bool {
 }
 
 // isEligible reports whether the claim is in the queue.
-func (c *ClaimSet) isEligible(claim *Claim) bool { return c.isPending(claim) && !claim.PodUnknown }
+func (c *ClaimSet) isEligible(claim *Claim) bool { return c.isPending(claim) && !claim.BoundUnknown }
 
 // isPending reports whether the claim waits as far as is known, even if the state of its Pod is unknown.
 func (c *ClaimSet) isPending(claim *Claim) bool {
-	return phaseRank(claim.Phase) == 0 && !claim.PodEnded && c.targetsCurrentUID(claim)
+	return phaseRank(claim.Phase) == 0 && !claim.BoundEnded && c.targetsCurrentUID(claim)
 }
 
 // targetsCurrentUID reports whether the claim was made for the present object. A claim without a target UID counts as if

@@ -52,11 +52,11 @@ func TestQueueOrder(t *testing.T) {
 			claims: newObservedClaimSet(newClaim("a"), newClaim("b")), do: func(c *rules.ClaimSet) { c.ObserveDeletion("uid-a") }, want: []string{"b"},
 		},
 		"is left by a claim whose pod has ended": {
-			claims: newObservedClaimSet(newClaim("a"), newClaim("b")), do: func(c *rules.ClaimSet) { c.ObservePodEnd("uid-a"); c.ObservePodEnd("uid-a") }, want: []string{"b"},
+			claims: newObservedClaimSet(newClaim("a"), newClaim("b")), do: func(c *rules.ClaimSet) { c.ObserveBoundEnd("uid-a"); c.ObserveBoundEnd("uid-a") }, want: []string{"b"},
 		},
 		"is not joined again by a claim whose pod has ended": {
 			claims: newObservedClaimSet(newClaim("a"), newClaim("b")),
-			do:     func(c *rules.ClaimSet) { c.ObservePodEnd("uid-a"); c.Observe(newClaim("a").claim, 0) }, want: []string{"b"},
+			do:     func(c *rules.ClaimSet) { c.ObserveBoundEnd("uid-a"); c.Observe(newClaim("a").claim, 0) }, want: []string{"b"},
 		},
 		"keeps the place of a claim that is seen again with another revision": {
 			claims: newObservedClaimSet(newClaim("a").revision(1), newClaim("b").revision(2)),
@@ -139,11 +139,11 @@ func TestMaxTombstones(t *testing.T) {
 
 func TestQueueSkipsClaimWithUnknownPod(t *testing.T) {
 	c := newObservedClaimSet(newClaim("a").revision(1), newClaim("b").revision(2))
-	c.SetPodKnown("uid-a", false)
+	c.SetBoundKnown("uid-a", false)
 	assertEqual(t, "the queue", []string{"b"}, collectNames(c.Queue(nil)))
 	c.Observe(newClaim("a").revision(1).claim, 0)
 	assertEqual(t, "the queue after it was seen again", []string{"b"}, collectNames(c.Queue(nil)))
-	c.SetPodKnown("uid-a", true)
+	c.SetBoundKnown("uid-a", true)
 	assertEqual(t, "the queue after its Pod was seen", []string{"a", "b"}, collectNames(c.Queue(nil)))
 }
 
@@ -175,7 +175,7 @@ func TestLastObservedRenewal(t *testing.T) {
 		"news of a grant that somebody else made count as the grant": {func(c *rules.ClaimSet) {
 			c.Observe(newClaim("b").granted(1).claim, 30)
 		}, 30},
-		"the end of a pod renews nothing": {func(c *rules.ClaimSet) { c.ObservePodEnd("uid-a") }, 10},
+		"the end of a pod renews nothing": {func(c *rules.ClaimSet) { c.ObserveBoundEnd("uid-a") }, 10},
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {

@@ -76,7 +76,7 @@ func (s *scenario) release(names ...string) {
 // endPod ends the pods that claims are bound to.
 func (s *scenario) endPod(names ...string) {
 	for _, n := range names {
-		s.claims.ObservePodEnd(types.UID("uid-" + n))
+		s.claims.ObserveBoundEnd(types.UID("uid-" + n))
 	}
 }
 

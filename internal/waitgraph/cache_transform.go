@@ -42,9 +42,10 @@ const (
 	maxReasonLength = 128
 )
 
-// StripJob returns the parts of a Job that this package and the rules for gates read.
+// StripJob returns the parts of a Job that this package and the rules for gates and held Jobs read.
 func StripJob(job *batchv1.Job) *batchv1.Job {
 	stripped := &batchv1.Job{ObjectMeta: stripObjectMeta(&job.ObjectMeta)}
+	stripHeldJob(stripped, job)
 	for _, c := range job.Status.Conditions {
 		switch c.Type {
 		case batchv1.JobComplete, batchv1.JobFailed, batchv1.JobSuspended:
@@ -59,6 +60,57 @@ func StripJob(job *batchv1.Job) *batchv1.Job {
 		stripped.Spec.CompletionMode, stripped.Spec.Completions, stripped.Spec.Parallelism = job.Spec.CompletionMode, job.Spec.Completions, job.Spec.Parallelism
 	}
 	return stripped
+}
+
+const (
+	// maxHeldAnnotation is how much of an annotation of a held Job is kept: the API server's policies allow less. A longer one is
+	// replaced by one that doesn't parse.
+	maxHeldAnnotation = 8 << 10
+	kueueQueueName    = "kueue.x-k8s.io/queue-name"
+)
+
+// heldJobAnnotations returns the annotations of a held Job that the operator reads.
+func heldJobAnnotations() []string {
+	return []string{
+		konductorv1.AfterAnnotation, konductorv1.HoldAnnotation, konductorv1.ArriveAnnotation, konductorv1.WhenBusyAnnotation, konductorv1.MaxWaitAnnotation,
+		konductorv1.PriorityAnnotation, konductorv1.PauseAnnotation, konductorv1.ReleasedTokensAnnotation,
+	}
+}
+
+// stripHeldJob keeps what says that and how a Job is held. It keeps nothing of other Jobs.
+func stripHeldJob(stripped, job *batchv1.Job) {
+	for _, name := range heldJobAnnotations() {
+		value := job.Annotations[name]
+		if value == "" {
+			continue
+		}
+		if stripped.Annotations == nil {
+			stripped.Annotations = map[string]string{}
+		}
+		if stripped.Annotations[name] = value; len(value) > maxHeldAnnotation {
+			stripped.Annotations[name] = "longer than 8 KiB"
+		}
+	}
+	if stripped.Annotations == nil {
+		return
+	}
+	stripped.CreationTimestamp = job.CreationTimestamp
+	for _, name := range []string{konductorv1.HeldLabel, kueueQueueName} {
+		if value := job.Labels[name]; value != "" {
+			if stripped.Labels == nil {
+				stripped.Labels = map[string]string{}
+			}
+			stripped.Labels[name] = value
+		}
+	}
+	if by := job.Spec.ManagedBy; by != nil && len(*by) <= maxNameLength {
+		stripped.Spec.ManagedBy = by
+	}
+	if owner := metav1.GetControllerOf(job); owner != nil && len(owner.Name) <= maxNameLength && len(owner.UID) <= maxUIDLength && len(owner.Kind)+len(owner.APIVersion) <= maxNameLength {
+		stripped.OwnerReferences = []metav1.OwnerReference{{
+			APIVersion: owner.APIVersion, Kind: owner.Kind, Name: owner.Name, UID: owner.UID, Controller: owner.Controller,
+		}}
+	}
 }
 
 func stripObjectMeta(m *metav1.ObjectMeta) metav1.ObjectMeta {

@@ -4,5 +4,5 @@
 // reads no clock.
 //
 // Most waits are facts: a pending Claim, a Gate's conditions. Waiting for a gate or a barrier writes nothing, so such waits are
-// inferred from the commands of the running containers (podcommands.go), and the results say that they are inferred.
+// inferred from the commands of the running containers (pod_commands.go), and the results say that they are inferred.
 package waitgraph

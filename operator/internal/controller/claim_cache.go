@@ -19,9 +19,9 @@ import (
 type claimCache[T client.Object] struct {
 	kind string
 
-	mu                   sync.Mutex
-	targets              map[types.NamespacedName]*targetState[T]
-	targetsByPodAndClaim map[types.UID]map[types.UID]types.NamespacedName // Pod UID → claim UID → Lease or Semaphore
+	mu                     sync.Mutex
+	targets                map[types.NamespacedName]*targetState[T]
+	targetsByBoundAndClaim map[types.UID]map[types.UID]types.NamespacedName // UID of a Pod or Job → claim UID → Lease or Semaphore
 }
 
 // targetState is the state of one Lease or Semaphore and its claims. mu guards its fields and is never held across a request
@@ -29,19 +29,25 @@ type claimCache[T client.Object] struct {
 type targetState[T client.Object] struct {
 	writeCache[T]
 
-	mu             sync.Mutex
-	removed        bool
-	exists         bool // the object itself was observed, and its deletion was not
-	claims         *rules.ClaimSet
-	uncheckedPods  map[types.UID]boundPod      // by claim UID: Pods not checked yet
-	podEndedClaims map[types.UID]string        // claim UID → name: claims to delete, since their Pod has ended
-	finishedClaims map[types.UID]finishedClaim // by claim UID: claims to delete after finishedClaimTTL
-	contradicted   map[types.UID]string        // claim UID → name: claims to verify with the API server
+	mu               sync.Mutex
+	removed          bool
+	exists           bool // the object itself was observed, and its deletion was not
+	claims           *rules.ClaimSet
+	uncheckedBound   map[types.UID]boundObject   // by claim UID: Pods and Jobs to check
+	boundEndedClaims map[types.UID]string        // claim UID → name: claims to delete, since their Pod or Job has ended
+	finishedClaims   map[types.UID]finishedClaim // by claim UID: claims to delete after finishedClaimTTL
+	contradicted     map[types.UID]string        // claim UID → name: claims to verify with the API server
 }
 
-type boundPod struct {
+// boundObject is the Pod or Job that a claim is bound to.
+type boundObject struct {
+	kind string
 	name string
 	uid  types.UID
+}
+
+func boundObjectOf(c *konductorv1.Claim) boundObject {
+	return boundObject{c.Spec.BoundTo.Kind, c.Spec.BoundTo.Name, c.Spec.BoundTo.UID}
 }
 
 type finishedClaim struct {
@@ -51,9 +57,9 @@ type finishedClaim struct {
 
 func newClaimCache[T client.Object](kind string) *claimCache[T] {
 	return &claimCache[T]{
-		kind:                 kind,
-		targets:              map[types.NamespacedName]*targetState[T]{},
-		targetsByPodAndClaim: map[types.UID]map[types.UID]types.NamespacedName{},
+		kind:                   kind,
+		targets:                map[types.NamespacedName]*targetState[T]{},
+		targetsByBoundAndClaim: map[types.UID]map[types.UID]types.NamespacedName{},
 	}
 }
 
@@ -64,11 +70,11 @@ func (l *claimCache[T]) targetState(key types.NamespacedName) *targetState[T] {
 	a, ok := l.targets[key]
 	if !ok {
 		a = &targetState[T]{
-			claims:         rules.NewClaimSet(),
-			uncheckedPods:  map[types.UID]boundPod{},
-			podEndedClaims: map[types.UID]string{},
-			finishedClaims: map[types.UID]finishedClaim{},
-			contradicted:   map[types.UID]string{},
+			claims:           rules.NewClaimSet(),
+			uncheckedBound:   map[types.UID]boundObject{},
+			boundEndedClaims: map[types.UID]string{},
+			finishedClaims:   map[types.UID]finishedClaim{},
+			contradicted:     map[types.UID]string{},
 		}
 		l.targets[key] = a
 	}
@@ -147,7 +153,7 @@ func (l *claimCache[T]) observeClaim(c *konductorv1.Claim, now rules.Instant) bo
 		return false
 	}
 	if c.Spec.BoundTo != nil {
-		l.bindToPod(c.Spec.BoundTo.UID, c.UID, key)
+		l.bindClaim(c.Spec.BoundTo.UID, c.UID, key)
 	}
 	changed := false
 	l.withTargetLocked(key, func(a *targetState[T]) {
@@ -179,9 +185,9 @@ func (l *claimCache[T]) recordVerified(c *konductorv1.Claim, now rules.Instant) 
 			return
 		}
 		delete(a.finishedClaims, c.UID)
-		delete(a.podEndedClaims, c.UID)
+		delete(a.boundEndedClaims, c.UID)
 		if c.Spec.BoundTo != nil {
-			a.uncheckedPods[c.UID] = boundPod{c.Spec.BoundTo.Name, c.Spec.BoundTo.UID}
+			a.uncheckedBound[c.UID] = boundObjectOf(c)
 		}
 		a.claims.Overwrite(facts, now.Monotonic)
 	})
@@ -189,7 +195,7 @@ func (l *claimCache[T]) recordVerified(c *konductorv1.Claim, now rules.Instant) 
 		return l.recordResponse(c, now)
 	}
 	if c.Spec.BoundTo != nil {
-		l.bindToPod(c.Spec.BoundTo.UID, c.UID, key)
+		l.bindClaim(c.Spec.BoundTo.UID, c.UID, key)
 	}
 	return true
 }
@@ -224,7 +230,7 @@ func (a *targetState[T]) observeClaim(c *konductorv1.Claim, now rules.Instant) b
 		return presence != rules.ExistenceDeleted
 	}
 	if _, presence := a.claims.Find(c.UID); presence != rules.ExistenceConfirmed && c.Spec.BoundTo != nil {
-		a.uncheckedPods[c.UID] = boundPod{c.Spec.BoundTo.Name, c.Spec.BoundTo.UID}
+		a.uncheckedBound[c.UID] = boundObjectOf(c)
 	}
 	if c.Status.Phase == konductorv1.ClaimExpired || c.Status.Phase == konductorv1.ClaimRefused {
 		if _, known := a.finishedClaims[c.UID]; !known {
@@ -241,7 +247,7 @@ func (l *claimCache[T]) removeClaim(c *konductorv1.Claim) (types.NamespacedName,
 		return key, false
 	}
 	if c.Spec.BoundTo != nil {
-		l.unbindFromPod(c.Spec.BoundTo.UID, c.UID)
+		l.unbindClaim(c.Spec.BoundTo.UID, c.UID)
 	}
 	l.withTargetLocked(key, func(a *targetState[T]) { a.removeClaim(c) })
 	l.removeIfUnused(key)
@@ -259,52 +265,66 @@ func (a *targetState[T]) removeClaim(c *konductorv1.Claim) {
 // removeClaimUID records that the claim with that UID is gone. The caller holds a.mu.
 func (a *targetState[T]) removeClaimUID(uid types.UID) {
 	a.claims.ObserveDeletion(uid)
-	delete(a.uncheckedPods, uid)
-	delete(a.podEndedClaims, uid)
+	delete(a.uncheckedBound, uid)
+	delete(a.boundEndedClaims, uid)
 	delete(a.finishedClaims, uid)
 	delete(a.contradicted, uid)
 }
 
-// recordPodEnded records that a Pod has finished or is gone, and returns the keys of the objects that its claims are on.
-func (l *claimCache[T]) recordPodEnded(pod types.UID) []types.NamespacedName {
+// recordBoundEnded records that a Pod has finished or is gone, or that a Job has finished, and returns the keys of the objects
+// that its claims are on.
+func (l *claimCache[T]) recordBoundEnded(bound types.UID) []types.NamespacedName {
+	return l.forEachClaimOf(bound, func(a *targetState[T], claim types.UID) { a.recordBoundEnded(claim) })
+}
+
+// recordJobDeleted records that a Job is gone, so that the API server has to be asked for its Pods, and returns the keys of the
+// objects that its claims are on.
+func (l *claimCache[T]) recordJobDeleted(name string, job types.UID) []types.NamespacedName {
+	return l.forEachClaimOf(job, func(a *targetState[T], claim types.UID) {
+		if c, presence := a.claims.Find(claim); presence == rules.ExistenceConfirmed && !c.BoundEnded {
+			a.uncheckedBound[claim] = boundObject{konductorv1.KindJob, name, job}
+		}
+	})
+}
+
+// forEachClaimOf calls f for each claim that is bound to the Pod or Job with that UID, holding the lock of its target's state,
+// and returns the keys of the targets.
+func (l *claimCache[T]) forEachClaimOf(bound types.UID, f func(a *targetState[T], claim types.UID)) []types.NamespacedName {
 	l.mu.Lock()
-	bound := make(map[types.UID]types.NamespacedName, len(l.targetsByPodAndClaim[pod]))
-	for claim, key := range l.targetsByPodAndClaim[pod] {
-		bound[claim] = key
-	}
+	targets := maps.Clone(l.targetsByBoundAndClaim[bound])
 	l.mu.Unlock()
 	var keys []types.NamespacedName
-	for claim, key := range bound {
-		l.withTargetLocked(key, func(a *targetState[T]) { a.recordPodEnded(claim) })
+	for claim, key := range targets {
+		l.withTargetLocked(key, func(a *targetState[T]) { f(a, claim) })
 		keys = append(keys, key)
 	}
 	return keys
 }
 
-// recordPodEnded records that the Pod of that claim has ended. The caller holds a.mu.
-func (a *targetState[T]) recordPodEnded(claim types.UID) {
+// recordBoundEnded records that the Pod or Job of that claim has ended. The caller holds a.mu.
+func (a *targetState[T]) recordBoundEnded(claim types.UID) {
 	if c, presence := a.claims.Find(claim); presence == rules.ExistenceConfirmed {
-		a.claims.ObservePodEnd(claim)
-		a.podEndedClaims[claim] = c.Name
+		a.claims.ObserveBoundEnd(claim)
+		a.boundEndedClaims[claim] = c.Name
 	}
-	delete(a.uncheckedPods, claim)
+	delete(a.uncheckedBound, claim)
 }
 
-func (l *claimCache[T]) bindToPod(pod, claim types.UID, key types.NamespacedName) {
+func (l *claimCache[T]) bindClaim(bound, claim types.UID, key types.NamespacedName) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if l.targetsByPodAndClaim[pod] == nil {
-		l.targetsByPodAndClaim[pod] = map[types.UID]types.NamespacedName{}
+	if l.targetsByBoundAndClaim[bound] == nil {
+		l.targetsByBoundAndClaim[bound] = map[types.UID]types.NamespacedName{}
 	}
-	l.targetsByPodAndClaim[pod][claim] = key
+	l.targetsByBoundAndClaim[bound][claim] = key
 }
 
-func (l *claimCache[T]) unbindFromPod(pod, claim types.UID) {
+func (l *claimCache[T]) unbindClaim(bound, claim types.UID) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	delete(l.targetsByPodAndClaim[pod], claim)
-	if len(l.targetsByPodAndClaim[pod]) == 0 {
-		delete(l.targetsByPodAndClaim, pod)
+	delete(l.targetsByBoundAndClaim[bound], claim)
+	if len(l.targetsByBoundAndClaim[bound]) == 0 {
+		delete(l.targetsByBoundAndClaim, bound)
 	}
 }
 
@@ -312,14 +332,18 @@ func (l *claimCache[T]) unbindFromPod(pod, claim types.UID) {
 func claimFacts(c *konductorv1.Claim) rules.Claim {
 	facts := rules.Claim{
 		Name: c.Name, UID: c.UID, Holder: c.Spec.Holder, ResourceVersion: c.ResourceVersion,
-		Permits: max(c.Spec.Permits, 1), Priority: c.Spec.Priority, Created: c.CreationTimestamp.Time,
-		TTL: c.Spec.TTL.Or(0), BoundToPod: c.Spec.BoundTo != nil, NoWait: c.Spec.WhenBusy == konductorv1.BusyRefuse,
+		Permits: max(c.Spec.Permits, 1), Priority: c.Spec.Priority,
+		TTL: c.Spec.TTL.Or(0), NoWait: c.Spec.WhenBusy == konductorv1.BusyRefuse,
 		Phase: c.Status.Phase, Token: c.Status.FencingToken, Renewals: c.Spec.Renewals,
 		BrokenBy:  c.Annotations[konductorv1.BrokenByAnnotation],
 		TargetUID: c.Spec.Target.UID,
 	}
-	if rev, err := rules.Revision(c); err == nil {
-		facts.CreationRevision = rev
+	facts.Created, facts.CreationRevision = rules.PositionOf(c)
+	if bound := c.Spec.BoundTo; bound != nil {
+		facts.BoundToPod = bound.Kind == konductorv1.KindPod
+		if bound.Kind == konductorv1.KindJob {
+			facts.Job = &konductorv1.JobReference{Name: bound.Name, UID: bound.UID}
+		}
 	}
 	if c.Status.ExpiresAt != nil {
 		facts.ExpiresAt = c.Status.ExpiresAt.Time

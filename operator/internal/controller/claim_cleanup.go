@@ -99,7 +99,7 @@ func (r *holdReconciler[T]) reconcileDeletedTarget(ctx context.Context, key type
 			toEnd = append(toEnd, c)
 		}
 	}
-	ended := deletionBatch(a.podEndedClaims)
+	ended := deletionBatch(a.boundEndedClaims)
 	a.mu.Unlock()
 	if len(toEnd) > 0 {
 		if err := r.APIReader.Get(ctx, key, r.newObject()); !apiclient.IsObjectNotFound(err) {
@@ -170,7 +170,7 @@ func (r *holdReconciler[T]) deleteFinishedClaims(ctx context.Context, namespace 
 	if err == nil && len(remove) > 0 {
 		a.mu.Lock()
 		for uid := range remove {
-			delete(a.podEndedClaims, uid)
+			delete(a.boundEndedClaims, uid)
 			delete(a.finishedClaims, uid)
 		}
 		a.mu.Unlock()

@@ -3,6 +3,7 @@ package controller
 import (
 	"context"
 
+	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/util/workqueue"
@@ -73,7 +74,7 @@ func (r *holdReconciler[T]) onClaim() handler.EventHandler {
 // onPod records the end of a Pod that has finished or is gone, and enqueues the objects that its claims are on.
 func (r *holdReconciler[T]) onPod() handler.EventHandler {
 	handlePodEnd := func(pod types.UID, q requestQueue) {
-		for _, key := range r.claimCache.recordPodEnded(pod) {
+		for _, key := range r.claimCache.recordBoundEnded(pod) {
 			q.Add(reconcile.Request{NamespacedName: key})
 		}
 	}
@@ -83,6 +84,23 @@ func (r *holdReconciler[T]) onPod() handler.EventHandler {
 		}
 	}, func(obj client.Object, q requestQueue) {
 		handlePodEnd(obj.GetUID(), q)
+	})
+}
+
+// onJob records the end of a Job that has finished or is gone, and enqueues the objects that its claims are on. When a Job is
+// gone its Pods may still run.
+func (r *holdReconciler[T]) onJob() handler.EventHandler {
+	enqueue := func(keys []types.NamespacedName, q requestQueue) {
+		for _, key := range keys {
+			q.Add(reconcile.Request{NamespacedName: key})
+		}
+	}
+	return newEventHandler(func(obj client.Object, q requestQueue) {
+		if job, ok := obj.(*batchv1.Job); ok && isJobFinished(job) {
+			enqueue(r.claimCache.recordBoundEnded(job.UID), q)
+		}
+	}, func(obj client.Object, q requestQueue) {
+		enqueue(r.claimCache.recordJobDeleted(obj.GetName(), obj.GetUID()), q)
 	})
 }
 

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"golang.org/x/sync/errgroup"
+	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -27,8 +28,8 @@ const (
 	finishedClaimTTL = 10 * time.Minute
 	// maxParallelRequests is how many requests to the API server one reconciliation makes at the same time.
 	maxParallelRequests = 16
-	// podCheckTimeout is how long a reconciliation waits for answers about Pods before it serves the other claims.
-	podCheckTimeout = 2 * time.Second
+	// boundCheckTimeout is how long a reconciliation waits for answers about Pods before it serves the other claims.
+	boundCheckTimeout = 2 * time.Second
 	// reconcileBatchSize is how many claims are verified, refused, ended or deleted, or conditions written, before the next
 	// decision or object: waiters must not wait until thousands of other claims have been refused.
 	reconcileBatchSize = 64
@@ -41,6 +42,7 @@ type holdReconciler[T client.Object] struct {
 	Deps
 	kind       string
 	claimCache *claimCache[T]
+	jobStopper *jobStopper
 	newObject  func() T
 	// decide returns a copy of obj with its next status, and the actions that go with it.
 	decide func(obj T, claims *rules.ClaimSet, revision uint64, now rules.Instant) (T, rules.HoldActions)
@@ -54,6 +56,7 @@ func SetupLeases(mgr ctrl.Manager, deps Deps) error {
 		Deps:       deps,
 		kind:       konductorv1.KindLease,
 		claimCache: newClaimCache[*konductorv1.Lease](konductorv1.KindLease),
+		jobStopper: newJobStopper(deps.Client, deps.APIReader, deps.Clock),
 		newObject:  func() *konductorv1.Lease { return &konductorv1.Lease{} },
 		decide: func(l *konductorv1.Lease, claims *rules.ClaimSet, revision uint64, now rules.Instant) (*konductorv1.Lease, rules.HoldActions) {
 			status, act := rules.DecideLease(l, claims, revision, now)
@@ -75,6 +78,7 @@ func newSemaphoreReconciler(deps Deps) *holdReconciler[*konductorv1.Semaphore] {
 		Deps:       deps,
 		kind:       konductorv1.KindSemaphore,
 		claimCache: newClaimCache[*konductorv1.Semaphore](konductorv1.KindSemaphore),
+		jobStopper: newJobStopper(deps.Client, deps.APIReader, deps.Clock),
 		newObject:  func() *konductorv1.Semaphore { return &konductorv1.Semaphore{} },
 		decide: func(s *konductorv1.Semaphore, claims *rules.ClaimSet, revision uint64, now rules.Instant) (*konductorv1.Semaphore, rules.HoldActions) {
 			status, act := rules.DecideSemaphore(s, claims, revision, now)
@@ -94,24 +98,26 @@ func (r *holdReconciler[T]) setupWithManager(mgr ctrl.Manager) error {
 		Watches(r.newObject(), r.enqueueOnlyWhenLeader(r.onTarget())).
 		Watches(&konductorv1.Claim{}, r.enqueueOnlyWhenLeader(r.onClaim())).
 		Watches(&corev1.Pod{}, r.enqueueOnlyWhenLeader(r.onPod())).
+		Watches(&batchv1.Job{}, r.enqueueOnlyWhenLeader(r.onJob())).
 		WatchesRawSource(r.enqueueAllOnElection(r.claimCache.allKeys)).
 		WithOptions(controllerOptions()).
 		Complete(r.instrument(r.kind, r))
 }
 
 // Reconcile brings one Lease or Semaphore up to date: it ends the holds that are over, grants free permits, and notifies the
-// claims concerned. If a Pod can't be read, only its own claims keep waiting.
+// claims concerned. If a Pod or Job can't be read, only its own claims keep waiting.
 func (r *holdReconciler[T]) Reconcile(ctx context.Context, req reconcile.Request) (reconcile.Result, error) {
 	a := r.claimCache.targetState(req.NamespacedName)
 	more, err := r.verifyContradicted(ctx, req.NamespacedName, a)
 	if err != nil {
 		return reconcile.Result{}, err
 	}
-	podErr := r.checkBoundPods(ctx, req.Namespace, a)
+	recheck, boundErr := r.checkBoundObjects(ctx, req.Namespace, a)
 	result, err := r.decideUntilStable(ctx, req, a)
-	if err = errors.Join(err, podErr); err != nil {
+	if err = errors.Join(err, boundErr); err != nil {
 		return reconcile.Result{}, err
 	}
+	result.RequeueAfter = rules.MinNonZero(result.RequeueAfter, recheck)
 	if more {
 		result.RequeueAfter = time.Millisecond
 	}
@@ -173,7 +179,7 @@ func (r *holdReconciler[T]) decideOnce(ctx context.Context, a *targetState[T], o
 	}
 	// Take only the claims whose Pod this decision knows to have ended. A claim whose hold it has not ended yet must stay until
 	// the next decision has.
-	ended := deletionBatch(a.podEndedClaims)
+	ended := deletionBatch(a.boundEndedClaims)
 	a.mu.Unlock()
 
 	changed, err := r.expireClaims(ctx, a, obj, act.Expire)
@@ -187,6 +193,12 @@ func (r *holdReconciler[T]) decideOnce(ctx context.Context, a *targetState[T], o
 	if len(act.Verify) > 0 {
 		// These claims exist, and the watch will show them soon.
 		after = rules.MinNonZero(after, statusBatchInterval)
+	}
+	if changed, err = r.stopJobs(ctx, a, obj, act.StopJobs); err != nil || changed {
+		return 0, changed, err
+	}
+	if len(act.StopJobs) > 0 {
+		after = rules.MinNonZero(after, stoppingJobPollInterval)
 	}
 	written := false
 	if act.Changed {
@@ -340,6 +352,28 @@ func (r *holdReconciler[T]) verifyClaims(ctx context.Context, a *targetState[T],
 	}
 	err = group.Wait()
 	return learned.Load(), err
+}
+
+// stopJobs stops the Jobs of holds whose claim is deleted or has ended. changed says that such a hold is over.
+func (r *holdReconciler[T]) stopJobs(ctx context.Context, a *targetState[T], obj T, holders []konductorv1.Holder) (changed bool, err error) {
+	group, ctx := errgroup.WithContext(ctx)
+	group.SetLimit(maxParallelRequests)
+	var over atomic.Bool
+	target := rules.WorkloadRef{Kind: r.kind, Name: obj.GetName()}.String()
+	for i := range holders {
+		group.Go(func() error {
+			stopped, err := r.jobStopper.stop(ctx, obj.GetNamespace(), target, &holders[i])
+			if err == nil && stopped {
+				a.mu.Lock()
+				a.claims.ObserveJobStopped(holders[i].ClaimUID)
+				a.mu.Unlock()
+				over.Store(true)
+			}
+			return err
+		})
+	}
+	err = group.Wait()
+	return over.Load(), err
 }
 
 // notifyHolders sets the claims of holders to Granted. changed says that a claim could not be written because it has changed

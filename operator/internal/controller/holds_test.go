@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -27,7 +28,7 @@ import (
 func newFakeClient(t *testing.T, objects ...client.Object) client.Client {
 	t.Helper()
 	scheme := runtime.NewScheme()
-	if err := konductorv1.AddToScheme(scheme); err != nil {
+	if err := errors.Join(konductorv1.AddToScheme(scheme), batchv1.AddToScheme(scheme)); err != nil {
 		t.Fatal(err)
 	}
 	return fake.NewClientBuilder().WithScheme(scheme).WithObjects(objects...).
@@ -187,7 +188,7 @@ func TestFailedPodCheckDelaysOnlyClaimsOfThatPod(t *testing.T) {
 	}
 	// The Pod is gone. Its claim was first in the queue, and must not be granted once that is known.
 	failing = false
-	r.claimCache.recordPodEnded("runs")
+	r.claimCache.recordBoundEnded("runs")
 	if holders, err = reconcileOnce(); err != nil || len(holders) != 0 {
 		t.Errorf("once it can be looked at %v hold, and the error is %v", holders, err)
 	}

@@ -59,7 +59,7 @@ func TestMetricLabelsAreBounded(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	bounded := []string{"kind", "reason", "phase", "result", "controller"}
+	bounded := []string{"kind", "reason", "phase", "result", "controller", "state"}
 	seen := 0
 	for _, f := range families {
 		for _, metric := range f.GetMetric() {

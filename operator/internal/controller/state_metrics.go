@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+	batchv1 "k8s.io/api/batch/v1"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -20,7 +21,7 @@ type stateCollector struct {
 	clock   Clock
 	elected <-chan struct{} // closed when this replica becomes the leader
 
-	leader, objects, deadlocked                   *prometheus.Desc
+	leader, objects, deadlocked, heldJobs         *prometheus.Desc
 	holders, queueLength, longestQueueLength      *prometheus.Desc
 	longestWait, longestHold, longestBlockingHold *prometheus.Desc
 }
@@ -36,6 +37,7 @@ func RegisterStateMetrics(r prometheus.Registerer, reader client.Reader, clock C
 		leader:              desc("konductor_leader", "1 on the leader, 0 on a standby replica."),
 		objects:             desc("konductor_objects", "Number of barriers, gates, leases, semaphores and claims, by phase.", "kind", "phase"),
 		deadlocked:          desc("konductor_deadlocked_objects", "Objects in a wait cycle (condition Deadlocked).", "kind"),
+		heldJobs:            desc("konductor_held_jobs", "Held Jobs that have not finished, by state.", "state"),
 		holders:             desc("konductor_holders", "Current holds.", "kind"),
 		queueLength:         desc("konductor_queue_length", "Waiting claims in all queues.", "kind"),
 		longestQueueLength:  desc("konductor_longest_queue_length", "Waiting claims in the longest queue.", "kind"),
@@ -48,7 +50,7 @@ func RegisterStateMetrics(r prometheus.Registerer, reader client.Reader, clock C
 // Describe implements prometheus.Collector.
 func (s *stateCollector) Describe(to chan<- *prometheus.Desc) {
 	for _, d := range []*prometheus.Desc{
-		s.leader, s.objects, s.deadlocked, s.holders, s.queueLength, s.longestQueueLength, s.longestWait, s.longestHold, s.longestBlockingHold,
+		s.leader, s.objects, s.deadlocked, s.heldJobs, s.holders, s.queueLength, s.longestQueueLength, s.longestWait, s.longestHold, s.longestBlockingHold,
 	} {
 		to <- d
 	}
@@ -78,6 +80,9 @@ func (s *stateCollector) Collect(to chan<- prometheus.Metric) {
 	for kind, n := range totals.deadlocked {
 		gauge(s.deadlocked, float64(n), kind)
 	}
+	for state, n := range totals.heldJobs {
+		gauge(s.heldJobs, float64(n), state)
+	}
 	for kind, t := range totals.holdsByKind {
 		gauge(s.holders, float64(t.holders), kind)
 		gauge(s.queueLength, float64(t.queueLength), kind)
@@ -93,6 +98,7 @@ type stateTotals struct {
 	now         time.Time
 	objects     map[objectLabels]int
 	deadlocked  map[string]int
+	heldJobs    map[string]int         // by HeldLabel
 	holdsByKind map[string]*holdTotals // Lease and Semaphore
 }
 
@@ -112,8 +118,9 @@ func (s *stateCollector) computeTotals(ctx context.Context) (*stateTotals, error
 		leases     konductorv1.LeaseList
 		semaphores konductorv1.SemaphoreList
 		claims     konductorv1.ClaimList
+		jobs       batchv1.JobList
 	)
-	for _, list := range []client.ObjectList{&barriers, &gates, &leases, &semaphores, &claims} {
+	for _, list := range []client.ObjectList{&barriers, &gates, &leases, &semaphores, &claims, &jobs} {
 		if err := s.reader.List(ctx, list, client.UnsafeDisableDeepCopy); err != nil {
 			return nil, err
 		}
@@ -139,6 +146,13 @@ func (s *stateCollector) computeTotals(ctx context.Context) (*stateTotals, error
 	for i := range claims.Items {
 		c.addClaim(&claims.Items[i])
 	}
+	for i := range jobs.Items {
+		// Without the chart's policies a Job may have any label.
+		state := jobs.Items[i].Labels[konductorv1.HeldLabel]
+		if _, known := c.heldJobs[state]; known {
+			c.heldJobs[state]++
+		}
+	}
 	return c, nil
 }
 
@@ -148,6 +162,9 @@ func newStateTotals(now time.Time) *stateTotals {
 		now: now, objects: map[objectLabels]int{},
 		deadlocked: map[string]int{
 			konductorv1.KindBarrier: 0, konductorv1.KindGate: 0, konductorv1.KindLease: 0, konductorv1.KindSemaphore: 0,
+		},
+		heldJobs: map[string]int{
+			konductorv1.HeldWaiting: 0, konductorv1.HeldStarted: 0, konductorv1.HeldStopping: 0, konductorv1.HeldPaused: 0, konductorv1.HeldSkipped: 0,
 		},
 		holdsByKind: map[string]*holdTotals{konductorv1.KindLease: {}, konductorv1.KindSemaphore: {}},
 	}

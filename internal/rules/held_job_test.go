@@ -1,0 +1,128 @@
+package rules
+
+import (
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	konductorv1 "github.com/LogicIQ/konductor/apis/v1"
+)
+
+func jobCreated() time.Time { return time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC) }
+
+// testJob returns a suspended Job that waits for a gate and is to hold a lease and two permits.
+func testJob(change func(*HeldJob)) *HeldJob {
+	j := &HeldJob{
+		Workload: Workload{
+			After: []WorkloadRef{{konductorv1.KindGate, "ready"}},
+			Holds: []WorkloadHold{{WorkloadRef{konductorv1.KindLease, "report"}, 1}, {WorkloadRef{konductorv1.KindSemaphore, "db"}, 2}},
+		},
+		State: konductorv1.HeldWaiting, Suspended: true, Created: jobCreated(), Released: map[string]int64{},
+		AfterStates: []AfterState{{Open: true}}, Claims: []*JobClaim{nil, nil},
+	}
+	change(j)
+	return j
+}
+
+func grantedClaim(name string, token int64) *JobClaim {
+	return &JobClaim{Name: name, Phase: konductorv1.ClaimGranted, Token: token}
+}
+
+func TestDecideJob(t *testing.T) {
+	now := Instant{ServerTime: jobCreated().Add(10 * time.Second)}
+	bothGranted := func(j *HeldJob) { j.Claims = []*JobClaim{grantedClaim("l", 5), grantedClaim("s", 6)} }
+	started := func(j *HeldJob) {
+		bothGranted(j)
+		j.State, j.Suspended = konductorv1.HeldStarted, false
+	}
+	for what, c := range map[string]struct {
+		change func(*HeldJob)
+		// want is what is decided: the state, and of start, suspend, create NAME, nowait, delete NAME…, later.
+		want  string
+		event string // part of the Event's message
+	}{
+		"new":              {func(j *HeldJob) { j.State = "" }, "waiting create report", "the job waits for lease/report"},
+		"a closed gate":    {func(j *HeldJob) { j.AfterStates[0].Open = false }, "waiting", ""},
+		"a failed gate":    {func(j *HeldJob) { j.AfterStates[0] = AfterState{Failed: true, Message: "gate/ready has failed"} }, "waiting", "can't start: gate/ready has failed"},
+		"one hold":         {func(j *HeldJob) { j.Claims[0] = grantedClaim("l", 5) }, "waiting create db", ""},
+		"in the queue":     {func(j *HeldJob) { j.Claims[0] = &JobClaim{Phase: konductorv1.ClaimPending} }, "waiting", ""},
+		"all holds":        {bothGranted, "started start", "holds lease/report (fencing token 5), semaphore/db (fencing token 6)"},
+		"refused":          {func(j *HeldJob) { j.Claims[0] = &JobClaim{Phase: konductorv1.ClaimRefused, Message: "too many"} }, "waiting", "refused: too many"},
+		"an ended claim":   {func(j *HeldJob) { j.Claims[0] = &JobClaim{Name: "l", Phase: konductorv1.ClaimExpired} }, "waiting delete l", ""},
+		"a released token": {func(j *HeldJob) { bothGranted(j); j.Released["lease/report"] = 5 }, "waiting delete l", ""},
+		"a claim that is being deleted": {func(j *HeldJob) {
+			bothGranted(j)
+			j.Claims[0].Deleting = true
+		}, "waiting", ""},
+
+		"running":                        {started, "started", ""},
+		"a lost hold":                    {func(j *HeldJob) { started(j); j.Claims[0] = nil }, "stopping suspend delete s", "the hold of lease/report has ended"},
+		"an ended hold":                  {func(j *HeldJob) { started(j); j.Claims[1].Phase = konductorv1.ClaimExpired }, "stopping suspend delete l s", "the hold of semaphore/db has ended"},
+		"suspended by hand":              {func(j *HeldJob) { started(j); j.Suspended = true }, "stopping delete l s", "the job was suspended"},
+		"to be paused":                   {func(j *HeldJob) { started(j); j.Paused = true }, "stopping suspend delete l s", "paused"},
+		"a closed gate doesn't stop it":  {func(j *HeldJob) { started(j); j.AfterStates[0].Open = false }, "started", ""},
+		"stopping, with claims":          {func(j *HeldJob) { bothGranted(j); j.State = konductorv1.HeldStopping }, "stopping delete l s", ""},
+		"stopping, with Pods":            {func(j *HeldJob) { j.State, j.PodsRunning = konductorv1.HeldStopping, true }, "stopping later", ""},
+		"stopped":                        {func(j *HeldJob) { j.State = konductorv1.HeldStopping }, "waiting", ""},
+		"stopped and paused":             {func(j *HeldJob) { j.State, j.Paused = konductorv1.HeldStopping, true }, "paused", ""},
+		"started by hand while it stops": {func(j *HeldJob) { j.State, j.Suspended = konductorv1.HeldStopping, false }, "stopping suspend", ""},
+		"paused while it waits":          {func(j *HeldJob) { bothGranted(j); j.Paused = true }, "paused delete l s", ""},
+		"finished":                       {func(j *HeldJob) { started(j); j.Finished = true }, "finished", ""},
+		"not suspended from the start":   {func(j *HeldJob) { j.State, j.Suspended = "", false }, "", "runs without its holds"},
+		"started past the queue":         {func(j *HeldJob) { j.Suspended = false; j.Claims[0] = grantedClaim("l", 5) }, " delete l", "runs without its holds"},
+		"deleted while it waits":         {func(j *HeldJob) { j.Deleting = true; j.Claims[0] = grantedClaim("l", 5) }, "waiting delete l", ""},
+		"deleted while it runs":          {func(j *HeldJob) { started(j); j.Deleting = true }, "started", ""},
+
+		"skip: a closed gate": {func(j *HeldJob) { j.WhenBusy = konductorv1.WhenBusySkip; j.AfterStates[0].Open = false }, "skipped", "gate/ready is not open"},
+		"skip: not asked yet": {func(j *HeldJob) { j.WhenBusy = konductorv1.WhenBusySkip }, "waiting create report nowait", ""},
+		"skip: busy": {func(j *HeldJob) {
+			j.WhenBusy = konductorv1.WhenBusySkip
+			j.Claims = []*JobClaim{grantedClaim("l", 5), {Name: "s", Phase: konductorv1.ClaimRefused, Message: konductorv1.MessageBusy}}
+		}, "skipped delete l s", "semaphore/db is busy"},
+		"max-wait: in time": {func(j *HeldJob) { j.MaxWait = time.Minute }, "waiting create report later", ""},
+		"max-wait: over": {func(j *HeldJob) {
+			j.MaxWait = 5 * time.Second
+			j.Claims[0] = &JobClaim{Name: "l", Phase: konductorv1.ClaimPending}
+		}, "skipped delete l", "it waited for lease/report for longer than its konductor.io/max-wait of 5s"},
+		"max-wait: over, but granted": {func(j *HeldJob) { bothGranted(j); j.MaxWait = 5 * time.Second }, "started start", "started"},
+		"newest: superseded":          {func(j *HeldJob) { bothGranted(j); j.SupersededBy = "next" }, "skipped delete l s", "job next is newer and waits in its place"},
+		"replace: busy": {func(j *HeldJob) {
+			j.WhenBusy = konductorv1.WhenBusyReplace
+			j.Claims[0] = &JobClaim{Phase: konductorv1.ClaimPending}
+		}, "waiting replace", ""},
+		"replace: not asked yet": {func(j *HeldJob) { j.WhenBusy = konductorv1.WhenBusyReplace }, "waiting create report", ""},
+		"skipped":                {func(j *HeldJob) { j.State = konductorv1.HeldSkipped }, "skipped", ""},
+	} {
+		t.Run(what, func(t *testing.T) {
+			d := DecideJob(testJob(c.change), now)
+			got := []string{d.State}
+			for what, is := range map[string]bool{"start": d.Start, "suspend": d.Suspend, "replace": d.ReplaceRunning} {
+				if is {
+					got = append(got, what)
+				}
+			}
+			if d.CreateClaim != nil {
+				got = append(got, "create", d.CreateClaim.Name)
+			}
+			if d.NoWait {
+				got = append(got, "nowait")
+			}
+			if len(d.DeleteClaims) > 0 {
+				got = append(got, "delete")
+				for _, c := range d.DeleteClaims {
+					got = append(got, c.Name)
+				}
+			}
+			if d.RequeueAfter > 0 {
+				got = append(got, "later")
+			}
+			if text := strings.Join(got, " "); text != c.want {
+				t.Errorf("decided %q, want %q", text, c.want)
+			}
+			if c.event == "" && len(d.Events) > 0 || c.event != "" && !slices.ContainsFunc(d.Events, func(e Event) bool { return strings.Contains(e.Message, c.event) }) {
+				t.Errorf("events %+v, want one with %q", d.Events, c.event)
+			}
+		})
+	}
+}

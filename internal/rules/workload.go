@@ -1,0 +1,198 @@
+package rules
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"maps"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	konductorv1 "github.com/LogicIQ/konductor/apis/v1"
+)
+
+// Workload is what the annotations of a Job ask for.
+type Workload struct {
+	// After are the gates and barriers that must be open before it starts, in the order of the annotation.
+	After []WorkloadRef
+	// Holds are the leases and semaphores to hold while it runs, in the order in which they are acquired: that of koncli run,
+	// so that no two participants wait for each other.
+	Holds []WorkloadHold
+	// Arrive are the names of the barriers to arrive at.
+	Arrive []string
+	// WhenBusy is one of the WhenBusy… values.
+	WhenBusy string
+	// MaxWait is how long it waits at most; zero: with WhenBusySkip not at all, else without limit.
+	MaxWait time.Duration
+	// Priority is that of its claims.
+	Priority int32
+	// Paused says that it must not run.
+	Paused bool
+}
+
+// WorkloadRef names an object in the namespace of the workload.
+type WorkloadRef struct{ Kind, Name string }
+
+// String returns KIND/NAME, in lower case.
+func (r WorkloadRef) String() string { return strings.ToLower(r.Kind) + "/" + r.Name }
+
+// WorkloadHold is a lease, or a number of permits of a semaphore.
+type WorkloadHold struct {
+	WorkloadRef
+	Permits int32
+}
+
+// maxWorkloadRefs is how many objects one annotation may list.
+const maxWorkloadRefs = 32
+
+var objectName = regexp.MustCompile(`^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$`)
+
+// IsHeldWorkload reports whether annotations have one that makes the operator hold a Job until it may start.
+func IsHeldWorkload(annotations map[string]string) bool {
+	return annotations[konductorv1.AfterAnnotation] != "" || annotations[konductorv1.HoldAnnotation] != ""
+}
+
+// ParseWorkload parses the annotations. The error names the annotation and what to write instead.
+func ParseWorkload(annotations map[string]string) (Workload, error) {
+	var w Workload
+	var err error
+	if w.After, err = parseWorkloadRefs(annotations, konductorv1.AfterAnnotation, "gate/NAME or barrier/NAME", konductorv1.KindGate, konductorv1.KindBarrier); err != nil {
+		return w, err
+	}
+	if w.Holds, err = parseWorkloadHolds(annotations[konductorv1.HoldAnnotation]); err != nil {
+		return w, annotationError(konductorv1.HoldAnnotation, err)
+	}
+	arrive, err := parseWorkloadRefs(annotations, konductorv1.ArriveAnnotation, "barrier/NAME", konductorv1.KindBarrier)
+	if err != nil {
+		return w, err
+	}
+	for _, ref := range arrive {
+		w.Arrive = append(w.Arrive, ref.Name)
+	}
+	switch w.WhenBusy = cmp.Or(annotations[konductorv1.WhenBusyAnnotation], konductorv1.WhenBusyWait); w.WhenBusy {
+	case konductorv1.WhenBusyWait, konductorv1.WhenBusySkip, konductorv1.WhenBusyNewest, konductorv1.WhenBusyReplace:
+	default:
+		return w, annotationError(konductorv1.WhenBusyAnnotation, fmt.Errorf("%q: write Wait, Skip, Newest or Replace", w.WhenBusy))
+	}
+	if text := annotations[konductorv1.MaxWaitAnnotation]; text != "" {
+		if w.MaxWait, err = time.ParseDuration(text); err != nil || w.MaxWait <= 0 {
+			return w, annotationError(konductorv1.MaxWaitAnnotation, fmt.Errorf("%q: write a duration longer than zero, for example 30m", text))
+		}
+	}
+	if text := annotations[konductorv1.PriorityAnnotation]; text != "" {
+		priority, err := strconv.ParseInt(text, 10, 32)
+		if err != nil || priority < -1000000 || priority > 1000000 {
+			return w, annotationError(konductorv1.PriorityAnnotation, fmt.Errorf("%q: write a number from -1000000 to 1000000", text))
+		}
+		w.Priority = int32(priority)
+	}
+	w.Paused = annotations[konductorv1.PauseAnnotation] == "true"
+	return w, nil
+}
+
+func annotationError(annotation string, err error) error {
+	return fmt.Errorf("annotation %s: %w", annotation, err)
+}
+
+// splitRefs splits an annotation into its entries.
+func splitRefs(text string) ([]string, error) {
+	if strings.TrimSpace(text) == "" {
+		return nil, nil
+	}
+	entries := strings.SplitN(text, ",", maxWorkloadRefs+1)
+	if len(entries) > maxWorkloadRefs {
+		return nil, fmt.Errorf("lists more than %d objects", maxWorkloadRefs)
+	}
+	for i := range entries {
+		entries[i] = strings.TrimSpace(entries[i])
+	}
+	return entries, nil
+}
+
+func parseWorkloadRefs(annotations map[string]string, annotation, form string, kinds ...string) (refs []WorkloadRef, err error) {
+	entries, err := splitRefs(annotations[annotation])
+	if err != nil {
+		return nil, annotationError(annotation, err)
+	}
+	for _, entry := range entries {
+		kind, name, _ := strings.Cut(entry, "/")
+		i := slices.IndexFunc(kinds, func(k string) bool { return strings.ToLower(k) == kind })
+		if i < 0 || len(name) > 253 || !objectName.MatchString(name) {
+			return nil, annotationError(annotation, fmt.Errorf("%q: write %s", entry, form))
+		}
+		ref := WorkloadRef{kinds[i], name}
+		if slices.Contains(refs, ref) {
+			return nil, annotationError(annotation, fmt.Errorf("%s is listed twice", ref))
+		}
+		refs = append(refs, ref)
+	}
+	return refs, nil
+}
+
+func parseWorkloadHolds(text string) (holds []WorkloadHold, err error) {
+	entries, err := splitRefs(text)
+	if err != nil {
+		return nil, err
+	}
+	const form = "write lease/NAME, semaphore/NAME or semaphore/NAME:PERMITS"
+	for _, entry := range entries {
+		object, permits, counted := strings.Cut(entry, ":")
+		kind, name, _ := strings.Cut(object, "/")
+		h := WorkloadHold{WorkloadRef: WorkloadRef{Name: name}, Permits: 1}
+		switch kind {
+		case "lease":
+			h.Kind = konductorv1.KindLease
+		case "semaphore":
+			h.Kind = konductorv1.KindSemaphore
+		}
+		if h.Kind == "" || !objectName.MatchString(name) {
+			return nil, fmt.Errorf("%q: %s", entry, form)
+		}
+		if len(name) > konductorv1.MaxHeldNameLength {
+			return nil, fmt.Errorf("the name of %s/%s… has more than %d characters", kind, name[:20], konductorv1.MaxHeldNameLength)
+		}
+		if counted {
+			n, err := strconv.ParseInt(permits, 10, 32)
+			if err != nil || n < 1 || n > 1000000 {
+				return nil, fmt.Errorf("%q: permits must be a number from 1 to 1000000", entry)
+			}
+			if h.Kind == konductorv1.KindLease && n != 1 {
+				return nil, errors.New(strconv.Quote(entry) + ": a lease has one permit: leave :" + permits + " out")
+			}
+			h.Permits = int32(n)
+		}
+		if slices.ContainsFunc(holds, func(other WorkloadHold) bool { return other.WorkloadRef == h.WorkloadRef }) {
+			return nil, fmt.Errorf("%s is listed twice: list it once, with the total number of permits", h.WorkloadRef)
+		}
+		holds = append(holds, h)
+	}
+	slices.SortFunc(holds, func(a, b WorkloadHold) int {
+		return cmp.Or(cmp.Compare(a.Kind, b.Kind), cmp.Compare(a.Name, b.Name))
+	})
+	return holds, nil
+}
+
+// ParseReleasedTokens parses ReleasedTokensAnnotation: the largest token of each object, given as KIND/NAME. Entries that don't
+// parse are left out.
+func ParseReleasedTokens(text string) map[string]int64 {
+	released := map[string]int64{}
+	for entry := range strings.SplitSeq(text, ",") {
+		object, number, _ := strings.Cut(entry, ":")
+		if token, err := strconv.ParseInt(number, 10, 64); err == nil {
+			released[object] = max(released[object], token)
+		}
+	}
+	return released
+}
+
+// FormatReleasedTokens returns the annotation's value.
+func FormatReleasedTokens(released map[string]int64) string {
+	var entries []string
+	for _, object := range slices.Sorted(maps.Keys(released)) {
+		entries = append(entries, object+":"+strconv.FormatInt(released[object], 10))
+	}
+	return strings.Join(entries, ",")
+}

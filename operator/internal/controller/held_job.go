@@ -1,0 +1,388 @@
+package controller
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"strconv"
+
+	batchv1 "k8s.io/api/batch/v1"
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/log"
+	"sigs.k8s.io/controller-runtime/pkg/reconcile"
+
+	konductorv1 "github.com/LogicIQ/konductor/apis/v1"
+	"github.com/LogicIQ/konductor/internal/apiclient"
+	"github.com/LogicIQ/konductor/internal/rules"
+)
+
+// heldJobReconciler is the controller of held Jobs: Jobs that their annotations keep suspended until they may start.
+//
+// The only write that starts a Job is conditional on the version of the Job that the decision was made for, and names the tokens
+// of its holds. jobStopper writes to the Job before it lets a hold of it end. So a Job never starts with a hold that has ended,
+// whichever operator decides, and however old its cache is.
+type heldJobReconciler struct {
+	Deps
+	jobStopper *jobStopper
+}
+
+// heldJobController is the name of the controller of held Jobs, in logs and metrics.
+const heldJobController = "HeldJob"
+
+// SetupHeldJobs adds the controller of held Jobs to mgr.
+func SetupHeldJobs(ctx context.Context, mgr ctrl.Manager, deps Deps) error {
+	r := &heldJobReconciler{deps, newJobStopper(deps.Client, deps.APIReader, deps.Clock)}
+	if err := mgr.GetFieldIndexer().IndexField(ctx, &batchv1.Job{}, heldJobIndex, indexHeldJobs); err != nil {
+		return fmt.Errorf("indexing held jobs by what they wait for: %w", err)
+	}
+	return ctrl.NewControllerManagedBy(mgr).
+		Named(heldJobController).
+		Watches(&batchv1.Job{}, r.enqueueOnlyWhenLeader(r.onJob())).
+		Watches(&konductorv1.Claim{}, r.enqueueOnlyWhenLeader(r.onClaim())).
+		Watches(&konductorv1.Gate{}, r.enqueueOnlyWhenLeader(r.onWaitedFor(konductorv1.KindGate))).
+		Watches(&konductorv1.Barrier{}, r.enqueueOnlyWhenLeader(r.onWaitedFor(konductorv1.KindBarrier))).
+		WatchesRawSource(r.enqueueAllOnElection(r.allKeys)).
+		WithOptions(controllerOptions()).
+		Complete(r.instrument(heldJobController, r))
+}
+
+// Reconcile brings one held Job up to date: it claims what the Job is to hold, starts it when it may run, stops it when it has
+// lost a hold, and arrives for it when it has finished.
+func (r *heldJobReconciler) Reconcile(ctx context.Context, req reconcile.Request) (reconcile.Result, error) {
+	job := &batchv1.Job{}
+	if err := r.Client.Get(ctx, req.NamespacedName, job); err != nil {
+		return reconcile.Result{}, client.IgnoreNotFound(err)
+	}
+	result, err := r.reconcileJob(ctx, job)
+	if err != nil || job.Annotations[konductorv1.WhenBusyAnnotation] != konductorv1.WhenBusyNewest || !isWaiting(job) {
+		return result, err
+	}
+	// It may have taken the place of older ones by now.
+	for _, sibling := range r.listSiblings(ctx, job) {
+		if isWaiting(sibling) && isNewer(job, sibling) {
+			if _, err := r.reconcileJob(ctx, sibling); err != nil {
+				return reconcile.Result{}, err
+			}
+		}
+	}
+	return result, nil
+}
+
+// reconcileJob does that for one Job, which it doesn't modify.
+func (r *heldJobReconciler) reconcileJob(ctx context.Context, job *batchv1.Job) (reconcile.Result, error) {
+	if !isHeldJob(job) || job.Labels[konductorv1.HeldLabel] == konductorv1.HeldFinished {
+		return reconcile.Result{}, nil
+	}
+	if other := otherController(job); other != "" && job.Labels[konductorv1.HeldLabel] == "" {
+		r.warnNotHeld(job, other+" decides when this job runs: put the annotations on its Pod template instead")
+		return reconcile.Result{}, nil
+	}
+	workload, err := rules.ParseWorkload(job.Annotations)
+	if err != nil {
+		r.warnNotHeld(job, err.Error())
+		return reconcile.Result{}, nil
+	}
+	view, err := r.observe(ctx, job, workload)
+	if err != nil {
+		return reconcile.Result{}, err
+	}
+	d := rules.DecideJob(view, r.Clock.Now())
+	if view.Finished {
+		missing, err := r.arrive(ctx, job, view)
+		if err != nil || missing {
+			return reconcile.Result{}, err // A barrier that is missing enqueues the Job when it is created.
+		}
+	}
+	if written, err := r.updateJob(ctx, job, view, d); err != nil || !written {
+		return reconcile.Result{}, err
+	}
+	recordEvents(r.Recorder, job, d.Events)
+	for _, c := range d.DeleteClaims {
+		claim := &konductorv1.Claim{ObjectMeta: metav1.ObjectMeta{Namespace: job.Namespace, Name: c.Name}}
+		if err := deleteByUID(ctx, r.Client, claim, c.UID); err != nil {
+			return reconcile.Result{}, fmt.Errorf("deleting claim %s: %w", c.Name, err)
+		}
+	}
+	if d.CreateClaim != nil {
+		if err := r.createClaim(ctx, job, workload, d); err != nil {
+			return reconcile.Result{}, err
+		}
+	}
+	if d.ReplaceRunning {
+		if err := r.deleteReplaced(ctx, job); err != nil {
+			return reconcile.Result{}, err
+		}
+	}
+	if d.State == konductorv1.HeldSkipped && cronJobOf(job) != nil {
+		return reconcile.Result{}, r.deleteSkipped(ctx, job, d)
+	}
+	return reconcile.Result{RequeueAfter: d.RequeueAfter}, nil
+}
+
+// isHeldJob reports whether the annotations of a Job concern the operator.
+func isHeldJob(job *batchv1.Job) bool {
+	return rules.IsHeldWorkload(job.Annotations) || job.Annotations[konductorv1.ArriveAnnotation] != ""
+}
+
+// otherController returns who else writes spec.suspend of the Job, or runs it; empty: nobody.
+func otherController(job *batchv1.Job) string {
+	const kueueQueueLabel = "kueue.x-k8s.io/queue-name"
+	owner := metav1.GetControllerOf(job)
+	switch {
+	case job.Labels[kueueQueueLabel] != "" || job.Annotations[kueueQueueLabel] != "":
+		return "Kueue"
+	case job.Spec.ManagedBy != nil && *job.Spec.ManagedBy != batchv1.JobControllerName:
+		return *job.Spec.ManagedBy
+	case owner != nil && owner.Kind == "JobSet":
+		return owner.Kind + " " + owner.Name
+	default:
+		return ""
+	}
+}
+
+func cronJobOf(job *batchv1.Job) *metav1.OwnerReference {
+	if owner := metav1.GetControllerOf(job); owner != nil && konductorv1.IsA(owner.APIVersion, owner.Kind, batchv1.SchemeGroupVersion.WithKind("CronJob").GroupKind()) {
+		return owner
+	}
+	return nil
+}
+
+func (r *heldJobReconciler) warnNotHeld(job *batchv1.Job, message string) {
+	r.Recorder.Event(job, corev1.EventTypeWarning, konductorv1.EventNotHeld, message)
+}
+
+// observe gathers what the decision about a Job needs.
+func (r *heldJobReconciler) observe(ctx context.Context, job *batchv1.Job, w rules.Workload) (*rules.HeldJob, error) {
+	view := &rules.HeldJob{
+		Workload: w, State: job.Labels[konductorv1.HeldLabel], Created: job.CreationTimestamp.Time,
+		Suspended: isSuspended(job), Finished: isJobFinished(job), Deleting: job.DeletionTimestamp != nil,
+		Released: rules.ParseReleasedTokens(job.Annotations[konductorv1.ReleasedTokensAnnotation]),
+	}
+	for _, c := range job.Status.Conditions {
+		view.Failed = view.Failed || c.Type == batchv1.JobFailed && c.Status == corev1.ConditionTrue
+	}
+	if view.Finished {
+		return view, nil // Nothing else counts.
+	}
+	for _, ref := range w.After {
+		state, err := r.observeAfter(ctx, job.Namespace, ref)
+		if err != nil {
+			return nil, err
+		}
+		view.AfterStates = append(view.AfterStates, state)
+	}
+	for _, hold := range w.Holds {
+		claim, err := r.observeClaim(ctx, job, hold, view.State == konductorv1.HeldStarted)
+		if err != nil {
+			return nil, err
+		}
+		view.Claims = append(view.Claims, claim)
+	}
+	if w.WhenBusy == konductorv1.WhenBusyNewest {
+		view.SupersededBy = r.supersededBy(ctx, job, view)
+	}
+	if view.State == konductorv1.HeldStopping {
+		var err error
+		if view.PodsRunning, err = r.jobStopper.hasRunningPods(ctx, job.Namespace, job.UID); err != nil {
+			return nil, err
+		}
+	}
+	return view, nil
+}
+
+// observeAfter returns the state of a gate or barrier. What is missing is waited for.
+func (r *heldJobReconciler) observeAfter(ctx context.Context, namespace string, ref rules.WorkloadRef) (state rules.AfterState, err error) {
+	key := types.NamespacedName{Namespace: namespace, Name: ref.Name}
+	phase := ""
+	if ref.Kind == konductorv1.KindGate {
+		gate := &konductorv1.Gate{}
+		err = r.Client.Get(ctx, key, gate)
+		phase, state.Open = string(gate.Status.Phase), gate.Status.Phase == konductorv1.GateOpen && gate.DeletionTimestamp == nil
+	} else {
+		barrier := &konductorv1.Barrier{}
+		err = r.Client.Get(ctx, key, barrier)
+		phase, state.Open = string(barrier.Status.Phase), barrier.Status.Phase == konductorv1.BarrierOpen && barrier.DeletionTimestamp == nil
+	}
+	switch {
+	case apierrors.IsNotFound(err):
+		return rules.AfterState{Message: ref.String() + " doesn't exist"}, nil
+	case err != nil:
+		return rules.AfterState{}, err
+	case phase == string(konductorv1.BarrierFailed) || phase == string(konductorv1.BarrierTimeout):
+		state.Failed = true
+	}
+	if !state.Open {
+		state.Message = fmt.Sprintf("%s is in phase %s", ref, phase)
+	}
+	return state, nil
+}
+
+// observeClaim returns the Job's claim for a hold; nil: there is none. If it is missing from the cache and must exist, the API
+// server confirms that it is gone.
+func (r *heldJobReconciler) observeClaim(ctx context.Context, job *batchv1.Job, hold rules.WorkloadHold, mustExist bool) (*rules.JobClaim, error) {
+	key := types.NamespacedName{Namespace: job.Namespace, Name: jobClaimName(job, hold)}
+	claim := &konductorv1.Claim{}
+	err := r.Client.Get(ctx, key, claim)
+	if apierrors.IsNotFound(err) && mustExist {
+		err = r.APIReader.Get(ctx, key, claim)
+	}
+	switch {
+	case apierrors.IsNotFound(err):
+		return nil, nil //nolint:nilnil // There is none.
+	case err != nil:
+		return nil, fmt.Errorf("getting claim %s: %w", key.Name, err)
+	}
+	return &rules.JobClaim{
+		Name: claim.Name, UID: claim.UID, Phase: claim.Status.Phase, Token: claim.Status.FencingToken, Message: claim.Status.Message,
+		Deleting: claim.DeletionTimestamp != nil,
+	}, nil
+}
+
+// jobClaimName returns the name of the Job's claim for a hold. The claim names no UID of its target: a Job goes on waiting when
+// the lease or semaphore is deleted and created again.
+func jobClaimName(job *batchv1.Job, hold rules.WorkloadHold) string {
+	return konductorv1.ClaimName(konductorv1.ClaimTarget{Kind: hold.Kind, Name: hold.Name}, jobHolder(job), job.UID)
+}
+
+// jobHolder returns the name under which a Job holds and arrives.
+func jobHolder(job *batchv1.Job) string { return "job/" + job.Name }
+
+// createClaim claims a hold for the Job. A claim that is there already is no error.
+func (r *heldJobReconciler) createClaim(ctx context.Context, job *batchv1.Job, w rules.Workload, d rules.JobDecision) error {
+	hold := d.CreateClaim
+	claim := &konductorv1.Claim{
+		ObjectMeta: metav1.ObjectMeta{
+			Namespace: job.Namespace, Name: jobClaimName(job, *hold),
+			OwnerReferences: []metav1.OwnerReference{{APIVersion: batchv1.SchemeGroupVersion.String(), Kind: konductorv1.KindJob, Name: job.Name, UID: job.UID}},
+		},
+		Spec: konductorv1.ClaimSpec{
+			Target: konductorv1.ClaimTarget{Kind: hold.Kind, Name: hold.Name}, Holder: jobHolder(job), Permits: hold.Permits, Priority: w.Priority,
+			BoundTo: &konductorv1.BoundObject{Kind: konductorv1.KindJob, Name: job.Name, UID: job.UID},
+		},
+	}
+	if d.NoWait {
+		claim.Spec.WhenBusy = konductorv1.BusyRefuse
+	}
+	if w.WhenBusy == konductorv1.WhenBusyNewest {
+		claim.Spec.QueuePosition = r.inheritedPosition(ctx, job, *hold)
+	}
+	if err := r.Client.Create(ctx, claim); err != nil && !apierrors.IsAlreadyExists(err) {
+		return fmt.Errorf("creating claim %s: %w", claim.Name, err)
+	}
+	return nil
+}
+
+// updateJob writes the decision to the Job if that has not changed since, and reports whether it is written.
+func (r *heldJobReconciler) updateJob(ctx context.Context, job *batchv1.Job, view *rules.HeldJob, d rules.JobDecision) (bool, error) {
+	if d.State == view.State && !d.Suspend && !d.Start {
+		return true, nil
+	}
+	metadata := map[string]any{"resourceVersion": job.ResourceVersion, "uid": job.UID}
+	if d.State != view.State {
+		metadata["labels"] = map[string]any{konductorv1.HeldLabel: valueOrNull(d.State)}
+	}
+	patch := map[string]any{"metadata": metadata}
+	switch {
+	case d.Start:
+		spec := map[string]any{"suspend": false}
+		if tokens := tokenAnnotations(view.Holds, d.Tokens); len(tokens) > 0 {
+			spec["template"] = map[string]any{"metadata": map[string]any{"annotations": tokens}}
+		}
+		patch["spec"] = spec
+	case d.Suspend:
+		patch["spec"] = map[string]any{"suspend": true}
+	}
+	data, err := json.Marshal(patch)
+	if err != nil {
+		return false, fmt.Errorf("encoding a patch: %w", err)
+	}
+	target := &batchv1.Job{ObjectMeta: metav1.ObjectMeta{Namespace: job.Namespace, Name: job.Name}}
+	err = r.Client.Patch(ctx, target, client.RawPatch(types.MergePatchType, data))
+	switch {
+	case apierrors.IsConflict(err), apiclient.IsObjectNotFound(err):
+		return false, nil // The watch event that says why is on its way.
+	case err != nil:
+		return false, fmt.Errorf("updating job %s: %w", job.Name, err)
+	}
+	if d.State != view.State {
+		log.FromContext(ctx).V(1).Info("job changed", "from", view.State, "to", d.State)
+	}
+	return true, nil
+}
+
+// tokenAnnotations returns the annotations by which the Pods of a Job learn its fencing tokens.
+func tokenAnnotations(holds []rules.WorkloadHold, tokens []int64) map[string]string {
+	annotations := map[string]string{}
+	for i, token := range tokens {
+		text := strconv.FormatInt(token, 10)
+		if i == 0 {
+			annotations[konductorv1.FencingTokenAnnotation] = text
+		}
+		kind := "lease"
+		if holds[i].Kind == konductorv1.KindSemaphore {
+			kind = "semaphore"
+		}
+		annotations[konductorv1.HoldTokenAnnotation(kind, holds[i].Name)] = text
+	}
+	return annotations
+}
+
+// valueOrNull returns the value of a merge patch that sets a string, or removes it if it is empty.
+func valueOrNull(s string) any {
+	if s == "" {
+		return nil
+	}
+	return s
+}
+
+// deleteSkipped deletes a skipped Job of a CronJob, which would only pile up, and tells the CronJob.
+func (r *heldJobReconciler) deleteSkipped(ctx context.Context, job *batchv1.Job, d rules.JobDecision) error {
+	owner := cronJobOf(job)
+	cronJob := &batchv1.CronJob{
+		TypeMeta:   metav1.TypeMeta{APIVersion: owner.APIVersion, Kind: owner.Kind},
+		ObjectMeta: metav1.ObjectMeta{Namespace: job.Namespace, Name: owner.Name, UID: owner.UID},
+	}
+	for _, e := range d.Events {
+		r.Recorder.Event(cronJob, corev1.EventTypeWarning, e.Reason, "job "+job.Name+": "+e.Message)
+	}
+	background := metav1.DeletePropagationBackground
+	return ignoreNotFoundOrConflict(r.Client.Delete(ctx, job, client.Preconditions{UID: &job.UID}, client.PropagationPolicy(background)))
+}
+
+// arrive creates the arrivals of a finished Job. missing says that a barrier doesn't exist yet.
+func (r *heldJobReconciler) arrive(ctx context.Context, job *batchv1.Job, view *rules.HeldJob) (missing bool, err error) {
+	for _, name := range view.Arrive {
+		barrier := &konductorv1.Barrier{}
+		err := r.Client.Get(ctx, types.NamespacedName{Namespace: job.Namespace, Name: name}, barrier)
+		if apierrors.IsNotFound(err) {
+			missing = true
+			continue
+		}
+		if err != nil {
+			return false, err
+		}
+		participant := jobHolder(job)
+		arrival := &konductorv1.Arrival{
+			ObjectMeta: metav1.ObjectMeta{
+				Namespace: job.Namespace, Name: konductorv1.ArrivalName(barrier.Name, barrier.UID, participant),
+				OwnerReferences: []metav1.OwnerReference{{APIVersion: konductorv1.GroupVersion().String(), Kind: konductorv1.KindBarrier, Name: barrier.Name, UID: barrier.UID}},
+			},
+			Spec: konductorv1.ArrivalSpec{
+				Barrier: barrier.Name, BarrierUID: barrier.UID, Participant: participant, Failed: view.Failed,
+				BoundTo: &konductorv1.BoundObject{Kind: konductorv1.KindJob, Name: job.Name, UID: job.UID},
+			},
+		}
+		if view.Failed {
+			arrival.Spec.Reason = "job " + job.Name + " failed"
+		}
+		if err := r.Client.Create(ctx, arrival); err != nil && !apierrors.IsAlreadyExists(err) {
+			return false, fmt.Errorf("arriving at barrier %s: %w", name, err)
+		}
+	}
+	return missing, nil
+}
