@@ -162,10 +162,14 @@ func (w *Store) addHoldersAndQueueSections(d *Detail, now time.Time) {
 	}
 	for _, h := range d.Row.Holds {
 		until := "with its pod"
-		if !h.ExpiresAt.IsZero() {
+		bound := w.boundPodName(d.Row.Ref, h.Claim)
+		switch {
+		case !h.ExpiresAt.IsZero():
 			until = formatUntil(h.ExpiresAt, now)
+		case strings.HasPrefix(bound, "job/"):
+			until = "with its job"
 		}
-		cells := withPermits([]string{h.Holder, w.boundPodName(d.Row.Ref, h.Claim), FormatAge(h.AcquiredAt, now), until, strconv.FormatInt(h.FencingToken, 10)}, h.Permits)
+		cells := withPermits([]string{h.Holder, bound, FormatAge(h.AcquiredAt, now), until, strconv.FormatInt(h.FencingToken, 10)}, h.Permits)
 		holders.Lines = append(holders.Lines, Line{Cells: cells})
 	}
 	d.addSection(holders)
@@ -205,7 +209,7 @@ func (w *Store) queueOf(target Ref) []*konductorv1.Claim {
 	return queue
 }
 
-// boundPodName returns the name of the Pod that a hold is bound to, "none" or, if the claim is not known, "?".
+// boundPodName returns the name of the Pod that a hold is bound to, job/NAME of a Job, "none" or, if the claim is not known, "?".
 func (w *Store) boundPodName(target Ref, claim string) string {
 	c, ok := w.claimsByTarget[target][claim]
 	if !ok {
@@ -217,6 +221,9 @@ func (w *Store) boundPodName(target Ref, claim string) string {
 func boundObjectName(b *konductorv1.BoundObject) string {
 	if b == nil {
 		return "none"
+	}
+	if b.Kind == konductorv1.KindJob {
+		return "job/" + b.Name
 	}
 	return b.Name
 }

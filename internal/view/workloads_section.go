@@ -63,15 +63,20 @@ func (w *Store) relatedWorkloads(ref Ref, now time.Time) (pods []*corev1.Pod, jo
 			pods = append(pods, pod)
 		}
 	}
-	for _, c := range w.claimsByTarget[ref] {
-		if c.Spec.BoundTo != nil {
-			addPod(c.Spec.BoundTo.Name)
+	addBound := func(bound *konductorv1.BoundObject) {
+		switch {
+		case bound == nil:
+		case bound.Kind == konductorv1.KindJob:
+			jobs[bound.Name] = true
+		default:
+			addPod(bound.Name)
 		}
 	}
+	for _, c := range w.claimsByTarget[ref] {
+		addBound(c.Spec.BoundTo)
+	}
 	for _, a := range w.arrivalsByBarrier[ref] {
-		if a.Spec.BoundTo != nil {
-			addPod(a.Spec.BoundTo.Name)
-		}
+		addBound(a.Spec.BoundTo)
 		if kind, name, _ := parseParticipant(a.Spec.Participant); kind == "job" {
 			jobs[name] = true
 		}
@@ -155,6 +160,9 @@ func podSeverity(pod *corev1.Pod) Severity {
 
 // jobStatusText returns a Job's status.
 func jobStatusText(job *batchv1.Job) string {
+	if state := job.Labels[konductorv1.HeldLabel]; state != "" && job.Spec.Suspend != nil && *job.Spec.Suspend {
+		return "Held: " + state
+	}
 	for _, c := range job.Status.Conditions {
 		if c.Status == corev1.ConditionTrue && (c.Type == batchv1.JobComplete || c.Type == batchv1.JobFailed || c.Type == batchv1.JobSuspended) {
 			return joinNonEmpty(string(c.Type), strings.TrimSuffix(c.Reason, "Job"+string(c.Type)))

@@ -32,6 +32,7 @@ func Analyze(s *Snapshot) *Analysis {
 	a.addPods()
 	a.addCoordinationObjects()
 	a.addClaims()
+	a.addHeldJobWaits()
 	a.addInferredWaits()
 	a.addPendingParticipants()
 	a.reduce()

@@ -21,9 +21,10 @@ func (a *Analysis) findBlockers() {
 		}
 	}
 	for _, j := range a.jobs {
+		n := j.statusNode()
 		for _, p := range j.activePods {
-			if !j.reducible && !p.reducible {
-				j.blockers = append(j.blockers, blocker{from: &j.node, to: &p.node})
+			if !n.reducible && !p.reducible {
+				n.blockers = append(n.blockers, blocker{from: n, to: &p.node})
 			}
 		}
 	}

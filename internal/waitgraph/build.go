@@ -22,6 +22,7 @@ func (a *Analysis) addJobs() {
 		if j.terminalCondition() == "" && hasUnparsable(j.calls) {
 			a.namespacesWithUnparsable[ref.Namespace] = true
 		}
+		a.addHeldJob(j)
 	}
 }
 
@@ -119,10 +120,10 @@ func (a *Analysis) addClaims() {
 		for _, h := range r.holders() {
 			c := claims[h.ClaimUID]
 			grantedClaims[h.ClaimUID] = true
-			p := a.holderProcess(r.ref.Namespace, h.Name, c)
+			p := a.holderProcess(r.ref.Namespace, &h, c)
 			granted := hold{resource: r, process: p, holder: h, claim: c}
-			// Its claim was deleted, or ends with its object.
-			granted.ending = (c == nil && a.isReadable(konductorv1.KindClaim, r.ref.Namespace)) || (c != nil && c.DeletionTimestamp != nil) || a.terminatingObject(r.ref) != nil
+			// Its claim was deleted, or ends with its object. The hold of a Job lasts until its Pods have ended.
+			granted.ending = (c == nil && h.Job == nil && a.isReadable(konductorv1.KindClaim, r.ref.Namespace)) || (c != nil && c.DeletionTimestamp != nil) || a.terminatingObject(r.ref) != nil
 			r.holds = append(r.holds, granted)
 			p.holds = append(p.holds, granted)
 		}
@@ -138,7 +139,7 @@ func (a *Analysis) addClaims() {
 		if c.DeletionTimestamp != nil || (a.terminatingObject(r.ref) != nil && c.Spec.Target.UID != "") {
 			continue
 		}
-		p := a.holderProcess(c.Namespace, c.Spec.Holder, c)
+		p := a.holderProcess(c.Namespace, &konductorv1.Holder{Name: c.Spec.Holder}, c)
 		w := &wait{process: p, target: r.ref, evidence: EvidenceClaim, claim: c, permits: max(c.Spec.Permits, 1)}
 		p.waits = append(p.waits, w)
 		r.queue = append(r.queue, w)
@@ -171,13 +172,20 @@ func (r *resource) uid() types.UID {
 	return r.sem.UID
 }
 
-// holderProcess returns the process behind a claim: the Pod it is bound to, else the holder of that name.
-func (a *Analysis) holderProcess(namespace, holder string, c *konductorv1.Claim) *process {
-	if c != nil && c.Spec.BoundTo != nil {
-		if p, ok := a.processByUID[c.Spec.BoundTo.UID]; ok {
+// holderProcess returns the process behind a hold or a claim: the Pod or Job it is bound to, else the holder of that name.
+func (a *Analysis) holderProcess(namespace string, h *konductorv1.Holder, c *konductorv1.Claim) *process {
+	var bound *konductorv1.BoundObject
+	switch {
+	case c != nil:
+		bound = c.Spec.BoundTo
+	case h.Job != nil:
+		bound = &konductorv1.BoundObject{Kind: KindJob, Name: h.Job.Name, UID: h.Job.UID}
+	}
+	if bound != nil {
+		if p, ok := a.processByUID[bound.UID]; ok {
 			return p
 		}
-		p := &process{node: node{ref: Ref{KindPod, namespace, c.Spec.BoundTo.Name}}, uid: c.Spec.BoundTo.UID}
+		p := &process{node: node{ref: Ref{bound.Kind, namespace, bound.Name}}, uid: bound.UID}
 		a.processes = append(a.processes, p)
 		a.processByUID[p.uid] = p
 		if _, taken := a.processByRef[p.ref]; !taken {
@@ -185,7 +193,7 @@ func (a *Analysis) holderProcess(namespace, holder string, c *konductorv1.Claim)
 		}
 		return p
 	}
-	ref := Ref{KindHolder, namespace, holder}
+	ref := Ref{KindHolder, namespace, h.Name}
 	if p, ok := a.processByRef[ref]; ok {
 		return p
 	}
@@ -250,7 +258,7 @@ func (b *barrier) isWaiting() bool {
 // annotation may be in progress whenever the Pod runs.
 func (p *process) isContainerRunning(container string, call *Call) bool {
 	if call.FromAnnotation {
-		return p.pod.Status.Phase == corev1.PodRunning
+		return p.pod != nil && p.pod.Status.Phase == corev1.PodRunning
 	}
 	s := p.containerStatus(container)
 	return s != nil && s.State.Running != nil
@@ -263,6 +271,9 @@ func (p *process) isContainerSucceeded(container string) bool {
 }
 
 func (p *process) containerStatus(container string) *corev1.ContainerStatus {
+	if p.pod == nil {
+		return nil
+	}
 	for _, statuses := range [][]corev1.ContainerStatus{p.pod.Status.InitContainerStatuses, p.pod.Status.ContainerStatuses} {
 		for i := range statuses {
 			if statuses[i].Name == container {

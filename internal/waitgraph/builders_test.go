@@ -155,6 +155,20 @@ func withJobCondition(as batchv1.JobConditionType, reason string) func(*batchv1.
 	}
 }
 
+// held makes a Job wait suspended, with annotations given as NAME=VALUE.
+func held(state string, annotations ...string) func(*batchv1.Job) {
+	return func(j *batchv1.Job) {
+		suspend := state != konductorv1.HeldStarted
+		j.Spec.Suspend = &suspend
+		j.Labels = map[string]string{konductorv1.HeldLabel: state}
+		j.Annotations = map[string]string{}
+		for _, a := range annotations {
+			name, value, _ := strings.Cut(a, "=")
+			j.Annotations["konductor.io/"+name] = value
+		}
+	}
+}
+
 func withCommand(command string) func(*batchv1.Job) {
 	return func(j *batchv1.Job) {
 		j.Spec.Template.Spec.Containers = append(j.Spec.Template.Spec.Containers, corev1.Container{Name: "main", Command: commandWords(command)})
@@ -215,6 +229,11 @@ func (s *snapshotBuilder) addClaim(who, target string, permits int32) *konductor
 			c.Spec.BoundTo = &konductorv1.BoundObject{Kind: "Pod", Name: who, UID: p.UID}
 		}
 	}
+	for _, j := range s.Jobs {
+		if "job/"+j.Name == who {
+			c.Spec.BoundTo = &konductorv1.BoundObject{Kind: "Job", Name: j.Name, UID: j.UID}
+		}
+	}
 	s.Claims = append(s.Claims, c)
 	return c
 }
@@ -237,6 +256,9 @@ func (s *snapshotBuilder) recordHolder(c *konductorv1.Claim) {
 	h := konductorv1.Holder{
 		Name: c.Spec.Holder, Claim: c.Name, ClaimUID: c.UID, Permits: c.Spec.Permits, FencingToken: c.Status.FencingToken,
 		AcquiredAt: metav1.NewMicroTime(testNow.Add(-5 * time.Minute)), ExpiresAt: c.Status.ExpiresAt,
+	}
+	if bound := c.Spec.BoundTo; bound != nil && bound.Kind == konductorv1.KindJob {
+		h.Job = &konductorv1.JobReference{Name: bound.Name, UID: bound.UID}
 	}
 	for _, l := range s.Leases {
 		if c.Spec.Target.Kind == konductorv1.KindLease && l.Name == c.Spec.Target.Name {

@@ -61,7 +61,9 @@ func (a *Analysis) blockedNodes() (blocked []*node) {
 		add(&p.node)
 	}
 	for _, j := range a.jobs {
-		add(&j.node)
+		if j.held == nil {
+			add(&j.node)
+		}
 	}
 	for _, g := range a.gates {
 		add(&g.node)

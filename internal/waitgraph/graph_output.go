@@ -168,13 +168,17 @@ func (b *graphBuilder) addBarrier(one *barrier) {
 func (b *graphBuilder) addResource(r *resource) {
 	b.nodes[r.ref] = true
 	for i := range r.holds {
-		b.addEdge(Edge{From: r.ref, To: r.holds[i].process.ref, Label: "held by"})
+		holder := r.holds[i].process
+		b.addEdge(Edge{From: r.ref, To: holder.ref, Label: "held by"})
+		if j := holder.heldJob; j != nil && !b.expandedJobs[j] {
+			b.addJob(j)
+		}
 	}
 }
 
 func (b *graphBuilder) addProcess(p *process) {
 	for _, w := range p.waits {
-		e := Edge{From: p.ref, To: w.target, Label: "waits for", Inferred: w.evidence != EvidenceClaim}
+		e := Edge{From: p.ref, To: w.target, Label: "waits for", Inferred: w.evidence != EvidenceClaim && w.evidence != EvidenceHeldJob}
 		if w.claim != nil {
 			e.Position = w.queuePosition
 		}
@@ -282,6 +286,10 @@ func (j *job) standing() (Standing, string) {
 		return StandingDone, "Complete"
 	case ended != "":
 		return StandingFailed, string(ended)
+	case j.isWaitingForHolds():
+		return StandingWaiting, "Waiting"
+	case j.held != nil && j.isSuspended() && j.heldState() != "":
+		return StandingWaiting, strings.ToUpper(j.heldState()[:1]) + j.heldState()[1:]
 	case j.isSuspended():
 		return StandingWaiting, "Suspended"
 	case len(j.activePods) == 0:

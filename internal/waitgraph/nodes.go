@@ -5,6 +5,8 @@ import (
 	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/types"
+
+	"github.com/LogicIQ/konductor/internal/rules"
 )
 
 // Evidence says how it is known that a process waits.
@@ -19,10 +21,14 @@ const (
 	EvidenceScript Evidence = "Script"
 	// EvidenceAnnotation means that an annotation of the Pod says so: it may wait there now.
 	EvidenceAnnotation Evidence = "Annotation"
+	// EvidenceHeldJob means that the operator doesn't start the Job before, as its annotations say.
+	EvidenceHeldJob Evidence = "HeldJob"
 )
 
 // isCertain reports whether the process waits there now, as far as can be known.
-func (e Evidence) isCertain() bool { return e == EvidenceClaim || e == EvidenceCommand }
+func (e Evidence) isCertain() bool {
+	return e == EvidenceClaim || e == EvidenceCommand || e == EvidenceHeldJob
+}
 
 // node is anything that can block another: a process, a Job, a gate, a barrier, a lease or a semaphore.
 type node struct {
@@ -36,15 +42,17 @@ type node struct {
 	onReducible []func()
 }
 
-// process is a participant that waits, holds and arrives: a Pod, or a holder that isn't one.
+// process is a participant that waits, holds and arrives: a Pod, a held Job, or a holder that is neither.
 type process struct {
 	node
 	pod   *corev1.Pod // nil for others, and for a Pod that isn't in the snapshot
-	uid   types.UID   // of the Pod
+	uid   types.UID   // of the Pod or held Job
 	calls []containerCalls
 	waits []*wait
 	holds []hold
 	job   *job // that it belongs to, or nil
+	// heldJob is the Job that it is; nil: it is none.
+	heldJob *job
 	// participantName is the name under which it arrives unless its command sets another.
 	participantName string
 }
@@ -113,6 +121,11 @@ type job struct {
 	obj        *batchv1.Job
 	activePods []*process
 	calls      []containerCalls
+	// held is the process that waits, holds and arrives as the Job, and workload what its annotations say; nil: it isn't held, and
+	// invalidAnnotation says why if it should be.
+	held              *process
+	workload          rules.Workload
+	invalidAnnotation error
 }
 
 func (j *job) isIndexed() bool {

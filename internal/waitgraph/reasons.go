@@ -41,6 +41,8 @@ const (
 	ReasonGateFailed              Reason = "GateFailed"
 	ReasonGateTimedOut            Reason = "GateTimedOut"
 	ReasonJobFailed               Reason = "JobFailed"
+	ReasonJobSkipped              Reason = "JobSkipped"
+	ReasonAnnotationInvalid       Reason = "AnnotationInvalid"
 	ReasonPodFailed               Reason = "PodFailed"
 	ReasonNamespaceDenied         Reason = "NamespaceDenied"
 	ReasonWrongState              Reason = "WrongState"
@@ -58,6 +60,7 @@ const (
 	ReasonOperatorSilent         Reason = "OperatorSilent"
 	ReasonSemaphorePaused        Reason = "SemaphorePaused"
 	ReasonJobSuspended           Reason = "JobSuspended"
+	ReasonJobPaused              Reason = "JobPaused"
 	ReasonJobWithoutPods         Reason = "JobWithoutPods"
 	ReasonJobBacksOff            Reason = "JobBacksOff"
 	ReasonPodUnschedulable       Reason = "PodUnschedulable"
@@ -80,11 +83,11 @@ func (r Reason) urgency() int {
 	case ReasonDeadlock, ReasonGateCycle:
 		return 0
 	case ReasonBarrierExceedsSemaphore, ReasonNobodyLeftToArrive, ReasonAsksTooMuch, ReasonBarrierFailed, ReasonBarrierTimedOut, ReasonGateFailed, ReasonGateTimedOut,
-		ReasonJobFailed, ReasonPodFailed, ReasonNamespaceDenied, ReasonWrongState:
+		ReasonJobFailed, ReasonJobSkipped, ReasonAnnotationInvalid, ReasonPodFailed, ReasonNamespaceDenied, ReasonWrongState:
 		return 1
 	case ReasonPossibleDeadlock:
 		return 2
-	case ReasonOperatorSilent, ReasonSemaphorePaused, ReasonJobSuspended, ReasonPodUnschedulable, ReasonPodSchedulingGated, ReasonPodNodeLost, ReasonImagePullFails,
+	case ReasonOperatorSilent, ReasonSemaphorePaused, ReasonJobSuspended, ReasonJobPaused, ReasonPodUnschedulable, ReasonPodSchedulingGated, ReasonPodNodeLost, ReasonImagePullFails,
 		ReasonContainerCrashes, ReasonContainerMisconfigured, ReasonJobBacksOff:
 		return 3
 	case ReasonBarrierMissing, ReasonGateMissing, ReasonLeaseMissing, ReasonSemaphoreMissing, ReasonJobMissing, ReasonPodMissing, ReasonTerminating, ReasonJobWithoutPods,
@@ -114,9 +117,9 @@ func Reasons() []Reason {
 		ReasonWaitsForGate, ReasonWaitsForBarrier, ReasonWaitsForLease, ReasonWaitsForSemaphore, ReasonWaitsForSeveral, ReasonConditionsNotMet, ReasonArrivalsMissing,
 		ReasonLeaseHeld, ReasonPermitsInUse, ReasonPermitsReserved, ReasonJobNotFinished,
 		ReasonDeadlock, ReasonGateCycle, ReasonPossibleDeadlock, ReasonBarrierExceedsSemaphore, ReasonNobodyLeftToArrive, ReasonAsksTooMuch, ReasonBarrierFailed,
-		ReasonBarrierTimedOut, ReasonGateFailed, ReasonGateTimedOut, ReasonJobFailed, ReasonPodFailed, ReasonNamespaceDenied, ReasonWrongState,
+		ReasonBarrierTimedOut, ReasonGateFailed, ReasonGateTimedOut, ReasonJobFailed, ReasonJobSkipped, ReasonAnnotationInvalid, ReasonPodFailed, ReasonNamespaceDenied, ReasonWrongState,
 		ReasonBarrierMissing, ReasonGateMissing, ReasonLeaseMissing, ReasonSemaphoreMissing, ReasonJobMissing, ReasonPodMissing, ReasonTerminating, ReasonOperatorSilent, ReasonSemaphorePaused,
-		ReasonJobSuspended, ReasonJobWithoutPods, ReasonJobBacksOff, ReasonPodUnschedulable, ReasonPodSchedulingGated, ReasonPodPending, ReasonPodTerminating,
+		ReasonJobSuspended, ReasonJobPaused, ReasonJobWithoutPods, ReasonJobBacksOff, ReasonPodUnschedulable, ReasonPodSchedulingGated, ReasonPodPending, ReasonPodTerminating,
 		ReasonPodNodeLost, ReasonPodStarting, ReasonImagePullFails, ReasonContainerCrashes, ReasonContainerMisconfigured, ReasonUnreadable, ReasonNotFollowed,
 	}
 }

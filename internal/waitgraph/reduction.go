@@ -150,6 +150,9 @@ func (r *reduction) addProcess(p *process) {
 			}
 		}
 	}
+	if p.heldJob != nil {
+		r.addPodNeeds(p.heldJob)
+	}
 	r.markIfReady(&p.node)
 }
 
@@ -169,12 +172,19 @@ func (a *Analysis) isEnding(p *process) bool {
 
 // addJob adds what a Job needs for completion: each of its Pods must end.
 func (r *reduction) addJob(j *job) {
+	if j.held != nil {
+		return // addProcess does it.
+	}
+	r.addPodNeeds(j)
+	r.markIfReady(&j.node)
+}
+
+func (r *reduction) addPodNeeds(j *job) {
 	if j.terminalCondition() == "" && r.terminatingObject(j.ref) == nil {
 		for _, p := range j.activePods {
-			r.addNeed(&j.node, &p.node)
+			r.addNeed(j.statusNode(), &p.node)
 		}
 	}
-	r.markIfReady(&j.node)
 }
 
 // addGate adds what a gate needs to open.
@@ -210,7 +220,7 @@ func (a *Analysis) conditionTarget(g *gate, c *konductorv1.GateCondition) (*node
 	switch want := c.WantedState(); {
 	case want == konductorv1.StateComplete:
 		if j := a.jobs[target]; j != nil {
-			return &j.node, nil
+			return j.statusNode(), nil
 		}
 	case want == konductorv1.StateOpen && c.Type == konductorv1.GateOnBarrier:
 		if b := a.barriers[target]; b != nil {

@@ -309,7 +309,7 @@ func (w *explainer) isBlocked(ref Ref) bool {
 	case konductorv1.KindBarrier:
 		return w.barriers[ref] != nil && !w.barriers[ref].reducible
 	case KindJob:
-		return w.jobs[ref] != nil && !w.jobs[ref].reducible
+		return w.jobs[ref] != nil && !w.jobs[ref].statusNode().reducible
 	case KindPod, KindHolder:
 		return w.processByRef[ref] != nil && !w.processByRef[ref].reducible
 	}

@@ -26,6 +26,9 @@ func (w *explainer) jobCause(ref Ref) *Cause {
 		}
 	default:
 	}
+	if c := w.heldJobCause(j); c != nil {
+		return c
+	}
 	if j.isSuspended() {
 		return &Cause{
 			Reason: ReasonJobSuspended, Message: "is suspended", Remedy: "resume it",
@@ -196,7 +199,7 @@ func (w *explainer) waitsCause(p *process) *Cause {
 			konductorv1.KindLease: ReasonWaitsForLease, konductorv1.KindSemaphore: ReasonWaitsForSemaphore,
 		}[waits[0].target.Kind]
 	}
-	if p.ref.Kind == KindPod {
+	if p.ref.Kind == KindPod || p.ref.Kind == KindJob {
 		c.Command = kubectlCommand("describe", p.ref)
 	}
 	return c

@@ -57,6 +57,57 @@ func TestWhyRootCause(t *testing.T) {
 			rootPath: "job/deploy > pod/deploy-1 > gate/ready > job/load > pod/load-1 > lease/db > pod/migrate-1: PodUnschedulable",
 			message:  "can't be scheduled: 0/3 nodes are available: 3 Insufficient cpu.", command: "kubectl describe pod/migrate-1 -n shop",
 		},
+		"a held job in the queue": {
+			setUp: func(s *snapshotBuilder) {
+				s.addJob("load", held(konductorv1.HeldStarted, "hold=lease/db"))
+				s.addPod("load-1", ownedByJob("load"), unschedulable("Unschedulable", "no nodes"))
+				s.addJob("report", held(konductorv1.HeldWaiting, "hold=lease/db"))
+				s.addLease("db")
+				s.addHolder("job/load", "lease/db")
+				s.addWaiter("job/report", "lease/db")
+			},
+			object: "job/report", rootPath: "job/report > lease/db > job/load > pod/load-1: PodUnschedulable", command: "kubectl describe pod/load-1",
+		},
+		"a held job behind a gate": {
+			setUp: func(s *snapshotBuilder) {
+				s.addJob("report", held(konductorv1.HeldWaiting, "after=gate/ready", "hold=lease/db"))
+				s.addLease("db")
+				s.addGate("ready", conditionOn("Job", "load"))
+				s.addJob("load", withJobCondition(batchv1.JobFailed, "BackoffLimitExceeded"))
+			},
+			object: "job/report", rootPath: "job/report > gate/ready > job/load: JobFailed", never: true,
+		},
+		"a held job whose lease does not exist": {
+			setUp:  func(s *snapshotBuilder) { s.addJob("report", held(konductorv1.HeldWaiting, "hold=lease/db")) },
+			object: "job/report", rootPath: "job/report > lease/db: LeaseMissing",
+		},
+		"a paused job": {
+			setUp: func(s *snapshotBuilder) {
+				s.addJob("report", held(konductorv1.HeldPaused, "hold=lease/db", "pause=true"))
+			},
+			object: "job/report", rootPath: "job/report: JobPaused", command: "kubectl annotate job/report -n shop konductor.io/pause-",
+		},
+		"a skipped job": {
+			setUp:  func(s *snapshotBuilder) { s.addJob("report", held(konductorv1.HeldSkipped, "hold=lease/db")) },
+			object: "job/report", rootPath: "job/report: JobSkipped", never: true,
+		},
+		"a job with an invalid annotation": {
+			setUp:  func(s *snapshotBuilder) { s.addJob("report", held("", "hold=db")) },
+			object: "job/report", rootPath: "job/report: AnnotationInvalid", message: "annotation konductor.io/hold", never: true,
+		},
+		"held jobs that wait for each other": {
+			setUp: func(s *snapshotBuilder) {
+				s.addLease("db")
+				s.addBarrier("loaded", 1)
+				s.addJob("a", held(konductorv1.HeldWaiting, "after=barrier/loaded"))
+				s.addJob("b", held(konductorv1.HeldWaiting, "hold=lease/db", "arrive=barrier/loaded"))
+				s.addJob("c", held(konductorv1.HeldStarted, "hold=lease/db"))
+				s.addPod("c-1", ownedByJob("c"), runningContainer("main", "koncli barrier wait loaded"))
+				s.addHolder("job/c", "lease/db")
+				s.addWaiter("job/b", "lease/db")
+			},
+			object: "job/b", rootPath: "job/b: Deadlock", message: "pod/c-1", never: true,
+		},
 		"an open gate":       {setUp: func(s *snapshotBuilder) { s.addGate("g").Status.Phase = konductorv1.GateOpen }, object: "gate/g"},
 		"a complete job":     {setUp: func(s *snapshotBuilder) { s.addJob("j", withJobCondition(batchv1.JobComplete, "")) }, object: "job/j"},
 		"a free lease":       {setUp: func(s *snapshotBuilder) { s.addLease("l") }, object: "lease/l"},
