@@ -25,7 +25,7 @@ func TestShortCampaign(t *testing.T) {
 	koncli := buildKoncli(t)
 	testCluster := startTestCluster(t, false)
 	report := runCampaign(t, testCluster, fmt.Sprint(seed), Options{
-		FaultDuration: 20 * time.Second, Seed: seed, Koncli: koncli, SDKClients: 8, CommandClients: 4, QuiesceTimeout: 90 * time.Second,
+		FaultDuration: 20 * time.Second, Seed: seed, Koncli: koncli, SDKClients: 8, CommandClients: 4, JobClients: 3, QuiesceTimeout: 90 * time.Second,
 	})
 	for _, v := range report.Violations {
 		t.Error(v)

@@ -30,11 +30,13 @@ func TestChecksDetectEachMutant(t *testing.T) {
 		"drop-other-holds":     {"who leaves the queue ends the holds of others", []string{"cause"}},
 		"count-duplicates":     {"each Arrival counts, not each participant", []string{"barrier"}},
 		"newest-first":         {"the last to ask is served first", []string{"order"}},
+		"ignore-job-pods":      {"the hold of a Job ends while its Pods run", []string{"pods"}},
+		"start-ungranted":      {"a Job is started before its hold is granted", []string{"pods"}},
 		"unlimited-overtaking": {"small claims pass a large one without end", []string{"overtaking"}},
 	} {
 		t.Run(c.rule, func(t *testing.T) {
 			o := Options{
-				FaultDuration: 6 * time.Second, Koncli: koncli, SDKClients: 14, CommandClients: 2, OperatorModes: []OperatorMode{BothActive},
+				FaultDuration: 6 * time.Second, Koncli: koncli, SDKClients: 14, CommandClients: 2, JobClients: 4, OperatorModes: []OperatorMode{BothActive},
 				NoControlPlaneFaults: true, SingleSemaphore: variant == "unlimited-overtaking", OperatorEnv: []string{mutantEnv + "=" + variant},
 				QuiesceTimeout: 8 * time.Second, // a mutant need not become quiescent
 			}

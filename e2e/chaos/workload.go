@@ -80,6 +80,9 @@ func (c *campaign) startClients(a *workload, e *campaignResult) error {
 		}
 		start(client.Run)
 	}
+	for i := range c.JobClients {
+		start(clients.NewJobClient(a.env, fmt.Sprintf("%s-job%02d", prefix, i), c.newChildRNG()).Run)
+	}
 	for i := range c.CommandClients {
 		start(clients.NewKoncliClient(a.env, fmt.Sprintf("%s-cmd%02d", prefix, i), c.newChildRNG()).Run)
 	}

@@ -429,9 +429,40 @@ func TestAggregatedRoles(t *testing.T) {
 // TestOperatorHasNoUnneededRights checks that the operator has only the rights that it needs: an attacker who takes it over has all
 // of them.
 func TestOperatorHasNoUnneededRights(t *testing.T) {
-	w := &testEnv{T: t, controlPlane: startWithChart(t)}
+	// Policies bound what the operator may do with these: see TestOperatorRightsOnJobs in e2e/integration.
+	forHeldJobs := []right{{"patch", "batch", "jobs"}, {"delete", "batch", "jobs"}, {"create", "konductor.io", "claims"}, {"create", "konductor.io", "arrivals"}}
+	for what, c := range map[string]struct {
+		values []string
+		denied []right
+	}{
+		"with held workloads":    {nil, nil},
+		"without held workloads": {[]string{"heldWorkloads=false"}, forHeldJobs},
+	} {
+		t.Run(what, func(t *testing.T) {
+			w := &testEnv{T: t, controlPlane: startWithChart(t, c.values...)}
+			w.checkUnneededRights(c.denied)
+			if len(c.denied) > 0 {
+				return
+			}
+			for _, r := range forHeldJobs {
+				if !w.isAllowed(operatorUser, namespace, r.verb, r.group, r.resource) {
+					t.Errorf("the operator may not %s %s, which it needs", r.verb, r.resource)
+				}
+			}
+		})
+	}
+}
+
+const operatorUser = "system:serviceaccount:konductor-system:konductor-operator"
+
+// right is a right to do something with a resource.
+type right struct{ verb, group, resource string }
+
+// checkUnneededRights checks that the operator doesn't have rights that it never needs, nor the further ones.
+func (w *testEnv) checkUnneededRights(further []right) {
+	t := w.T
 	w.kube = kubernetes.NewForConfigOrDie(w.controlPlane.Config())
-	const account = "system:serviceaccount:konductor-system:konductor-operator"
+	const account = operatorUser
 	if !w.isAllowed(account, namespace, "update", konductorv1.GroupName, "leases/status") {
 		t.Fatal("the operator may not even write the status of leases: this test would show nothing")
 	}
@@ -443,22 +474,20 @@ func TestOperatorHasNoUnneededRights(t *testing.T) {
 				}
 			}
 		}
-		for _, right := range []struct{ verb, group, resource string }{
+		for _, right := range append([]right{
 			{"create", "", "pods"},
 			{"delete", "", "pods"},
 			{"create", "batch", "jobs"},
 			{"update", "batch", "jobs"},
 			{"patch", "", "namespaces"},
 			{"update", "konductor.io", "leases"},
-			{"create", "konductor.io", "claims"},
 			{"patch", "konductor.io", "claims"},
-			{"create", "konductor.io", "arrivals"},
 			{"escalate", "rbac.authorization.k8s.io", "roles"},
 			{"create", "rbac.authorization.k8s.io", "rolebindings"},
 			{"update", "apiextensions.k8s.io", "customresourcedefinitions"},
 			{"delete", "admissionregistration.k8s.io", "validatingadmissionpolicies"},
 			{"impersonate", "", "users"},
-		} {
+		}, further...) {
 			if w.isAllowed(account, in, right.verb, right.group, right.resource) {
 				t.Errorf("the operator may %s %s in namespace %q", right.verb, right.resource, in)
 			}

@@ -11,6 +11,7 @@ var (
 	failpointExtraPermits        = map[bool]int32{true: 1}[activeFailpoint == "extra-permits"]
 	failpointCountDuplicates     = activeFailpoint == "count-duplicates"
 	failpointNewestFirst         = activeFailpoint == "newest-first"
+	failpointStartUngranted      = activeFailpoint == "start-ungranted"
 	failpointUnlimitedOvertaking = activeFailpoint == "unlimited-overtaking"
 )
 

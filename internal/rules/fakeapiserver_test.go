@@ -91,7 +91,7 @@ func (p *targetVersion) token() int64 {
 	return p.sem.Status.FencingToken
 }
 
-func (p *targetVersion) decide(claims *rules.ClaimSet, now rules.Instant) (*targetVersion, rules.HoldActions) {
+func (p *targetVersion) decide(claims *rules.ClaimSet, now rules.Instant) (*targetVersion, rules.HoldDecision) {
 	if p.lease != nil {
 		next := p.lease.DeepCopy()
 		status, act := rules.DecideLease(p.lease, claims, p.revision, now)

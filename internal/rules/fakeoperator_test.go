@@ -130,11 +130,11 @@ func sendRequest(f requestFault, do func() error) error {
 }
 
 // decide makes a plan. skew is the error of the estimated API server time.
-func (o *fakeOperator) decide(skew time.Duration) rules.HoldActions {
+func (o *fakeOperator) decide(skew time.Duration) rules.HoldDecision {
 	o.pendingRequests = nil
 	if o.target == nil {
 		o.planTargetDeleted()
-		return rules.HoldActions{}
+		return rules.HoldDecision{}
 	}
 	from := o.target
 	o.claims.SetTargetUID(from.uid())
@@ -203,7 +203,7 @@ func (o *fakeOperator) planRequest(step func(requestFault) error) {
 	o.pendingRequests = append(o.pendingRequests, step)
 }
 
-func (o *fakeOperator) planStatusWrite(from, next *targetVersion, act rules.HoldActions) {
+func (o *fakeOperator) planStatusWrite(from, next *targetVersion, act rules.HoldDecision) {
 	o.planRequest(func(f requestFault) error {
 		err := sendRequest(f, func() error { return o.server.writeTargetStatus(from, next) })
 		switch {
@@ -293,7 +293,7 @@ const maxDecisions = 1000
 
 // reconcileUntilStable delivers all events and makes all requests until nothing is left to do.
 func (o *fakeOperator) reconcileUntilStable() {
-	var act rules.HoldActions
+	var act rules.HoldDecision
 	for range maxDecisions {
 		o.deliverAll()
 		act = o.decide(0)

@@ -25,8 +25,8 @@ type HeldJob struct {
 	PodsRunning bool
 	// Released has the largest token that it can't be started with any more, by KIND/NAME.
 	Released map[string]int64
-	// AfterStates has the state of each of Workload.After.
-	AfterStates []AfterState
+	// Prerequisites has the state of each of Workload.After.
+	Prerequisites []Prerequisite
 	// Claims has the claim for each of Workload.Holds; nil: there is none.
 	Claims []*JobClaim
 	// SupersededBy is a newer Job of the same owner that waits as well, has WhenBusyNewest, and has taken its place in the queue;
@@ -37,8 +37,8 @@ type HeldJob struct {
 // skipsAtOnce reports whether the Job doesn't wait at all.
 func (j *HeldJob) skipsAtOnce() bool { return j.WhenBusy == konductorv1.WhenBusySkip && j.MaxWait == 0 }
 
-// AfterState is the state of a gate or barrier that a workload waits for.
-type AfterState struct {
+// Prerequisite is the state of a gate or barrier that a workload waits for.
+type Prerequisite struct {
 	Open bool
 	// Failed says that it won't open by itself.
 	Failed bool
@@ -53,6 +53,8 @@ type JobClaim struct {
 	Phase   konductorv1.ClaimPhase
 	Token   int64
 	Message string
+	// Retry says that it was refused and would not be any more: its target admits more permits, or a higher priority, than before.
+	Retry bool
 	// Deleting says that it is being deleted, which ends its hold.
 	Deleting bool
 }
@@ -155,6 +157,9 @@ func (j *HeldJob) decideStarted(d *JobDecision) {
 // holds reports whether the Job has its hold number i.
 func (j *HeldJob) holds(i int) bool {
 	c := j.Claims[i]
+	if failpointStartUngranted && c != nil {
+		return true
+	}
 	return c != nil && !c.Deleting && c.Phase == konductorv1.ClaimGranted && c.Token > j.Released[j.Holds[i].String()]
 }
 
@@ -165,7 +170,7 @@ func (j *HeldJob) decideWaiting(d *JobDecision, now Instant) {
 		return
 	}
 	waitsFor, notOpen := "", false
-	for i, state := range j.AfterStates {
+	for i, state := range j.Prerequisites {
 		if state.Open {
 			continue
 		}
@@ -193,6 +198,8 @@ func (j *HeldJob) decideWaiting(d *JobDecision, now Instant) {
 			return
 		case phaseRank(c.Phase) == 0:
 			d.ReplaceRunning = j.WhenBusy == konductorv1.WhenBusyReplace
+		case c.Phase == konductorv1.ClaimRefused && c.Retry:
+			d.DeleteClaims = append(d.DeleteClaims, c)
 		case c.Phase == konductorv1.ClaimRefused:
 			d.warn(konductorv1.EventWaiting, fmt.Sprintf("the job can't start: the claim on %s was refused: %s", j.Holds[i], c.Message))
 		case c.Phase == konductorv1.ClaimExpired, c.Phase == konductorv1.ClaimGranted:

@@ -19,7 +19,7 @@ func testJob(change func(*HeldJob)) *HeldJob {
 			Holds: []WorkloadHold{{WorkloadRef{konductorv1.KindLease, "report"}, 1}, {WorkloadRef{konductorv1.KindSemaphore, "db"}, 2}},
 		},
 		State: konductorv1.HeldWaiting, Suspended: true, Created: jobCreated(), Released: map[string]int64{},
-		AfterStates: []AfterState{{Open: true}}, Claims: []*JobClaim{nil, nil},
+		Prerequisites: []Prerequisite{{Open: true}}, Claims: []*JobClaim{nil, nil},
 	}
 	change(j)
 	return j
@@ -42,13 +42,16 @@ func TestDecideJob(t *testing.T) {
 		want  string
 		event string // part of the Event's message
 	}{
-		"new":              {func(j *HeldJob) { j.State = "" }, "waiting create report", "the job waits for lease/report"},
-		"a closed gate":    {func(j *HeldJob) { j.AfterStates[0].Open = false }, "waiting", ""},
-		"a failed gate":    {func(j *HeldJob) { j.AfterStates[0] = AfterState{Failed: true, Message: "gate/ready has failed"} }, "waiting", "can't start: gate/ready has failed"},
-		"one hold":         {func(j *HeldJob) { j.Claims[0] = grantedClaim("l", 5) }, "waiting create db", ""},
-		"in the queue":     {func(j *HeldJob) { j.Claims[0] = &JobClaim{Phase: konductorv1.ClaimPending} }, "waiting", ""},
-		"all holds":        {bothGranted, "started start", "holds lease/report (fencing token 5), semaphore/db (fencing token 6)"},
-		"refused":          {func(j *HeldJob) { j.Claims[0] = &JobClaim{Phase: konductorv1.ClaimRefused, Message: "too many"} }, "waiting", "refused: too many"},
+		"new":           {func(j *HeldJob) { j.State = "" }, "waiting create report", "the job waits for lease/report"},
+		"a closed gate": {func(j *HeldJob) { j.Prerequisites[0].Open = false }, "waiting", ""},
+		"a failed gate": {func(j *HeldJob) { j.Prerequisites[0] = Prerequisite{Failed: true, Message: "gate/ready has failed"} }, "waiting", "can't start: gate/ready has failed"},
+		"one hold":      {func(j *HeldJob) { j.Claims[0] = grantedClaim("l", 5) }, "waiting create db", ""},
+		"in the queue":  {func(j *HeldJob) { j.Claims[0] = &JobClaim{Phase: konductorv1.ClaimPending} }, "waiting", ""},
+		"all holds":     {bothGranted, "started start", "holds lease/report (fencing token 5), semaphore/db (fencing token 6)"},
+		"refused":       {func(j *HeldJob) { j.Claims[0] = &JobClaim{Phase: konductorv1.ClaimRefused, Message: "too many"} }, "waiting", "refused: too many"},
+		"refused, before the semaphore was resized": {func(j *HeldJob) {
+			j.Claims[0] = &JobClaim{Name: "l", Phase: konductorv1.ClaimRefused, Message: "too many", Retry: true}
+		}, "waiting delete l", ""},
 		"an ended claim":   {func(j *HeldJob) { j.Claims[0] = &JobClaim{Name: "l", Phase: konductorv1.ClaimExpired} }, "waiting delete l", ""},
 		"a released token": {func(j *HeldJob) { bothGranted(j); j.Released["lease/report"] = 5 }, "waiting delete l", ""},
 		"a claim that is being deleted": {func(j *HeldJob) {
@@ -61,7 +64,7 @@ func TestDecideJob(t *testing.T) {
 		"an ended hold":                  {func(j *HeldJob) { started(j); j.Claims[1].Phase = konductorv1.ClaimExpired }, "stopping suspend delete l s", "the hold of semaphore/db has ended"},
 		"suspended by hand":              {func(j *HeldJob) { started(j); j.Suspended = true }, "stopping delete l s", "the job was suspended"},
 		"to be paused":                   {func(j *HeldJob) { started(j); j.Paused = true }, "stopping suspend delete l s", "paused"},
-		"a closed gate doesn't stop it":  {func(j *HeldJob) { started(j); j.AfterStates[0].Open = false }, "started", ""},
+		"a closed gate doesn't stop it":  {func(j *HeldJob) { started(j); j.Prerequisites[0].Open = false }, "started", ""},
 		"stopping, with claims":          {func(j *HeldJob) { bothGranted(j); j.State = konductorv1.HeldStopping }, "stopping delete l s", ""},
 		"stopping, with Pods":            {func(j *HeldJob) { j.State, j.PodsRunning = konductorv1.HeldStopping, true }, "stopping later", ""},
 		"stopped":                        {func(j *HeldJob) { j.State = konductorv1.HeldStopping }, "waiting", ""},
@@ -74,7 +77,7 @@ func TestDecideJob(t *testing.T) {
 		"deleted while it waits":         {func(j *HeldJob) { j.Deleting = true; j.Claims[0] = grantedClaim("l", 5) }, "waiting delete l", ""},
 		"deleted while it runs":          {func(j *HeldJob) { started(j); j.Deleting = true }, "started", ""},
 
-		"skip: a closed gate": {func(j *HeldJob) { j.WhenBusy = konductorv1.WhenBusySkip; j.AfterStates[0].Open = false }, "skipped", "gate/ready is not open"},
+		"skip: a closed gate": {func(j *HeldJob) { j.WhenBusy = konductorv1.WhenBusySkip; j.Prerequisites[0].Open = false }, "skipped", "gate/ready is not open"},
 		"skip: not asked yet": {func(j *HeldJob) { j.WhenBusy = konductorv1.WhenBusySkip }, "waiting create report nowait", ""},
 		"skip: busy": {func(j *HeldJob) {
 			j.WhenBusy = konductorv1.WhenBusySkip

@@ -32,11 +32,11 @@ func (c *bulkClaims) add(name string, change func(*rules.Claim)) types.UID {
 	return claim.UID
 }
 
-func (c *bulkClaims) decide() (konductorv1.SemaphoreStatus, rules.HoldActions) {
+func (c *bulkClaims) decide() (konductorv1.SemaphoreStatus, rules.HoldDecision) {
 	return rules.DecideSemaphore(c.semaphore, c.claims, 1000, rules.Instant{Monotonic: time.Second})
 }
 
-func wasGranted(act rules.HoldActions, uid types.UID) bool {
+func wasGranted(act rules.HoldDecision, uid types.UID) bool {
 	for _, c := range act.Granted {
 		if c.UID == uid {
 			return true

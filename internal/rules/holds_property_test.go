@@ -295,7 +295,7 @@ func expectedQueue(w *fakeAPIServer) (queue []*claimVersion) {
 }
 
 // checkGrantOrder checks one decision about that queue, with next as the resulting object.
-func checkGrantOrder(queue []*claimVersion, next *targetVersion, act rules.HoldActions) {
+func checkGrantOrder(queue []*claimVersion, next *targetVersion, act rules.HoldDecision) {
 	free := next.permits()
 	for _, h := range next.holders() {
 		free -= h.Permits

@@ -22,10 +22,10 @@ const overtakingScanLimit = konductorv1.MaxOvertakenClaims
 // costs the same however many there are.
 const maxRefusalsPerDecision = 128
 
-// HoldActions is what to do for a Lease or a Semaphore besides writing its status. The order matters for safety: claims
+// HoldDecision is what to do for a Lease or a Semaphore besides writing its status. The order matters for safety: claims
 // in Expire are notified before anything else and leave the holders only at the next decision, so that a renewal which
 // arrives in between wins; claims in Granted are notified after the status has been written.
-type HoldActions struct {
+type HoldDecision struct {
 	// Changed says that the status differs from the present one.
 	Changed bool
 	// Urgent says that a client waits for the change; otherwise it may be written a little later.
@@ -83,7 +83,7 @@ type Termination struct {
 
 // DecideLease returns l's next status and what else to do. revision is the resourceVersion that the status write is
 // conditional on.
-func DecideLease(l *konductorv1.Lease, claims *ClaimSet, revision uint64, now Instant) (konductorv1.LeaseStatus, HoldActions) {
+func DecideLease(l *konductorv1.Lease, claims *ClaimSet, revision uint64, now Instant) (konductorv1.LeaseStatus, HoldDecision) {
 	before := holdState{
 		isLease: true, permits: 1, maxHolders: 1, maxPriority: l.Spec.MaxPriority, defaultTTL: l.Spec.TTL.Or(0), revision: revision,
 		holders: l.Status.Holders(), lastToken: l.Status.FencingToken,
@@ -117,7 +117,7 @@ func DecideLease(l *konductorv1.Lease, claims *ClaimSet, revision uint64, now In
 
 // DecideSemaphore returns s's next status and what else to do. revision is the resourceVersion that the status write is
 // conditional on.
-func DecideSemaphore(s *konductorv1.Semaphore, claims *ClaimSet, revision uint64, now Instant) (konductorv1.SemaphoreStatus, HoldActions) {
+func DecideSemaphore(s *konductorv1.Semaphore, claims *ClaimSet, revision uint64, now Instant) (konductorv1.SemaphoreStatus, HoldDecision) {
 	before := holdState{
 		permits: s.Spec.Permits + failpointExtraPermits, maxHolders: konductorv1.MaxHolders, maxPriority: s.Spec.MaxPriority,
 		defaultTTL: s.Spec.TTL.Or(0), revision: revision,
@@ -168,9 +168,9 @@ type holdState struct {
 }
 
 // decide ends the holds that are over and grants the free permits to the next claims in the queue.
-func (in holdState) decide(claims *ClaimSet, now Instant) (holdState, HoldActions) {
+func (in holdState) decide(claims *ClaimSet, now Instant) (holdState, HoldDecision) {
 	out := in
-	var act HoldActions
+	var act HoldDecision
 	out.holders = in.retainHolders(claims, now, &act)
 	if in.deletedMessage != "" {
 		out.terminateClaims(claims, &act)
@@ -234,7 +234,7 @@ func (in holdState) decide(claims *ClaimSet, now Instant) (holdState, HoldAction
 
 // retainHolders returns the holders that keep their hold. It adds to act the holds that have ended (released, broken, expired,
 // or their Pod has ended) and those that have run out of time, which end once their claim says so.
-func (in holdState) retainHolders(claims *ClaimSet, now Instant, act *HoldActions) []konductorv1.Holder {
+func (in holdState) retainHolders(claims *ClaimSet, now Instant, act *HoldDecision) []konductorv1.Holder {
 	remaining := make([]konductorv1.Holder, 0, len(in.holders)+1)
 	for _, h := range in.holders {
 		c, existence := claims.Find(h.ClaimUID)
@@ -298,7 +298,7 @@ func boundKind(h *konductorv1.Holder) string {
 }
 
 // recordEnd adds a hold that has ended, and its Event.
-func (act *HoldActions) recordEnd(h konductorv1.Holder, reason, message string) {
+func (act *HoldDecision) recordEnd(h konductorv1.Holder, reason, message string) {
 	act.Urgent = true
 	act.Ended = append(act.Ended, EndedHold{h, reason})
 	act.Events = append(act.Events, Event{Warning: reason != konductorv1.EventReleased, Reason: reason, Message: message})
@@ -306,7 +306,7 @@ func (act *HoldActions) recordEnd(h konductorv1.Holder, reason, message string) 
 
 // grantQueued grants the free permits in queue order, which is that of queueLess. A claim that asks for more than is free may
 // be overtaken by smaller ones behind it, as far as overtakeCounter.mayOvertake allows.
-func (in *holdState) grantQueued(claims *ClaimSet, decided map[types.UID]bool, overtaking *overtakeCounter, now Instant, act *HoldActions) {
+func (in *holdState) grantQueued(claims *ClaimSet, decided map[types.UID]bool, overtaking *overtakeCounter, now Instant, act *HoldDecision) {
 	free := in.permits - sumPermits(in.holders)
 	freeSlots := in.maxHolders - len(in.holders)
 	token := in.nextFencingToken()

@@ -128,8 +128,8 @@ type outcome struct {
 }
 
 // decide decides without acting on it. The tokens are left out of the events.
-func (s *scenario) decide() (outcome, rules.HoldActions, func()) {
-	var act rules.HoldActions
+func (s *scenario) decide() (outcome, rules.HoldDecision, func()) {
+	var act rules.HoldDecision
 	var o outcome
 	var write func()
 	var holders []konductorv1.Holder
@@ -158,7 +158,7 @@ func (s *scenario) decide() (outcome, rules.HoldActions, func()) {
 	return o, act, write
 }
 
-// reconcile decides and acts on the decision, in the order that HoldActions prescribes.
+// reconcile decides and acts on the decision, in the order that HoldDecision prescribes.
 func (s *scenario) reconcile() outcome {
 	o, act, write := s.decide()
 	for _, v := range act.Expire {

@@ -51,7 +51,7 @@ func setTerminatingConditions(conditions *[]metav1.Condition, kind string, gener
 // terminateClaims decides about the claims on an object that is being deleted, given the remaining holders. The clients
 // of holders are notified; those of waiters learn it from the deletion of their claim. A claim that was made without an
 // owner goes on waiting for an object of that name.
-func (in *holdState) terminateClaims(claims *ClaimSet, act *HoldActions) {
+func (in *holdState) terminateClaims(claims *ClaimSet, act *HoldDecision) {
 	in.overtaken, in.waiting = nil, 0
 	unnotified := map[*Claim]bool{}
 	for i := range in.holders {

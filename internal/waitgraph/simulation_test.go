@@ -277,7 +277,7 @@ func (w *simulation) reconcileUntilStable() {
 
 func (w *simulation) nextRevision() int { w.revision++; return w.revision }
 
-func (w *simulation) notify(act rules.HoldActions) {
+func (w *simulation) notify(act rules.HoldDecision) {
 	for _, h := range act.Notify {
 		for _, c := range w.Claims {
 			if c.UID == h.ClaimUID {

@@ -77,6 +77,7 @@ func All() []Check {
 		{"token", "each grant of an object has a larger token than all before it, also when the object was deleted and created again, and keeps it", checkFencingTokens},
 		{"told", "no claim is told that it is granted, or by which token, before its object's status says so", checkGrantNotifications},
 		{"cause", "a hold ends only after its claim was deleted or told that it has expired, or with its object; and no ended hold comes back while its claim is alive", checkHoldEndCauses},
+		{"pods", "at every revision each Job with a Pod that may run holds what it is to hold", checkJobPods},
 		{"deadline", "no hold ends before its client's deadline, unless its client, or somebody who deleted its claim or its object, has ended it", checkHoldDeadlines},
 		{"linearizable", "what clients were told of each lease is a history of a mutex with fencing, and of each semaphore one of a counting semaphore", checkLinearizable},
 		{"register", "a value that is protected by nothing but the fencing token loses no update", checkRegisters},

@@ -94,6 +94,24 @@ func withTimeout(d time.Duration) func(*konductorv1.Barrier) {
 	return func(b *konductorv1.Barrier) { b.Spec.Timeout = konductorv1.NewDuration(d) }
 }
 
+// addPod adds a Pod of job "j", which holds semaphore s.
+func (l *revisionLog) addPod(finished bool) *revisionLog {
+	return l.add("pods", "p", revisions.Revision{Pod: &revisions.JobPod{UID: "p", Job: "j", Holds: "Semaphore/s", Finished: finished}})
+}
+
+// newJobHolder returns the hold of job "j".
+func newJobHolder(token int64) konductorv1.Holder {
+	h := newSemaphoreHolder("job/j", 1, token)
+	h.Job = &konductorv1.JobReference{Name: "j", UID: "j"}
+	return h
+}
+
+func (l *revisionLog) deleteSemaphore() *revisionLog {
+	l.addSemaphore(2)
+	l.entries[len(l.entries)-1].Deleted = true
+	return l
+}
+
 func newSemaphoreLog() *revisionLog { return (&revisionLog{}).addSemaphore(2) }
 
 // grantAndRelease grants the claims one after the other, each released before the next grant.
@@ -164,6 +182,19 @@ func TestChecksOfRevisions(t *testing.T) {
 		},
 		"the first to ask doesn't fit": {
 			newSemaphoreLog().addPendingClaim("x", 1, 0).addSemaphore(2, newSemaphoreHolder("x", 1, 1)).addPendingClaim("a", 2, 0).addPendingClaim("b", 1, 0).addSemaphore(2, newSemaphoreHolder("x", 1, 1), newSemaphoreHolder("b", 1, 2)), nil,
+		},
+		"a job's pod while it holds": {
+			newSemaphoreLog().addSemaphore(2, newJobHolder(1)).addPod(false).addPod(true).addSemaphore(2), nil,
+		},
+		"a job's pod before it holds": {newSemaphoreLog().addPod(false).addSemaphore(2, newJobHolder(1)).addPod(true).addSemaphore(2), []string{"pods"}},
+		"a hold ends before the job's pod": {
+			newSemaphoreLog().addSemaphore(2, newJobHolder(1)).addPod(false).addSemaphore(2).addPod(true), []string{"pods"},
+		},
+		"a job's pod after the semaphore was deleted": {
+			newSemaphoreLog().addSemaphore(2, newJobHolder(1)).deleteSemaphore().addPod(false).addSemaphore(2).addPod(true), nil,
+		},
+		"a job's pod of a later hold that has ended": {
+			newSemaphoreLog().addSemaphore(2, newJobHolder(1)).deleteSemaphore().addSemaphore(2, newJobHolder(5)).addSemaphore(2).addPod(false), []string{"pods"},
 		},
 		"the first is passed ten times":    {newOvertakingLog(10), nil},
 		"the first is passed eleven times": {newOvertakingLog(11), []string{"overtaking"}},

@@ -105,19 +105,24 @@ func checkHoldEndCauses(run *CampaignData, f *findings) {
 				continue
 			}
 			ended[h.UID] = true
-			if !endedClaims[h.UID] {
+			// For those of Jobs there is checkJobPods.
+			if !endedClaims[h.UID] && h.Job == "" {
 				f.add(now.ObjectKey, "revision %d: the hold of %s (token %d) ends, and its claim is alive and knows nothing of it", r.Number, h.Holder, h.Token)
 			}
 		}
 		for _, h := range now.Holds {
 			// A claim that ended while an operator couldn't observe it may be granted once more, to no client, until that operator
 			// notifies it. So may one that another operator, active at the same time, has just refused.
-			if _, held := last[now.ObjectKey].HoldOf(h.UID); !held && ended[h.UID] && !endedClaims[h.UID] {
+			if _, held := last[now.ObjectKey].HoldOf(h.UID); !held && ended[h.UID] && !endedClaims[h.UID] && h.Job == "" {
 				f.add(now.ObjectKey, "revision %d: the ended hold of %s comes back", r.Number, h.Holder)
 			}
 		}
 		last[now.ObjectKey] = now
 	}
+}
+
+func isJobClaim(c *konductorv1.Claim) bool {
+	return c.Spec.BoundTo != nil && c.Spec.BoundTo.Kind == konductorv1.KindJob
 }
 
 func checkHoldDeadlines(run *CampaignData, f *findings) {

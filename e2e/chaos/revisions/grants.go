@@ -20,6 +20,16 @@ type Hold struct {
 	UID     types.UID // of the claim
 	Permits int32
 	Token   int64
+	// Job is the UID of the Job that holds; empty: none.
+	Job types.UID
+}
+
+func newHold(h *konductorv1.Holder) Hold {
+	hold := Hold{Holder: h.Name, Claim: h.Claim, UID: h.ClaimUID, Permits: h.Permits, Token: h.FencingToken}
+	if h.Job != nil {
+		hold.Job = h.Job.UID
+	}
+	return hold
 }
 
 // Target is a Lease or a Semaphore at one revision, with the fields that both have.
@@ -38,7 +48,9 @@ func (r Revision) Target() (Target, bool) {
 		s := r.Lease.Status
 		p := Target{ObjectKey: ObjectKey{r.Namespace, konductorv1.KindLease, r.Name}, UID: r.Lease.UID, Permits: 1, Token: s.FencingToken}
 		if s.ClaimUID != "" {
-			p.Holds = []Hold{{s.Holder, s.Claim, s.ClaimUID, 1, s.FencingToken}}
+			p.Holds = []Hold{newHold(&konductorv1.Holder{
+				Name: s.Holder, Claim: s.Claim, ClaimUID: s.ClaimUID, Permits: 1, FencingToken: s.FencingToken, Job: s.Job,
+			})}
 		}
 		return p, true
 	case r.Semaphore != nil:
@@ -48,7 +60,7 @@ func (r Revision) Target() (Target, bool) {
 			Token: s.FencingToken,
 		}
 		for _, h := range s.Holders {
-			p.Holds = append(p.Holds, Hold{h.Name, h.Claim, h.ClaimUID, h.Permits, h.FencingToken})
+			p.Holds = append(p.Holds, newHold(&h))
 		}
 		return p, true
 	default:

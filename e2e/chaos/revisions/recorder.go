@@ -1,5 +1,5 @@
-// Package revisions records every revision of every konductor object, straight from etcd and so independently of operator, SDK
-// and API server. All kinds come in the one order in which they were written.
+// Package revisions records every revision of every konductor object, and of Pods, straight from etcd and so independently of
+// operator, SDK and API server. All kinds come in the one order in which they were written.
 package revisions
 
 import (
@@ -14,12 +14,20 @@ import (
 
 	clientv3 "go.etcd.io/etcd/client/v3"
 	"go.uber.org/zap"
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/client-go/kubernetes/scheme"
 
 	konductorv1 "github.com/LogicIQ/konductor/apis/v1"
 )
 
-// keyPrefix is the prefix of the keys of konductor's objects: PREFIX/RESOURCE/NAMESPACE/NAME.
-const keyPrefix = "/registry/konductor.io/"
+const (
+	// registryPrefix is the prefix of all keys of the API server.
+	registryPrefix = "/registry/"
+	// keyPrefix is the prefix of the keys of konductor's objects: PREFIX/RESOURCE/NAMESPACE/NAME.
+	keyPrefix = registryPrefix + "konductor.io/"
+	// podResource is the resource of Pods, whose keys are registryPrefix/pods/NAMESPACE/NAME.
+	podResource = "pods"
+)
 
 // markerKey is a key that no API server uses. Once a write to it is observed, all earlier writes have been observed.
 const markerKey = keyPrefix + "chaos-marker"
@@ -34,7 +42,7 @@ type Revision struct {
 	Created int64 `json:"created"`
 	// ReadAt is when it was read: the write was before that.
 	ReadAt time.Duration `json:"seen"`
-	// Resource is leases, semaphores, claims, barriers, arrivals or gates.
+	// Resource is leases, semaphores, claims, barriers, arrivals, gates or pods.
 	Resource  string `json:"resource"`
 	Namespace string `json:"namespace"`
 	Name      string `json:"name"`
@@ -46,6 +54,7 @@ type Revision struct {
 	Claim     *konductorv1.Claim     `json:"claim,omitempty"`
 	Barrier   *konductorv1.Barrier   `json:"barrier,omitempty"`
 	Arrival   *konductorv1.Arrival   `json:"arrival,omitempty"`
+	Pod       *JobPod                `json:"pod,omitempty"`
 }
 
 // Recorder records revisions until it is closed.
@@ -97,7 +106,7 @@ func StartRecorder(ctx context.Context, etcd string, now func() time.Duration, n
 // it can't because etcd has compacted the next revisions.
 func (w *Recorder) readEvents(ctx context.Context) {
 	defer close(w.done)
-	stream := w.client.Watch(ctx, keyPrefix, clientv3.WithPrefix(), clientv3.WithPrevKV(), clientv3.WithRev(w.lastRevision+1))
+	stream := w.client.Watch(ctx, registryPrefix, clientv3.WithPrefix(), clientv3.WithPrevKV(), clientv3.WithRev(w.lastRevision+1))
 	for {
 		select {
 		case <-ctx.Done():
@@ -112,7 +121,9 @@ func (w *Recorder) readEvents(ctx context.Context) {
 			}
 			at := w.elapsed()
 			for _, event := range response.Events {
-				w.recordEvent(event, at)
+				if _, recorded := splitKey(string(event.Kv.Key)); recorded || string(event.Kv.Key) == markerKey {
+					w.recordEvent(event, at)
+				}
 			}
 		}
 	}
@@ -161,7 +172,7 @@ func (w *Recorder) recordEvent(event *clientv3.Event, at time.Duration) {
 		return
 	}
 	if r.Deleted {
-		r.Lease, r.Semaphore, r.Claim, r.Barrier, r.Arrival = before.Lease, before.Semaphore, before.Claim, before.Barrier, before.Arrival
+		r.Lease, r.Semaphore, r.Claim, r.Barrier, r.Arrival, r.Pod = before.Lease, before.Semaphore, before.Claim, before.Barrier, before.Arrival, before.Pod
 		r.Version, r.Created = before.Version, before.Created
 		delete(w.current, key)
 	} else {
@@ -170,12 +181,19 @@ func (w *Recorder) recordEvent(event *clientv3.Event, at time.Duration) {
 	w.revisions = append(w.revisions, r)
 }
 
+// splitKey returns resource, namespace and name of a key, and whether objects of that resource are recorded.
+func splitKey(key string) (parts []string, recorded bool) {
+	path, isKonductors := strings.CutPrefix(key, keyPrefix)
+	if !isKonductors {
+		path = strings.TrimPrefix(key, registryPrefix)
+	}
+	parts = strings.Split(path, "/")
+	return parts, len(parts) == 3 && (isKonductors || parts[0] == podResource)
+}
+
 func newRevision(event *clientv3.Event, at time.Duration) (Revision, error) {
 	key := string(event.Kv.Key)
-	parts := strings.Split(strings.TrimPrefix(key, keyPrefix), "/")
-	if len(parts) != 3 {
-		return Revision{}, fmt.Errorf("%s is not the key of an object in a namespace", key)
-	}
+	parts, _ := splitKey(key)
 	r := Revision{
 		Number: event.Kv.ModRevision, Version: event.Kv.Version, Created: event.Kv.CreateRevision, ReadAt: at,
 		Resource: parts[0], Namespace: parts[1], Name: parts[2], Deleted: event.Type == clientv3.EventTypeDelete,
@@ -200,6 +218,14 @@ func newRevision(event *clientv3.Event, at time.Duration) (Revision, error) {
 	case "arrivals":
 		r.Arrival = &konductorv1.Arrival{}
 		into = r.Arrival
+	case podResource:
+		obj, _, err := scheme.Codecs.UniversalDeserializer().Decode(event.Kv.Value, nil, nil)
+		pod, ok := obj.(*corev1.Pod)
+		if err != nil || !ok {
+			return r, fmt.Errorf("%s at revision %d is a %T: %w", key, r.Number, obj, err)
+		}
+		r.Pod = newJobPod(pod)
+		return r, nil
 	default:
 		return r, nil
 	}

@@ -60,7 +60,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) (err erro
 	}
 	defer func() { err = errors.Join(err, site.Close()) }()
 	report, err := chaos.Run(ctx, site, chaos.Options{
-		FaultDuration: time.Duration(*seconds) * time.Second, Seed: *seed, Koncli: koncli, Dir: dir, SDKClients: 12, CommandClients: 5,
+		FaultDuration: time.Duration(*seconds) * time.Second, Seed: *seed, Koncli: koncli, Dir: dir, SDKClients: 12, CommandClients: 5, JobClients: 4,
 		QuiesceTimeout: 2 * time.Minute, Log: logf,
 	})
 	if err != nil {

@@ -100,7 +100,7 @@ func (r *holdReconciler[T]) readBoundState(ctx context.Context, namespace string
 	case job != nil:
 		return boundEnded, nil
 	}
-	stopped, err := r.jobStopper.areJobPodsGone(ctx, namespace, bound.uid)
+	stopped, err := r.jobStopper.areDeletedJobPodsGone(ctx, namespace, bound.uid)
 	if err == nil && !stopped {
 		return boundDeletedRunning, nil
 	}

@@ -6,3 +6,6 @@ package controller
 // (failpoints_on.go), so that the checks of e2e/chaos can show that they would notice. In every other build it is a constant
 // false, and the compiler removes the code.
 const notifyBeforeGrant = false
+
+// ignoreJobPods makes such a build end the hold of a Job that was deleted or stopped while its Pods run.
+const ignoreJobPods = false

@@ -4,5 +4,8 @@ package controller
 
 import "os"
 
-// notifyBeforeGrant makes this build notify before it grants: see failpoints_off.go.
-var notifyBeforeGrant = os.Getenv("KONDUCTOR_FAILPOINT") == "notify-before-grant"
+// See failpoints_off.go for what each does.
+var (
+	notifyBeforeGrant = os.Getenv("KONDUCTOR_FAILPOINT") == "notify-before-grant"
+	ignoreJobPods     = os.Getenv("KONDUCTOR_FAILPOINT") == "ignore-job-pods"
+)

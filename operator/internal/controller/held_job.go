@@ -46,6 +46,8 @@ func SetupHeldJobs(ctx context.Context, mgr ctrl.Manager, deps Deps) error {
 		Watches(&konductorv1.Claim{}, r.enqueueOnlyWhenLeader(r.onClaim())).
 		Watches(&konductorv1.Gate{}, r.enqueueOnlyWhenLeader(r.onWaitedFor(konductorv1.KindGate))).
 		Watches(&konductorv1.Barrier{}, r.enqueueOnlyWhenLeader(r.onWaitedFor(konductorv1.KindBarrier))).
+		Watches(&konductorv1.Lease{}, r.enqueueOnlyWhenLeader(r.onWaitedFor(konductorv1.KindLease))).
+		Watches(&konductorv1.Semaphore{}, r.enqueueOnlyWhenLeader(r.onWaitedFor(konductorv1.KindSemaphore))).
 		WatchesRawSource(r.enqueueAllOnElection(r.allKeys)).
 		WithOptions(controllerOptions()).
 		Complete(r.instrument(heldJobController, r))
@@ -170,11 +172,11 @@ func (r *heldJobReconciler) observe(ctx context.Context, job *batchv1.Job, w rul
 		return view, nil // Nothing else counts.
 	}
 	for _, ref := range w.After {
-		state, err := r.observeAfter(ctx, job.Namespace, ref)
+		state, err := r.observePrerequisite(ctx, job.Namespace, ref)
 		if err != nil {
 			return nil, err
 		}
-		view.AfterStates = append(view.AfterStates, state)
+		view.Prerequisites = append(view.Prerequisites, state)
 	}
 	for _, hold := range w.Holds {
 		claim, err := r.observeClaim(ctx, job, hold, view.State == konductorv1.HeldStarted)
@@ -195,8 +197,8 @@ func (r *heldJobReconciler) observe(ctx context.Context, job *batchv1.Job, w rul
 	return view, nil
 }
 
-// observeAfter returns the state of a gate or barrier. What is missing is waited for.
-func (r *heldJobReconciler) observeAfter(ctx context.Context, namespace string, ref rules.WorkloadRef) (state rules.AfterState, err error) {
+// observePrerequisite returns the state of a gate or barrier. What is missing is waited for.
+func (r *heldJobReconciler) observePrerequisite(ctx context.Context, namespace string, ref rules.WorkloadRef) (state rules.Prerequisite, err error) {
 	key := types.NamespacedName{Namespace: namespace, Name: ref.Name}
 	phase := ""
 	if ref.Kind == konductorv1.KindGate {
@@ -210,9 +212,9 @@ func (r *heldJobReconciler) observeAfter(ctx context.Context, namespace string, 
 	}
 	switch {
 	case apierrors.IsNotFound(err):
-		return rules.AfterState{Message: ref.String() + " doesn't exist"}, nil
+		return rules.Prerequisite{Message: ref.String() + " doesn't exist"}, nil
 	case err != nil:
-		return rules.AfterState{}, err
+		return rules.Prerequisite{}, err
 	case phase == string(konductorv1.BarrierFailed) || phase == string(konductorv1.BarrierTimeout):
 		state.Failed = true
 	}
@@ -237,10 +239,34 @@ func (r *heldJobReconciler) observeClaim(ctx context.Context, job *batchv1.Job, 
 	case err != nil:
 		return nil, fmt.Errorf("getting claim %s: %w", key.Name, err)
 	}
-	return &rules.JobClaim{
+	observed := &rules.JobClaim{
 		Name: claim.Name, UID: claim.UID, Phase: claim.Status.Phase, Token: claim.Status.FencingToken, Message: claim.Status.Message,
 		Deleting: claim.DeletionTimestamp != nil,
-	}, nil
+	}
+	if observed.Phase == konductorv1.ClaimRefused {
+		observed.Retry = r.admits(ctx, job.Namespace, claim)
+	}
+	return observed, nil
+}
+
+// admits reports whether the target of a claim exists, and admits as many permits and as high a priority as the claim asks for.
+func (r *heldJobReconciler) admits(ctx context.Context, namespace string, claim *konductorv1.Claim) bool {
+	key := types.NamespacedName{Namespace: namespace, Name: claim.Spec.Target.Name}
+	permits, maxPriority := int32(1), (*int32)(nil)
+	if claim.Spec.Target.Kind == konductorv1.KindLease {
+		lease := &konductorv1.Lease{}
+		if r.Client.Get(ctx, key, lease) != nil {
+			return false
+		}
+		maxPriority = lease.Spec.MaxPriority
+	} else {
+		semaphore := &konductorv1.Semaphore{}
+		if r.Client.Get(ctx, key, semaphore) != nil {
+			return false
+		}
+		permits, maxPriority = semaphore.Spec.Permits, semaphore.Spec.MaxPriority
+	}
+	return claim.Spec.Permits <= permits && (maxPriority == nil || claim.Spec.Priority <= *maxPriority)
 }
 
 // jobClaimName returns the name of the Job's claim for a hold. The claim names no UID of its target: a Job goes on waiting when

@@ -41,6 +41,9 @@ func indexHeldJobs(obj client.Object) []string {
 		for _, ref := range workload.After {
 			entries = append(entries, ref.String())
 		}
+		for i := range workload.Holds {
+			entries = append(entries, workload.Holds[i].String())
+		}
 	}
 	for _, barrier := range workload.Arrive {
 		entries = append(entries, rules.WorkloadRef{Kind: konductorv1.KindBarrier, Name: barrier}.String())
@@ -88,7 +91,8 @@ func (r *heldJobReconciler) onClaim() handler.EventHandler {
 	return newEventHandler(enqueue, enqueue)
 }
 
-// onWaitedFor enqueues the Jobs that wait for a gate or barrier which was created, has changed its phase, or was deleted.
+// onWaitedFor enqueues the Jobs that wait for a gate or barrier which was created, has changed its phase, or was deleted, and for
+// a lease or semaphore which was created, or whose spec has changed: it may admit what it has refused before.
 func (r *heldJobReconciler) onWaitedFor(kind string) handler.EventHandler {
 	enqueue := func(ctx context.Context, obj client.Object, q requestQueue) {
 		ref := rules.WorkloadRef{Kind: kind, Name: obj.GetName()}
@@ -99,7 +103,7 @@ func (r *heldJobReconciler) onWaitedFor(kind string) handler.EventHandler {
 	return handler.Funcs{
 		CreateFunc: func(ctx context.Context, e event.CreateEvent, q requestQueue) { enqueue(ctx, e.Object, q) },
 		UpdateFunc: func(ctx context.Context, e event.UpdateEvent, q requestQueue) {
-			if phaseOf(e.ObjectOld) != phaseOf(e.ObjectNew) || e.ObjectOld.GetUID() != e.ObjectNew.GetUID() {
+			if phaseOf(e.ObjectOld) != phaseOf(e.ObjectNew) || e.ObjectOld.GetGeneration() != e.ObjectNew.GetGeneration() || e.ObjectOld.GetUID() != e.ObjectNew.GetUID() {
 				enqueue(ctx, e.ObjectNew, q)
 			}
 		},

@@ -45,7 +45,7 @@ type holdReconciler[T client.Object] struct {
 	jobStopper *jobStopper
 	newObject  func() T
 	// decide returns a copy of obj with its next status, and the actions that go with it.
-	decide func(obj T, claims *rules.ClaimSet, revision uint64, now rules.Instant) (T, rules.HoldActions)
+	decide func(obj T, claims *rules.ClaimSet, revision uint64, now rules.Instant) (T, rules.HoldDecision)
 	// holdersOf returns the holders of obj.
 	holdersOf func(obj T) []konductorv1.Holder
 }
@@ -58,7 +58,7 @@ func SetupLeases(mgr ctrl.Manager, deps Deps) error {
 		claimCache: newClaimCache[*konductorv1.Lease](konductorv1.KindLease),
 		jobStopper: newJobStopper(deps.Client, deps.APIReader, deps.Clock),
 		newObject:  func() *konductorv1.Lease { return &konductorv1.Lease{} },
-		decide: func(l *konductorv1.Lease, claims *rules.ClaimSet, revision uint64, now rules.Instant) (*konductorv1.Lease, rules.HoldActions) {
+		decide: func(l *konductorv1.Lease, claims *rules.ClaimSet, revision uint64, now rules.Instant) (*konductorv1.Lease, rules.HoldDecision) {
 			status, act := rules.DecideLease(l, claims, revision, now)
 			next := l.DeepCopy()
 			next.Status = status
@@ -80,7 +80,7 @@ func newSemaphoreReconciler(deps Deps) *holdReconciler[*konductorv1.Semaphore] {
 		claimCache: newClaimCache[*konductorv1.Semaphore](konductorv1.KindSemaphore),
 		jobStopper: newJobStopper(deps.Client, deps.APIReader, deps.Clock),
 		newObject:  func() *konductorv1.Semaphore { return &konductorv1.Semaphore{} },
-		decide: func(s *konductorv1.Semaphore, claims *rules.ClaimSet, revision uint64, now rules.Instant) (*konductorv1.Semaphore, rules.HoldActions) {
+		decide: func(s *konductorv1.Semaphore, claims *rules.ClaimSet, revision uint64, now rules.Instant) (*konductorv1.Semaphore, rules.HoldDecision) {
 			status, act := rules.DecideSemaphore(s, claims, revision, now)
 			next := s.DeepCopy()
 			next.Status = status
@@ -248,7 +248,7 @@ func (r *holdReconciler[T]) decideOnce(ctx context.Context, a *targetState[T], o
 // updateStatus writes the decision: a compare-and-swap of the status, on which all grants rest. It returns false on a
 // conflict, and the API server's error if the object is gone. In both cases nothing was granted and no client may be
 // notified.
-func (r *holdReconciler[T]) updateStatus(ctx context.Context, a *targetState[T], next T, act rules.HoldActions) (bool, error) {
+func (r *holdReconciler[T]) updateStatus(ctx context.Context, a *targetState[T], next T, act rules.HoldDecision) (bool, error) {
 	err := r.Client.Status().Update(ctx, next)
 	switch {
 	case apierrors.IsConflict(err):
@@ -282,7 +282,7 @@ func (r *holdReconciler[T]) updateStatus(ctx context.Context, a *targetState[T],
 // logAndTraceDecision logs the grants and the ended holds of a written decision: grants and releases, of which there may be
 // very many, at debug level, other ends at the usual level. The context's logger names the object. The trace, if there is
 // one, has all of them.
-func (r *holdReconciler[T]) logAndTraceDecision(ctx context.Context, next T, act *rules.HoldActions, now rules.Instant) {
+func (r *holdReconciler[T]) logAndTraceDecision(ctx context.Context, next T, act *rules.HoldDecision, now rules.Instant) {
 	usual := log.FromContext(ctx)
 	debug := usual.V(1)
 	span := reconcileSpanFromContext(ctx)

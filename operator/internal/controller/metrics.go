@@ -98,7 +98,7 @@ func newHistogramVec(name, help string, bounds []float64, labels ...string) *pro
 }
 
 // recordHoldDecision counts the grants and the ended holds of a written decision about a lease or semaphore.
-func (m *Metrics) recordHoldDecision(kind string, act *rules.HoldActions, now rules.Instant) {
+func (m *Metrics) recordHoldDecision(kind string, act *rules.HoldDecision, now rules.Instant) {
 	m.grants.WithLabelValues(kind).Add(float64(len(act.Granted)))
 	m.handovers.WithLabelValues(kind).Add(float64(min(len(act.Granted), len(act.Ended))))
 	for _, c := range act.Granted {

@@ -83,7 +83,7 @@ func TestRecordHoldDecision(t *testing.T) {
 	held := func(uid types.UID, since time.Duration) konductorv1.Holder {
 		return konductorv1.Holder{ClaimUID: uid, AcquiredAt: metav1.NewMicroTime(start.Add(since))}
 	}
-	m.recordHoldDecision(konductorv1.KindSemaphore, &rules.HoldActions{
+	m.recordHoldDecision(konductorv1.KindSemaphore, &rules.HoldDecision{
 		Granted: []*rules.Claim{{UID: "a", Created: start.Add(90 * time.Second), LastObservedRenewal: 90*time.Second - 20*time.Millisecond}},
 		Ended: []rules.EndedHold{
 			{Holder: held("b", 0), Reason: konductorv1.EventReleased},
