@@ -1,10 +1,12 @@
 package integration
 
 import (
+	"fmt"
 	"strings"
 	"testing"
 
 	batchv1 "k8s.io/api/batch/v1"
+	corev1 "k8s.io/api/core/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
@@ -70,7 +72,34 @@ func TestHeldJobOfUserWithoutRights(t *testing.T) {
 		obj.SetNamespace(w.namespace)
 		return creator.Patch(w.ctx, obj, client.RawPatch(types.MergePatchType, []byte(text)))
 	}
+	// A Job that names somebody else's CronJob as its owner would make the operator delete other Jobs of that.
+	cronJob := w.heldCronJob("others", map[string]string{konductorv1.AfterAnnotation: "gate/ready"})
+	w.createObjects(cronJob)
+	for _, busy := range []string{konductorv1.WhenBusyReplace, konductorv1.WhenBusyNewest} {
+		forged := cronJobRun(cronJob, "forged")
+		forged.Annotations[konductorv1.WhenBusyAnnotation] = busy
+		w.mustBeDenied("a forged owner with "+busy, create(forged), "needs the right to delete jobs.batch")
+	}
+	orphan := heldJob("adopted-later", map[string]string{konductorv1.AfterAnnotation: "gate/ready", konductorv1.WhenBusyAnnotation: konductorv1.WhenBusyReplace})
+	w.must(create(orphan))
+	owner := fmt.Sprintf(`{"metadata":{"ownerReferences":[{"apiVersion":"batch/v1","kind":"CronJob","name":"others","uid":%q,"controller":true}]}}`, cronJob.UID)
+	w.mustBeDenied("an owner that is added", creator.Patch(w.ctx, orphan, client.RawPatch(types.MergePatchType, []byte(owner))), "needs the right to delete jobs.batch")
 	named := metav1.ObjectMeta{Name: "plain"}
+	finished := &batchv1.Job{ObjectMeta: metav1.ObjectMeta{Name: "finished"}, Spec: newHeldJob("", nil, false).Spec}
+	w.must(create(finished))
+	w.waitForPodOf(finished)
+	w.finishPods(finished.UID, corev1.PodFailed)
+	w.waitUntil("the end of the job", func() bool {
+		w.finishPods(finished.UID, corev1.PodSucceeded)
+		return getObject[*batchv1.Job](w, "finished").Status.Succeeded == 1
+	})
+	w.mustBeDenied("an arrival that is added to a finished job",
+		patch(&batchv1.Job{ObjectMeta: metav1.ObjectMeta{Name: "finished"}}, `{"metadata":{"annotations":{"konductor.io/arrive":"barrier/done"}}}`), "can't be changed")
+	manual := heldJob("manual", map[string]string{konductorv1.AfterAnnotation: "gate/ready"})
+	own := true
+	manual.Spec.ManualSelector, manual.Spec.Selector = &own, &metav1.LabelSelector{MatchLabels: map[string]string{"app": "x"}}
+	manual.Spec.Template.Labels = map[string]string{"app": "x"}
+	w.mustBeDenied("a selector of its own", create(manual), "spec.manualSelector: leave it out")
 	w.mustBeDenied("an annotation that is added", patch(&batchv1.Job{ObjectMeta: named}, `{"metadata":{"annotations":{"konductor.io/hold":"lease/report"}}}`), "can't be changed")
 	w.mustBeDenied("an annotation that is added to a template",
 		patch(&batchv1.CronJob{ObjectMeta: named}, `{"spec":{"jobTemplate":{"metadata":{"annotations":{"konductor.io/hold":"lease/report"}}}}}`), noClaims)
@@ -90,7 +119,7 @@ func TestHeldJobPolicies(t *testing.T) {
 		konductorv1.ArriveAnnotation:   {"gate/x": "write barrier/NAME"},
 		konductorv1.WhenBusyAnnotation: {"skip": "write Wait, Skip, Newest or Replace"},
 		konductorv1.MaxWaitAnnotation:  {"soon": "write a duration longer than zero", "0s": "write a duration longer than zero"},
-		konductorv1.PriorityAnnotation: {"high": "write a number from -1000000 to 1000000", "1000001": "write a number"},
+		konductorv1.PriorityAnnotation: {"high": "write a whole number from -1000000 to 1000000", "1000001": "write a whole number"},
 	} {
 		for value, sentence := range cases {
 			annotations := map[string]string{konductorv1.HoldAnnotation: "lease/ok", annotation: value}
@@ -98,6 +127,12 @@ func TestHeldJobPolicies(t *testing.T) {
 			w.mustBeDenied("cron job, "+annotation+": "+value, dryRun(w.heldCronJob("c", annotations)), sentence)
 		}
 	}
+	w.mustBeDenied("a misspelled annotation", dryRun(heldJob("j", map[string]string{"konductor.io/holds": "lease/x"})), "of konductor.io/, write only after, hold, arrive")
+	w.mustBeDenied("an annotation of the template that is misspelled", dryRun(w.heldCronJob("c", map[string]string{"konductor.io/holds": "lease/x"})), "of konductor.io/, write only after, hold, arrive")
+	misplaced := w.heldCronJob("c", nil)
+	misplaced.Annotations = holding("lease/x")
+	w.mustBeDenied("an annotation of the cron job itself", dryRun(misplaced), "write them in spec.jobTemplate.metadata.annotations")
+	w.mustBeDenied("another pause", dryRun(heldJob("j", map[string]string{konductorv1.PauseAnnotation: "True"})), `write "true", or remove the annotation`)
 	whole := map[string]string{
 		konductorv1.AfterAnnotation: "gate/a, barrier/b.c", konductorv1.HoldAnnotation: "lease/a, semaphore/b:10,semaphore/c", konductorv1.ArriveAnnotation: "barrier/d",
 		konductorv1.WhenBusyAnnotation: "Skip", konductorv1.MaxWaitAnnotation: "1h30m", konductorv1.PriorityAnnotation: "-5",
@@ -127,7 +162,7 @@ func TestHeldJobPolicies(t *testing.T) {
 		obj := &batchv1.Job{ObjectMeta: metav1.ObjectMeta{Namespace: w.namespace, Name: "waiting"}}
 		return w.client.Patch(w.ctx, obj, client.RawPatch(types.MergePatchType, []byte(text)))
 	}
-	w.mustBeDenied("starting it by hand", patch(`{"spec":{"suspend":false}}`), `ask "kubectl konductor why job/waiting"`)
+	w.mustBeDenied("starting it by hand", patch(`{"spec":{"suspend":false}}`), `"kubectl konductor why job/waiting" shows what the Job waits for`)
 	w.mustBeDenied("another hold", patch(`{"metadata":{"annotations":{"konductor.io/hold":"lease/other"}}}`), "delete the Job and create it again")
 	w.mustBeDenied("no hold", patch(`{"metadata":{"annotations":{"konductor.io/hold":null}}}`), "delete the Job and create it again")
 	w.must(patch(`{"metadata":{"annotations":{"example.com/note":"x"},"labels":{"team":"etl"}}}`))
@@ -163,6 +198,12 @@ func TestOperatorRightsOnJobs(t *testing.T) {
 	w.mustBeDenied("a claim for a pod", op.Create(w.ctx, claim), "only for a Job")
 	arrival := &konductorv1.Arrival{ObjectMeta: metav1.ObjectMeta{Namespace: w.namespace, Name: "a"}, Spec: konductorv1.ArrivalSpec{Barrier: "b", Participant: "p"}}
 	w.mustBeDenied("an arrival for nobody", op.Create(w.ctx, arrival), "only for a Job")
+	status := func(text string) error {
+		obj := &batchv1.Job{ObjectMeta: metav1.ObjectMeta{Namespace: w.namespace, Name: held.Name}}
+		return op.Status().Patch(w.ctx, obj, client.RawPatch(types.MergePatchType, []byte(text)))
+	}
+	w.mustBeDenied("a status", status(`{"status":{"conditions":[{"type":"Suspended","status":"False"}]}}`), "nothing in the status of a Job but remove startTime")
+	w.must(status(`{"status":{"startTime":null}}`))
 	// What it does do.
 	w.must(patch(held, `{"metadata":{"labels":{"konductor.io/held":"started"}},"spec":{"suspend":false,"template":{"metadata":{"annotations":{"konductor.io/fencing-token":"7","report.lease.konductor.io/fencing-token":"7"}}}}}`))
 	w.must(patch(held, `{"metadata":{"labels":{"konductor.io/held":"stopping"},"annotations":{"konductor.io/released-tokens":"lease/report:7"}},"spec":{"suspend":true}}`))

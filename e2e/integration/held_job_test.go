@@ -22,6 +22,7 @@ import (
 
 	konductorv1 "github.com/LogicIQ/konductor/apis/v1"
 	"github.com/LogicIQ/konductor/operator"
+	konductor "github.com/LogicIQ/konductor/sdk/go"
 )
 
 // slowPodFinalizer keeps a Pod of a test after its deletion, as a program that ignores SIGTERM does.
@@ -368,7 +369,7 @@ func (w *testEnv) reapplySuspended(job string) {
 		w.Fatalf("applying the manifest again: %v", err)
 	case sharedCluster.suspendsHeldJobs && *obj.Spec.Suspend:
 		w.Error("the job was suspended")
-	case !sharedCluster.suspendsHeldJobs && (err == nil || !strings.Contains(err.Error(), "this would stop a Job that runs")):
+	case !sharedCluster.suspendsHeldJobs && (err == nil || !strings.Contains(err.Error(), "would stop this Job, which runs")):
 		w.Errorf("got %v", err)
 	}
 }
@@ -400,6 +401,22 @@ func TestHeldJobWaitsAndArrives(t *testing.T) {
 	if got := slices.Sorted(slices.Values(barrier.Status.Arrivals)); !slices.Equal(got, []string{"job/other", "job/transform"}) {
 		t.Errorf("arrived: %v", got)
 	}
+}
+
+// TestJobDeletedAtOnceArrives has a Job that is deleted as soon as it has finished.
+func TestJobDeletedAtOnceArrives(t *testing.T) {
+	w := newTestEnv(t)
+	w.startJobOperator()
+	createBarrier(w, "done", 3)
+	now := int32(0)
+	for i := range 3 {
+		job := newHeldJob(fmt.Sprint("j", i), map[string]string{konductorv1.ArriveAnnotation: "barrier/done"}, false)
+		job.Spec.TTLSecondsAfterFinished = &now
+		w.createObjects(job)
+		w.waitForPodOf(job)
+		w.finishPods(job.UID, corev1.PodSucceeded)
+	}
+	waitFor(w, "done", "open", func(b *konductorv1.Barrier) bool { return b.Status.Phase == konductorv1.BarrierOpen })
 }
 
 func TestSkippedJob(t *testing.T) {
@@ -515,4 +532,72 @@ func TestReplacedRunEndsFirst(t *testing.T) {
 	w.waitForPodOf(second)
 	w.finishPods(second.UID, corev1.PodSucceeded)
 	w.waitLeaseFree("report")
+}
+
+// TestBrokenHoldRestartsJobOnce breaks a hold of a semaphore that has other permits, of a Job whose Pod ends at once.
+func TestBrokenHoldRestartsJobOnce(t *testing.T) {
+	w := newTestEnv(t)
+	w.startJobOperator()
+	w.createSemaphore("db", 10)
+	w.createObjects(heldJob("j", holding("semaphore/db")))
+	job := w.waitJobState("j", konductorv1.HeldStarted)
+	runs := map[types.UID]bool{w.waitForPodOf(job).UID: true}
+	_, err := w.newParticipant("admin").BreakSemaphore(w.ctx, "db", konductor.WithHolder("job/j"))
+	w.must(err)
+	waitFor(w, "j", "suspended", func(j *batchv1.Job) bool { return *j.Spec.Suspend })
+	stopped := time.Now()
+	var freed time.Duration
+	end := time.NewTimer(20 * time.Second)
+	defer end.Stop()
+	for over := false; !over; {
+		if s := getObject[*konductorv1.Semaphore](w, "db"); freed == 0 && (len(s.Status.Holders) == 0 || s.Status.Holders[0].FencingToken != s.Status.FencingToken) {
+			freed = time.Since(stopped)
+		}
+		for _, pod := range w.jobPods(job.UID) {
+			runs[pod.UID] = true
+			if pod.DeletionTimestamp != nil {
+				w.finishPods(job.UID, corev1.PodSucceeded)
+			}
+		}
+		select {
+		case <-end.C:
+			over = true
+		case <-time.After(50 * time.Millisecond):
+		}
+	}
+	if freed != 0 && freed < 4*time.Second {
+		t.Errorf("the hold ended %s after the stop, in which the Job controller may still create a pod", freed)
+	}
+	if len(runs) != 2 {
+		t.Errorf("the job ran %d times, want once before the break and once after it", len(runs))
+	}
+	if s := getObject[*konductorv1.Semaphore](w, "db"); s.Status.InUse != 1 {
+		t.Errorf("%d permits are in use, want 1", s.Status.InUse)
+	}
+}
+
+// TestClaimOfAnotherIsNoHoldOfJob has somebody create a claim of the name that the operator's claim for a Job will have.
+func TestClaimOfAnotherIsNoHoldOfJob(t *testing.T) {
+	w := newTestEnv(t)
+	w.startJobOperator()
+	w.createLease("report")
+	w.createLease("free")
+	hold := w.newParticipant("somebody").mustAcquire(konductorv1.KindLease, "report")
+	annotations := holding("lease/report")
+	annotations[konductorv1.AfterAnnotation] = "barrier/ready"
+	w.createObjects(heldJob("j", annotations))
+	job := w.waitJobState("j", konductorv1.HeldWaiting)
+	name := konductorv1.ClaimName(konductorv1.ClaimTarget{Kind: konductorv1.KindLease, Name: "report"}, "job/j", job.UID)
+	w.createObjects(&konductorv1.Claim{
+		ObjectMeta: metav1.ObjectMeta{Name: name},
+		Spec:       konductorv1.ClaimSpec{Target: konductorv1.ClaimTarget{Kind: konductorv1.KindLease, Name: "free"}, Holder: "job/j", Permits: 1},
+	})
+	createBarrier(w, "ready", 1)
+	w.must(w.newParticipant("e").ArriveBarrier(w.ctx, "ready"))
+	waitFor(w, "report", "waited for", func(l *konductorv1.Lease) bool { return l.Status.Waiting == 1 })
+	if pods := w.jobPods(job.UID); len(pods) != 0 {
+		t.Error("the job runs without its hold")
+	}
+	w.mustRelease(hold)
+	w.waitForPodOf(w.waitJobState("j", konductorv1.HeldStarted))
 }

@@ -2,6 +2,7 @@ package rules
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -21,8 +22,11 @@ type HeldJob struct {
 	Suspended, Finished, Failed bool
 	// Deleting says that it is being deleted.
 	Deleting bool
-	// PodsRunning says that Pods of it may still run. It counts only while the Job is being stopped.
-	PodsRunning bool
+	// HoldsLeft says that a lease or semaphore still lists it as a holder, or that Pods of it may still run. It counts only while
+	// the Job is being stopped.
+	HoldsLeft bool
+	// TemplateLocked says that the API server doesn't let the fencing tokens in its template be changed.
+	TemplateLocked bool
 	// Released has the largest token that it can't be started with any more, by KIND/NAME.
 	Released map[string]int64
 	// Prerequisites has the state of each of Workload.After.
@@ -34,12 +38,19 @@ type HeldJob struct {
 	SupersededBy string
 }
 
+// isRestart reports whether the Job has held before, and was stopped. It then waits however long it takes.
+func (j *HeldJob) isRestart() bool { return len(j.Released) > 0 }
+
 // skipsAtOnce reports whether the Job doesn't wait at all.
-func (j *HeldJob) skipsAtOnce() bool { return j.WhenBusy == konductorv1.WhenBusySkip && j.MaxWait == 0 }
+func (j *HeldJob) skipsAtOnce() bool {
+	return j.WhenBusy == konductorv1.WhenBusySkip && j.MaxWait == 0 && !j.isRestart()
+}
 
 // Prerequisite is the state of a gate or barrier that a workload waits for.
 type Prerequisite struct {
 	Open bool
+	// Missing says that it doesn't exist.
+	Missing bool
 	// Failed says that it won't open by itself.
 	Failed bool
 	// Message says why it isn't open.
@@ -55,6 +66,10 @@ type JobClaim struct {
 	Message string
 	// Retry says that it was refused and would not be any more: its target admits more permits, or a higher priority, than before.
 	Retry bool
+	// Busy says that it waits and that fewer permits are free than it asks for.
+	Busy bool
+	// Foreign says that the operator has not made it for this Job and this hold.
+	Foreign bool
 	// Deleting says that it is being deleted, which ends its hold.
 	Deleting bool
 }
@@ -68,6 +83,8 @@ type JobDecision struct {
 	Suspend bool
 	// Start says to start the Job, with Tokens.
 	Start bool
+	// UnlockTemplate says to make the template changeable first, and to decide again.
+	UnlockTemplate bool
 	// Tokens are the fencing tokens of its holds, in their order.
 	Tokens []int64
 	// DeleteClaims are claims that it needs no more.
@@ -83,8 +100,9 @@ type JobDecision struct {
 	RequeueAfter time.Duration
 }
 
-// podPollInterval is how often it is checked whether Pods of a Job that is being stopped still run.
-const podPollInterval = 2 * time.Second
+// heldJobPollInterval is how often it is checked whether Pods of a Job that is being stopped still run, or whether the claim of
+// somebody else is gone.
+const heldJobPollInterval = 2 * time.Second
 
 // DecideJob decides what to do for a held Job. Its holds are claimed one after the other, each when the one before it is
 // granted, and the Job is started when all are. While it runs, it loses them only by the deletion or the end of a claim, and is
@@ -94,6 +112,8 @@ func DecideJob(j *HeldJob, now Instant) JobDecision {
 	switch {
 	case j.Finished:
 		d.State = konductorv1.HeldFinished
+	case len(j.After)+len(j.Holds) == 0:
+		// It only arrives.
 	case j.Deleting:
 		if j.Suspended && j.State != konductorv1.HeldStarted && j.State != konductorv1.HeldStopping {
 			d.DeleteClaims = j.existingClaims()
@@ -106,8 +126,8 @@ func DecideJob(j *HeldJob, now Instant) JobDecision {
 		switch {
 		case j.hasClaims() || !j.Suspended:
 			// Their deletion enqueues the Job.
-		case j.PodsRunning:
-			d.RequeueAfter = podPollInterval
+		case j.HoldsLeft:
+			d.RequeueAfter = heldJobPollInterval
 		default:
 			d.State = konductorv1.HeldWaiting
 			if j.Paused {
@@ -117,7 +137,7 @@ func DecideJob(j *HeldJob, now Instant) JobDecision {
 	case !j.Suspended:
 		d.State = ""
 		d.DeleteClaims = j.existingClaims()
-		d.warn(konductorv1.EventNotHeld, "the job runs without its holds: it was not created with spec.suspend: true, or was started by hand")
+		d.warn(konductorv1.EventNotHeld, "the job runs without waiting and without its holds: it was not created with spec.suspend: true, or was started by hand. Delete it and create it again to use its annotations")
 	case j.Paused:
 		d.State = konductorv1.HeldPaused
 		d.DeleteClaims = j.existingClaims()
@@ -141,7 +161,7 @@ func (j *HeldJob) decideStarted(d *JobDecision) {
 	default:
 		for i := range j.Holds {
 			if !j.holds(i) {
-				why = fmt.Sprintf("the hold of %s has ended: the job waits for it again", j.Holds[i])
+				why = HoldEndedMessage(j.Holds[i].String())
 				break
 			}
 		}
@@ -154,13 +174,18 @@ func (j *HeldJob) decideStarted(d *JobDecision) {
 	d.warn(konductorv1.EventStopped, why)
 }
 
+// HoldEndedMessage returns the message of the Event for a Job that was stopped because it has lost a hold.
+func HoldEndedMessage(object string) string {
+	return fmt.Sprintf("the job was stopped because its hold of %s has ended: the hold was broken, or %[1]s was deleted. The job waits for it again", object)
+}
+
 // holds reports whether the Job has its hold number i.
 func (j *HeldJob) holds(i int) bool {
 	c := j.Claims[i]
 	if failpointStartUngranted && c != nil {
 		return true
 	}
-	return c != nil && !c.Deleting && c.Phase == konductorv1.ClaimGranted && c.Token > j.Released[j.Holds[i].String()]
+	return c != nil && !c.Deleting && !c.Foreign && c.Phase == konductorv1.ClaimGranted && c.Token > j.Released[j.Holds[i].String()]
 }
 
 // decideWaiting claims the next hold, starts the Job if it has all of them, or skips it.
@@ -171,12 +196,13 @@ func (j *HeldJob) decideWaiting(d *JobDecision, now Instant) {
 	}
 	waitsFor, notOpen := "", false
 	for i, state := range j.Prerequisites {
-		if state.Open {
+		// What was open once need not stay: a claim shows that everything was.
+		if state.Open || j.hasOwnClaim() {
 			continue
 		}
 		waitsFor, notOpen = j.After[i].String(), true
 		if state.Failed {
-			d.warn(konductorv1.EventWaiting, "the job can't start: "+state.Message)
+			d.warn(konductorv1.EventWaiting, fmt.Sprintf("the job can't start: %s. Create %s again, or delete the job", state.Message, waitsFor))
 		}
 		break
 	}
@@ -193,11 +219,15 @@ func (j *HeldJob) decideWaiting(d *JobDecision, now Instant) {
 			d.CreateClaim = &j.Holds[i]
 			d.NoWait = j.skipsAtOnce()
 		case c.Deleting:
+		case c.Foreign:
+			// Its deletion doesn't enqueue the Job.
+			d.DeleteClaims = append(d.DeleteClaims, c)
+			d.RequeueAfter = heldJobPollInterval
 		case c.Phase == konductorv1.ClaimRefused && c.Message == konductorv1.MessageBusy && j.skipsAtOnce():
 			j.skip(d, j.Holds[i].String()+" is busy")
 			return
 		case phaseRank(c.Phase) == 0:
-			d.ReplaceRunning = j.WhenBusy == konductorv1.WhenBusyReplace
+			d.ReplaceRunning = j.WhenBusy == konductorv1.WhenBusyReplace && c.Busy
 		case c.Phase == konductorv1.ClaimRefused && c.Retry:
 			d.DeleteClaims = append(d.DeleteClaims, c)
 		case c.Phase == konductorv1.ClaimRefused:
@@ -208,24 +238,32 @@ func (j *HeldJob) decideWaiting(d *JobDecision, now Instant) {
 		}
 		waitsFor = j.Holds[i].String()
 	}
+	if waitsFor == "" && j.TemplateLocked && len(j.Holds) > 0 {
+		d.UnlockTemplate = true
+		return
+	}
 	if waitsFor == "" {
 		d.Start, d.State = true, konductorv1.HeldStarted
 		d.Events = append(d.Events, Event{Reason: konductorv1.EventStarted, Message: j.startText()})
 		return
 	}
-	if j.MaxWait > 0 {
+	if j.MaxWait > 0 && !j.isRestart() {
 		left := endOfSecond(j.Created.Add(j.MaxWait)).Sub(now.ServerTime)
 		if left <= 0 {
 			j.skip(d, fmt.Sprintf("it waited for %s for longer than its %s of %s", waitsFor, konductorv1.MaxWaitAnnotation, j.MaxWait))
 			return
 		}
-		d.RequeueAfter = left
+		d.RequeueAfter = MinNonZero(d.RequeueAfter, left)
 	} else if j.skipsAtOnce() && notOpen {
 		j.skip(d, waitsFor+" is not open")
 		return
 	}
 	if j.State == "" {
-		d.Events = append(d.Events, Event{Reason: konductorv1.EventWaiting, Message: "the job waits for " + waitsFor})
+		message := "the job waits for " + waitsFor
+		if i := slices.IndexFunc(j.Prerequisites, func(p Prerequisite) bool { return !p.Open }); i >= 0 && j.Prerequisites[i].Missing {
+			message += ", which doesn't exist yet"
+		}
+		d.Events = append(d.Events, Event{Reason: konductorv1.EventWaiting, Message: message})
 	}
 }
 
@@ -263,6 +301,11 @@ func (j *HeldJob) hasClaims() bool {
 		}
 	}
 	return false
+}
+
+// hasOwnClaim reports whether the operator has claimed a hold for the Job.
+func (j *HeldJob) hasOwnClaim() bool {
+	return slices.ContainsFunc(j.Claims, func(c *JobClaim) bool { return c != nil && !c.Foreign })
 }
 
 func (d *JobDecision) warn(reason, message string) {

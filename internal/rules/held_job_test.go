@@ -42,13 +42,15 @@ func TestDecideJob(t *testing.T) {
 		want  string
 		event string // part of the Event's message
 	}{
-		"new":           {func(j *HeldJob) { j.State = "" }, "waiting create report", "the job waits for lease/report"},
-		"a closed gate": {func(j *HeldJob) { j.Prerequisites[0].Open = false }, "waiting", ""},
-		"a failed gate": {func(j *HeldJob) { j.Prerequisites[0] = Prerequisite{Failed: true, Message: "gate/ready has failed"} }, "waiting", "can't start: gate/ready has failed"},
-		"one hold":      {func(j *HeldJob) { j.Claims[0] = grantedClaim("l", 5) }, "waiting create db", ""},
-		"in the queue":  {func(j *HeldJob) { j.Claims[0] = &JobClaim{Phase: konductorv1.ClaimPending} }, "waiting", ""},
-		"all holds":     {bothGranted, "started start", "holds lease/report (fencing token 5), semaphore/db (fencing token 6)"},
-		"refused":       {func(j *HeldJob) { j.Claims[0] = &JobClaim{Phase: konductorv1.ClaimRefused, Message: "too many"} }, "waiting", "refused: too many"},
+		"new":                     {func(j *HeldJob) { j.State = "" }, "waiting create report", "the job waits for lease/report"},
+		"a closed gate":           {func(j *HeldJob) { j.Prerequisites[0].Open = false }, "waiting", ""},
+		"a missing gate":          {func(j *HeldJob) { j.State, j.Prerequisites[0] = "", Prerequisite{Missing: true} }, "waiting", "waits for gate/ready, which doesn't exist yet"},
+		"a job that only arrives": {func(j *HeldJob) { j.Workload, j.State, j.Suspended = Workload{Arrive: []string{"done"}}, "", false }, "", ""},
+		"a failed gate":           {func(j *HeldJob) { j.Prerequisites[0] = Prerequisite{Failed: true, Message: "gate/ready has failed"} }, "waiting", "can't start: gate/ready has failed"},
+		"one hold":                {func(j *HeldJob) { j.Claims[0] = grantedClaim("l", 5) }, "waiting create db", ""},
+		"in the queue":            {func(j *HeldJob) { j.Claims[0] = &JobClaim{Phase: konductorv1.ClaimPending} }, "waiting", ""},
+		"all holds":               {bothGranted, "started start", "holds lease/report (fencing token 5), semaphore/db (fencing token 6)"},
+		"refused":                 {func(j *HeldJob) { j.Claims[0] = &JobClaim{Phase: konductorv1.ClaimRefused, Message: "too many"} }, "waiting", "refused: too many"},
 		"refused, before the semaphore was resized": {func(j *HeldJob) {
 			j.Claims[0] = &JobClaim{Name: "l", Phase: konductorv1.ClaimRefused, Message: "too many", Retry: true}
 		}, "waiting delete l", ""},
@@ -60,20 +62,20 @@ func TestDecideJob(t *testing.T) {
 		}, "waiting", ""},
 
 		"running":                        {started, "started", ""},
-		"a lost hold":                    {func(j *HeldJob) { started(j); j.Claims[0] = nil }, "stopping suspend delete s", "the hold of lease/report has ended"},
-		"an ended hold":                  {func(j *HeldJob) { started(j); j.Claims[1].Phase = konductorv1.ClaimExpired }, "stopping suspend delete l s", "the hold of semaphore/db has ended"},
+		"a lost hold":                    {func(j *HeldJob) { started(j); j.Claims[0] = nil }, "stopping suspend delete s", "its hold of lease/report has ended"},
+		"an ended hold":                  {func(j *HeldJob) { started(j); j.Claims[1].Phase = konductorv1.ClaimExpired }, "stopping suspend delete l s", "its hold of semaphore/db has ended"},
 		"suspended by hand":              {func(j *HeldJob) { started(j); j.Suspended = true }, "stopping delete l s", "the job was suspended"},
 		"to be paused":                   {func(j *HeldJob) { started(j); j.Paused = true }, "stopping suspend delete l s", "paused"},
 		"a closed gate doesn't stop it":  {func(j *HeldJob) { started(j); j.Prerequisites[0].Open = false }, "started", ""},
 		"stopping, with claims":          {func(j *HeldJob) { bothGranted(j); j.State = konductorv1.HeldStopping }, "stopping delete l s", ""},
-		"stopping, with Pods":            {func(j *HeldJob) { j.State, j.PodsRunning = konductorv1.HeldStopping, true }, "stopping later", ""},
+		"stopping, with Pods":            {func(j *HeldJob) { j.State, j.HoldsLeft = konductorv1.HeldStopping, true }, "stopping later", ""},
 		"stopped":                        {func(j *HeldJob) { j.State = konductorv1.HeldStopping }, "waiting", ""},
 		"stopped and paused":             {func(j *HeldJob) { j.State, j.Paused = konductorv1.HeldStopping, true }, "paused", ""},
 		"started by hand while it stops": {func(j *HeldJob) { j.State, j.Suspended = konductorv1.HeldStopping, false }, "stopping suspend", ""},
 		"paused while it waits":          {func(j *HeldJob) { bothGranted(j); j.Paused = true }, "paused delete l s", ""},
 		"finished":                       {func(j *HeldJob) { started(j); j.Finished = true }, "finished", ""},
-		"not suspended from the start":   {func(j *HeldJob) { j.State, j.Suspended = "", false }, "", "runs without its holds"},
-		"started past the queue":         {func(j *HeldJob) { j.Suspended = false; j.Claims[0] = grantedClaim("l", 5) }, " delete l", "runs without its holds"},
+		"not suspended from the start":   {func(j *HeldJob) { j.State, j.Suspended = "", false }, "", "without its holds"},
+		"started past the queue":         {func(j *HeldJob) { j.Suspended = false; j.Claims[0] = grantedClaim("l", 5) }, " delete l", "without its holds"},
 		"deleted while it waits":         {func(j *HeldJob) { j.Deleting = true; j.Claims[0] = grantedClaim("l", 5) }, "waiting delete l", ""},
 		"deleted while it runs":          {func(j *HeldJob) { started(j); j.Deleting = true }, "started", ""},
 
@@ -88,19 +90,42 @@ func TestDecideJob(t *testing.T) {
 			j.MaxWait = 5 * time.Second
 			j.Claims[0] = &JobClaim{Name: "l", Phase: konductorv1.ClaimPending}
 		}, "skipped delete l", "it waited for lease/report for longer than its konductor.io/max-wait of 5s"},
+		"max-wait: over, but it ran before": {func(j *HeldJob) {
+			j.MaxWait = 5 * time.Second
+			j.Released["lease/report"] = 3
+			j.Claims[0] = &JobClaim{Name: "l", Phase: konductorv1.ClaimPending}
+		}, "waiting", ""},
 		"max-wait: over, but granted": {func(j *HeldJob) { bothGranted(j); j.MaxWait = 5 * time.Second }, "started start", "started"},
 		"newest: superseded":          {func(j *HeldJob) { bothGranted(j); j.SupersededBy = "next" }, "skipped delete l s", "job next is newer and waits in its place"},
 		"replace: busy": {func(j *HeldJob) {
 			j.WhenBusy = konductorv1.WhenBusyReplace
-			j.Claims[0] = &JobClaim{Phase: konductorv1.ClaimPending}
+			j.Claims[0] = &JobClaim{Phase: konductorv1.ClaimPending, Busy: true}
 		}, "waiting replace", ""},
-		"replace: not asked yet": {func(j *HeldJob) { j.WhenBusy = konductorv1.WhenBusyReplace }, "waiting create report", ""},
-		"skipped":                {func(j *HeldJob) { j.State = konductorv1.HeldSkipped }, "skipped", ""},
+		"replace: about to be granted": {func(j *HeldJob) {
+			j.WhenBusy = konductorv1.WhenBusyReplace
+			j.Claims[0] = &JobClaim{Phase: konductorv1.ClaimPending}
+		}, "waiting", ""},
+		"a claim of somebody else": {func(j *HeldJob) {
+			bothGranted(j)
+			j.Claims[0].Foreign = true
+		}, "waiting delete l later", ""},
+		"a closed gate and a claim of somebody else": {func(j *HeldJob) {
+			j.Prerequisites[0].Open = false
+			j.Claims[0] = grantedClaim("l", 5)
+			j.Claims[0].Foreign = true
+		}, "waiting", ""},
+		"a gate that is gone after it was open": {func(j *HeldJob) {
+			bothGranted(j)
+			j.Prerequisites[0] = Prerequisite{Missing: true}
+		}, "started start", "holds lease/report"},
+		"a template that can't be changed yet": {func(j *HeldJob) { bothGranted(j); j.TemplateLocked = true }, "waiting unlock", ""},
+		"replace: not asked yet":               {func(j *HeldJob) { j.WhenBusy = konductorv1.WhenBusyReplace }, "waiting create report", ""},
+		"skipped":                              {func(j *HeldJob) { j.State = konductorv1.HeldSkipped }, "skipped", ""},
 	} {
 		t.Run(what, func(t *testing.T) {
 			d := DecideJob(testJob(c.change), now)
 			got := []string{d.State}
-			for what, is := range map[string]bool{"start": d.Start, "suspend": d.Suspend, "replace": d.ReplaceRunning} {
+			for what, is := range map[string]bool{"start": d.Start, "suspend": d.Suspend, "replace": d.ReplaceRunning, "unlock": d.UnlockTemplate} {
 				if is {
 					got = append(got, what)
 				}

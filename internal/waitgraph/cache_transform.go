@@ -94,7 +94,7 @@ func stripHeldJob(stripped, job *batchv1.Job) {
 	if stripped.Annotations == nil {
 		return
 	}
-	stripped.CreationTimestamp = job.CreationTimestamp
+	stripped.CreationTimestamp, stripped.Status.StartTime = job.CreationTimestamp, job.Status.StartTime
 	for _, name := range []string{konductorv1.HeldLabel, kueueQueueName} {
 		if value := job.Labels[name]; value != "" {
 			if stripped.Labels == nil {

@@ -100,6 +100,9 @@ func (r *holdReconciler[T]) readBoundState(ctx context.Context, namespace string
 	case job != nil:
 		return boundEnded, nil
 	}
+	if !r.jobStopper.startCheckIfDue(bound.uid) {
+		return boundDeletedRunning, nil
+	}
 	stopped, err := r.jobStopper.areDeletedJobPodsGone(ctx, namespace, bound.uid)
 	if err == nil && !stopped {
 		return boundDeletedRunning, nil

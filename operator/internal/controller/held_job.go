@@ -4,7 +4,10 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"maps"
+	"slices"
 	"strconv"
+	"sync"
 
 	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
@@ -29,6 +32,10 @@ import (
 type heldJobReconciler struct {
 	Deps
 	jobStopper *jobStopper
+
+	mu sync.Mutex
+	// deletedFinished are Jobs that were deleted soon after they had finished, and have not arrived yet.
+	deletedFinished map[types.NamespacedName]*batchv1.Job
 }
 
 // heldJobController is the name of the controller of held Jobs, in logs and metrics.
@@ -36,7 +43,9 @@ const heldJobController = "HeldJob"
 
 // SetupHeldJobs adds the controller of held Jobs to mgr.
 func SetupHeldJobs(ctx context.Context, mgr ctrl.Manager, deps Deps) error {
-	r := &heldJobReconciler{deps, newJobStopper(deps.Client, deps.APIReader, deps.Clock)}
+	r := &heldJobReconciler{
+		Deps: deps, jobStopper: newJobStopper(&deps), deletedFinished: map[types.NamespacedName]*batchv1.Job{},
+	}
 	if err := mgr.GetFieldIndexer().IndexField(ctx, &batchv1.Job{}, heldJobIndex, indexHeldJobs); err != nil {
 		return fmt.Errorf("indexing held jobs by what they wait for: %w", err)
 	}
@@ -56,12 +65,15 @@ func SetupHeldJobs(ctx context.Context, mgr ctrl.Manager, deps Deps) error {
 // Reconcile brings one held Job up to date: it claims what the Job is to hold, starts it when it may run, stops it when it has
 // lost a hold, and arrives for it when it has finished.
 func (r *heldJobReconciler) Reconcile(ctx context.Context, req reconcile.Request) (reconcile.Result, error) {
+	if err := r.arriveForDeleted(ctx, req.NamespacedName); err != nil {
+		return reconcile.Result{}, err
+	}
 	job := &batchv1.Job{}
 	if err := r.Client.Get(ctx, req.NamespacedName, job); err != nil {
 		return reconcile.Result{}, client.IgnoreNotFound(err)
 	}
 	result, err := r.reconcileJob(ctx, job)
-	if err != nil || job.Annotations[konductorv1.WhenBusyAnnotation] != konductorv1.WhenBusyNewest || !isWaiting(job) {
+	if err != nil || !hasWhenBusy(job, konductorv1.WhenBusyNewest) || !isWaiting(job) {
 		return result, err
 	}
 	// It may have taken the place of older ones by now.
@@ -81,7 +93,7 @@ func (r *heldJobReconciler) reconcileJob(ctx context.Context, job *batchv1.Job) 
 		return reconcile.Result{}, nil
 	}
 	if other := otherController(job); other != "" && job.Labels[konductorv1.HeldLabel] == "" {
-		r.warnNotHeld(job, other+" decides when this job runs: put the annotations on its Pod template instead")
+		r.warnNotHeld(job, other+" writes spec.suspend of this job, so its annotations after and hold have no effect: call koncli in its containers instead")
 		return reconcile.Result{}, nil
 	}
 	workload, err := rules.ParseWorkload(job.Annotations)
@@ -99,6 +111,9 @@ func (r *heldJobReconciler) reconcileJob(ctx context.Context, job *batchv1.Job) 
 		if err != nil || missing {
 			return reconcile.Result{}, err // A barrier that is missing enqueues the Job when it is created.
 		}
+	}
+	if d.UnlockTemplate {
+		return reconcile.Result{}, r.unlockTemplate(ctx, job)
 	}
 	if written, err := r.updateJob(ctx, job, view, d); err != nil || !written {
 		return reconcile.Result{}, err
@@ -163,7 +178,8 @@ func (r *heldJobReconciler) observe(ctx context.Context, job *batchv1.Job, w rul
 	view := &rules.HeldJob{
 		Workload: w, State: job.Labels[konductorv1.HeldLabel], Created: job.CreationTimestamp.Time,
 		Suspended: isSuspended(job), Finished: isJobFinished(job), Deleting: job.DeletionTimestamp != nil,
-		Released: rules.ParseReleasedTokens(job.Annotations[konductorv1.ReleasedTokensAnnotation]),
+		Released:       rules.ParseReleasedTokens(job.Annotations[konductorv1.ReleasedTokensAnnotation]),
+		TemplateLocked: job.Status.StartTime != nil,
 	}
 	for _, c := range job.Status.Conditions {
 		view.Failed = view.Failed || c.Type == batchv1.JobFailed && c.Status == corev1.ConditionTrue
@@ -190,11 +206,59 @@ func (r *heldJobReconciler) observe(ctx context.Context, job *batchv1.Job, w rul
 	}
 	if view.State == konductorv1.HeldStopping {
 		var err error
-		if view.PodsRunning, err = r.jobStopper.hasRunningPods(ctx, job.Namespace, job.UID); err != nil {
+		if view.HoldsLeft, err = r.hasHoldsLeft(ctx, job, w); err != nil {
 			return nil, err
 		}
 	}
 	return view, nil
+}
+
+// hasHoldsLeft reports whether a lease or semaphore still lists the Job as a holder, or Pods of it may still run.
+func (r *heldJobReconciler) hasHoldsLeft(ctx context.Context, job *batchv1.Job, w rules.Workload) (bool, error) {
+	for i := range w.Holds {
+		target, err := r.getTarget(ctx, job.Namespace, w.Holds[i].WorkloadRef)
+		if err != nil {
+			return false, err
+		}
+		if slices.ContainsFunc(target.holders, func(h konductorv1.Holder) bool { return h.Job != nil && h.Job.UID == job.UID }) {
+			return true, nil
+		}
+	}
+	return r.jobStopper.hasRunningPods(ctx, job.Namespace, job.UID)
+}
+
+// holdTarget is what the controller of held Jobs reads of a Lease or Semaphore.
+type holdTarget struct {
+	exists      bool
+	permits     int32
+	maxPriority *int32
+	holders     []konductorv1.Holder
+}
+
+// freePermits returns how many permits are not held.
+func (t *holdTarget) freePermits() int32 {
+	free := t.permits
+	for i := range t.holders {
+		free -= t.holders[i].Permits
+	}
+	return free
+}
+
+// getTarget reads a Lease or Semaphore from the cache. One that doesn't exist is no error.
+func (r *heldJobReconciler) getTarget(ctx context.Context, namespace string, ref rules.WorkloadRef) (holdTarget, error) {
+	key := types.NamespacedName{Namespace: namespace, Name: ref.Name}
+	if ref.Kind == konductorv1.KindLease {
+		lease := &konductorv1.Lease{}
+		if err := r.Client.Get(ctx, key, lease); err != nil {
+			return holdTarget{}, client.IgnoreNotFound(err)
+		}
+		return holdTarget{true, 1, lease.Spec.MaxPriority, lease.Status.Holders()}, nil
+	}
+	semaphore := &konductorv1.Semaphore{}
+	if err := r.Client.Get(ctx, key, semaphore); err != nil {
+		return holdTarget{}, client.IgnoreNotFound(err)
+	}
+	return holdTarget{true, semaphore.Spec.Permits, semaphore.Spec.MaxPriority, semaphore.Status.Holders}, nil
 }
 
 // observePrerequisite returns the state of a gate or barrier. What is missing is waited for.
@@ -212,7 +276,7 @@ func (r *heldJobReconciler) observePrerequisite(ctx context.Context, namespace s
 	}
 	switch {
 	case apierrors.IsNotFound(err):
-		return rules.Prerequisite{Message: ref.String() + " doesn't exist"}, nil
+		return rules.Prerequisite{Missing: true}, nil
 	case err != nil:
 		return rules.Prerequisite{}, err
 	case phase == string(konductorv1.BarrierFailed) || phase == string(konductorv1.BarrierTimeout):
@@ -224,13 +288,14 @@ func (r *heldJobReconciler) observePrerequisite(ctx context.Context, namespace s
 	return state, nil
 }
 
-// observeClaim returns the Job's claim for a hold; nil: there is none. If it is missing from the cache and must exist, the API
-// server confirms that it is gone.
-func (r *heldJobReconciler) observeClaim(ctx context.Context, job *batchv1.Job, hold rules.WorkloadHold, mustExist bool) (*rules.JobClaim, error) {
+// observeClaim returns the Job's claim for a hold; nil: there is none. Before a started Job is stopped because of it, the API
+// server confirms what the cache says.
+func (r *heldJobReconciler) observeClaim(ctx context.Context, job *batchv1.Job, hold rules.WorkloadHold, started bool) (*rules.JobClaim, error) {
 	key := types.NamespacedName{Namespace: job.Namespace, Name: jobClaimName(job, hold)}
 	claim := &konductorv1.Claim{}
 	err := r.Client.Get(ctx, key, claim)
-	if apierrors.IsNotFound(err) && mustExist {
+	if started && (apierrors.IsNotFound(err) || err == nil && (claim.Status.Phase != konductorv1.ClaimGranted || claim.DeletionTimestamp != nil)) {
+		claim = &konductorv1.Claim{}
 		err = r.APIReader.Get(ctx, key, claim)
 	}
 	switch {
@@ -241,32 +306,27 @@ func (r *heldJobReconciler) observeClaim(ctx context.Context, job *batchv1.Job, 
 	}
 	observed := &rules.JobClaim{
 		Name: claim.Name, UID: claim.UID, Phase: claim.Status.Phase, Token: claim.Status.FencingToken, Message: claim.Status.Message,
-		Deleting: claim.DeletionTimestamp != nil,
+		Deleting: claim.DeletionTimestamp != nil, Foreign: !isClaimFor(claim, job, hold),
 	}
-	if observed.Phase == konductorv1.ClaimRefused {
-		observed.Retry = r.admits(ctx, job.Namespace, claim)
+	if observed.Phase == konductorv1.ClaimGranted {
+		return observed, nil
 	}
+	target, err := r.getTarget(ctx, job.Namespace, hold.WorkloadRef)
+	if err != nil {
+		return nil, err
+	}
+	observed.Busy = target.exists && claim.Spec.Permits > target.freePermits()
+	observed.Retry = observed.Phase == konductorv1.ClaimRefused && target.exists && claim.Spec.Permits <= target.permits &&
+		(target.maxPriority == nil || claim.Spec.Priority <= *target.maxPriority)
 	return observed, nil
 }
 
-// admits reports whether the target of a claim exists, and admits as many permits and as high a priority as the claim asks for.
-func (r *heldJobReconciler) admits(ctx context.Context, namespace string, claim *konductorv1.Claim) bool {
-	key := types.NamespacedName{Namespace: namespace, Name: claim.Spec.Target.Name}
-	permits, maxPriority := int32(1), (*int32)(nil)
-	if claim.Spec.Target.Kind == konductorv1.KindLease {
-		lease := &konductorv1.Lease{}
-		if r.Client.Get(ctx, key, lease) != nil {
-			return false
-		}
-		maxPriority = lease.Spec.MaxPriority
-	} else {
-		semaphore := &konductorv1.Semaphore{}
-		if r.Client.Get(ctx, key, semaphore) != nil {
-			return false
-		}
-		permits, maxPriority = semaphore.Spec.Permits, semaphore.Spec.MaxPriority
-	}
-	return claim.Spec.Permits <= permits && (maxPriority == nil || claim.Spec.Priority <= *maxPriority)
+// isClaimFor reports whether a claim is the one that the operator makes for a hold of a Job. Anybody who may create claims could
+// make another of that name. Only the operator may bind one to a Job.
+func isClaimFor(claim *konductorv1.Claim, job *batchv1.Job, hold rules.WorkloadHold) bool {
+	bound := claim.Spec.BoundTo
+	return bound != nil && bound.Kind == konductorv1.KindJob && bound.UID == job.UID && claim.Spec.Target.Kind == hold.Kind &&
+		claim.Spec.Target.Name == hold.Name && claim.Spec.Permits == hold.Permits
 }
 
 // jobClaimName returns the name of the Job's claim for a hold. The claim names no UID of its target: a Job goes on waiting when
@@ -312,6 +372,9 @@ func (r *heldJobReconciler) updateJob(ctx context.Context, job *batchv1.Job, vie
 	if d.State != view.State {
 		metadata["labels"] = map[string]any{konductorv1.HeldLabel: valueOrNull(d.State)}
 	}
+	if d.State == konductorv1.HeldStopping && view.State == konductorv1.HeldStarted {
+		metadata["annotations"] = map[string]any{konductorv1.ReleasedTokensAnnotation: rules.FormatReleasedTokens(releasedTokens(view))}
+	}
 	patch := map[string]any{"metadata": metadata}
 	switch {
 	case d.Start:
@@ -339,6 +402,30 @@ func (r *heldJobReconciler) updateJob(ctx context.Context, job *batchv1.Job, vie
 		log.FromContext(ctx).V(1).Info("job changed", "from", view.State, "to", d.State)
 	}
 	return true, nil
+}
+
+// releasedTokens returns the tokens with which a Job that is being stopped can't be started any more.
+func releasedTokens(view *rules.HeldJob) map[string]int64 {
+	released := maps.Clone(view.Released)
+	for i, claim := range view.Claims {
+		if claim != nil && !claim.Foreign {
+			object := view.Holds[i].String()
+			released[object] = max(released[object], claim.Token)
+		}
+	}
+	return released
+}
+
+// unlockTemplate removes status.startTime of a suspended Job that ran before. Until Kubernetes 1.35 the Job controller leaves it,
+// and the API server then doesn't let the template be changed.
+func (r *heldJobReconciler) unlockTemplate(ctx context.Context, job *batchv1.Job) error {
+	patch := fmt.Sprintf(`{"metadata":{"uid":%q,"resourceVersion":%q},"status":{"startTime":null}}`, job.UID, job.ResourceVersion)
+	target := &batchv1.Job{ObjectMeta: metav1.ObjectMeta{Namespace: job.Namespace, Name: job.Name}}
+	err := r.Client.Status().Patch(ctx, target, client.RawPatch(types.MergePatchType, []byte(patch)))
+	if err := ignoreNotFoundOrConflict(err); err != nil {
+		return fmt.Errorf("removing the start time of job %s: %w", job.Name, err)
+	}
+	return nil
 }
 
 // tokenAnnotations returns the annotations by which the Pods of a Job learn its fencing tokens.
@@ -378,6 +465,29 @@ func (r *heldJobReconciler) deleteSkipped(ctx context.Context, job *batchv1.Job,
 	}
 	background := metav1.DeletePropagationBackground
 	return ignoreNotFoundOrConflict(r.Client.Delete(ctx, job, client.Preconditions{UID: &job.UID}, client.PropagationPolicy(background)))
+}
+
+// arriveForDeleted arrives for a Job that was deleted soon after it had finished, as by ttlSecondsAfterFinished.
+func (r *heldJobReconciler) arriveForDeleted(ctx context.Context, key types.NamespacedName) error {
+	r.mu.Lock()
+	job := r.deletedFinished[key]
+	r.mu.Unlock()
+	if job == nil {
+		return nil
+	}
+	if workload, err := rules.ParseWorkload(job.Annotations); err == nil {
+		view, err := r.observe(ctx, job, workload)
+		if err != nil {
+			return err
+		}
+		if _, err := r.arrive(ctx, job, view); err != nil {
+			return err
+		}
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	delete(r.deletedFinished, key)
+	return nil
 }
 
 // arrive creates the arrivals of a finished Job. missing says that a barrier doesn't exist yet.

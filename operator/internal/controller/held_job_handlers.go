@@ -77,8 +77,22 @@ func (r *heldJobReconciler) onJob() handler.EventHandler {
 			return
 		}
 		q.Add(requestFor(obj))
-	}, func(client.Object, requestQueue) {})
+	}, func(obj client.Object, q requestQueue) {
+		job, ok := obj.(*batchv1.Job)
+		if !ok || job.Annotations[konductorv1.ArriveAnnotation] == "" || job.Labels[konductorv1.HeldLabel] == konductorv1.HeldFinished || !isJobFinished(job) {
+			return
+		}
+		r.mu.Lock()
+		if r.isLeader() && len(r.deletedFinished) < maxDeletedFinished {
+			r.deletedFinished[client.ObjectKeyFromObject(obj)] = job
+		}
+		r.mu.Unlock()
+		q.Add(requestFor(obj))
+	})
 }
+
+// maxDeletedFinished bounds heldJobReconciler.deletedFinished.
+const maxDeletedFinished = 1000
 
 // onClaim enqueues the Job of a claim.
 func (r *heldJobReconciler) onClaim() handler.EventHandler {

@@ -56,7 +56,7 @@ func SetupLeases(mgr ctrl.Manager, deps Deps) error {
 		Deps:       deps,
 		kind:       konductorv1.KindLease,
 		claimCache: newClaimCache[*konductorv1.Lease](konductorv1.KindLease),
-		jobStopper: newJobStopper(deps.Client, deps.APIReader, deps.Clock),
+		jobStopper: newJobStopper(&deps),
 		newObject:  func() *konductorv1.Lease { return &konductorv1.Lease{} },
 		decide: func(l *konductorv1.Lease, claims *rules.ClaimSet, revision uint64, now rules.Instant) (*konductorv1.Lease, rules.HoldDecision) {
 			status, act := rules.DecideLease(l, claims, revision, now)
@@ -78,7 +78,7 @@ func newSemaphoreReconciler(deps Deps) *holdReconciler[*konductorv1.Semaphore] {
 		Deps:       deps,
 		kind:       konductorv1.KindSemaphore,
 		claimCache: newClaimCache[*konductorv1.Semaphore](konductorv1.KindSemaphore),
-		jobStopper: newJobStopper(deps.Client, deps.APIReader, deps.Clock),
+		jobStopper: newJobStopper(&deps),
 		newObject:  func() *konductorv1.Semaphore { return &konductorv1.Semaphore{} },
 		decide: func(s *konductorv1.Semaphore, claims *rules.ClaimSet, revision uint64, now rules.Instant) (*konductorv1.Semaphore, rules.HoldDecision) {
 			status, act := rules.DecideSemaphore(s, claims, revision, now)
@@ -194,9 +194,12 @@ func (r *holdReconciler[T]) decideOnce(ctx context.Context, a *targetState[T], o
 		// These claims exist, and the watch will show them soon.
 		after = rules.MinNonZero(after, statusBatchInterval)
 	}
-	if changed, err = r.stopJobs(ctx, a, obj, act.StopJobs); err != nil || changed {
-		return 0, changed, err
+	// A Job that can't be stopped keeps only its own hold.
+	changed, stopErr := r.stopJobs(ctx, a, obj, act.StopJobs)
+	if changed {
+		return 0, true, nil
 	}
+	defer func() { err = errors.Join(err, stopErr) }()
 	if len(act.StopJobs) > 0 {
 		after = rules.MinNonZero(after, stoppingJobPollInterval)
 	}
@@ -356,7 +359,7 @@ func (r *holdReconciler[T]) verifyClaims(ctx context.Context, a *targetState[T],
 
 // stopJobs stops the Jobs of holds whose claim is deleted or has ended. changed says that such a hold is over.
 func (r *holdReconciler[T]) stopJobs(ctx context.Context, a *targetState[T], obj T, holders []konductorv1.Holder) (changed bool, err error) {
-	group, ctx := errgroup.WithContext(ctx)
+	var group errgroup.Group // without a context that the first error cancels
 	group.SetLimit(maxParallelRequests)
 	var over atomic.Bool
 	target := rules.WorkloadRef{Kind: r.kind, Name: obj.GetName()}.String()

@@ -11,6 +11,7 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/fields"
 	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/client-go/tools/record"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	konductorv1 "github.com/LogicIQ/konductor/apis/v1"
@@ -31,9 +32,10 @@ const (
 // jobStopper ends the holds of Jobs that have not finished: those that were deleted, and those whose hold was broken. It is
 // shared by the controllers of Leases and Semaphores, and safe for concurrent use.
 type jobStopper struct {
-	client client.Client
-	live   client.Reader
-	clock  Clock
+	client   client.Client
+	live     client.Reader
+	clock    Clock
+	recorder record.EventRecorder
 
 	mu sync.Mutex
 	// stops has a Job that is gone by its UID, and one that is suspended because a hold of it has ended by the UID of the hold's
@@ -47,8 +49,8 @@ type jobStop struct {
 	checkedAt time.Duration // when the API server was asked last
 }
 
-func newJobStopper(c client.Client, live client.Reader, clock Clock) *jobStopper {
-	return &jobStopper{client: c, live: live, clock: clock, stops: map[types.UID]*jobStop{}}
+func newJobStopper(deps *Deps) *jobStopper {
+	return &jobStopper{client: deps.Client, live: deps.APIReader, clock: deps.Clock, recorder: deps.Recorder, stops: map[types.UID]*jobStop{}}
 }
 
 // stop suspends the Job of a hold whose claim is deleted or has ended, and reports whether the hold is over: the Job can't start
@@ -85,6 +87,9 @@ func (s *jobStopper) stop(ctx context.Context, namespace, target string, h *kond
 				return false, nil
 			} else if err != nil {
 				return false, fmt.Errorf("suspending job %s: %w", key, err)
+			}
+			if job.Labels[konductorv1.HeldLabel] == konductorv1.HeldStarted {
+				s.recorder.Event(job, corev1.EventTypeWarning, konductorv1.EventStopped, rules.HoldEndedMessage(target))
 			}
 		}
 	}
