@@ -2,9 +2,6 @@ package integration
 
 import (
 	"fmt"
-	"net/http"
-	"strings"
-	"sync"
 	"testing"
 
 	batchv1 "k8s.io/api/batch/v1"
@@ -14,33 +11,6 @@ import (
 	"github.com/LogicIQ/konductor/operator"
 	konductor "github.com/LogicIQ/konductor/sdk/go"
 )
-
-// crashAtWrite starts an operator that crashes before or after its nth write from now on, and closes the channel then. From
-// there on its requests all fail, so that it has no effect and observes nothing.
-func (w *testEnv) crashAtWrite(op *hookedTransport, n int, before bool) (crashed <-chan struct{}) {
-	dead := make(chan struct{})
-	var mu sync.Mutex
-	writes := 0
-	crash := func(req *http.Request) error {
-		mu.Lock()
-		defer mu.Unlock()
-		if !isWriteRequest(req) || strings.HasSuffix(req.URL.Path, "/events") || writes >= n {
-			return nil
-		}
-		if writes++; writes < n {
-			return nil
-		}
-		op.failRequests(func(*http.Request) bool { return true })
-		close(dead)
-		return errDisconnected
-	}
-	if before {
-		op.setRequestHook(crash)
-	} else {
-		op.setResponseHook(crash)
-	}
-	return dead
-}
 
 // TestHeldJobsSurviveOperatorCrashAtEachWrite has two Jobs that hold one lease and arrive at a barrier.
 func TestHeldJobsSurviveOperatorCrashAtEachWrite(t *testing.T) {

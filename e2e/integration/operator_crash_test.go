@@ -186,6 +186,33 @@ func TestOperatorCrashAtEachWrite(t *testing.T) {
 	}
 }
 
+// crashAtWrite makes an operator crash before or after its nth write from now on, and closes the channel then. From there on its
+// requests all fail, so that it has no effect and observes nothing.
+func (w *testEnv) crashAtWrite(op *hookedTransport, n int, before bool) (crashed <-chan struct{}) {
+	dead := make(chan struct{})
+	var mu sync.Mutex
+	writes := 0
+	crash := func(req *http.Request) error {
+		mu.Lock()
+		defer mu.Unlock()
+		if !isWriteRequest(req) || strings.HasSuffix(req.URL.Path, "/events") || writes >= n {
+			return nil
+		}
+		if writes++; writes < n {
+			return nil
+		}
+		op.failRequests(func(*http.Request) bool { return true })
+		close(dead)
+		return errDisconnected
+	}
+	if before {
+		op.setRequestHook(crash)
+	} else {
+		op.setResponseHook(crash)
+	}
+	return dead
+}
+
 // checkCrashAtWrite lets an operator crash before or after its nth write while three contend for a lease and for a semaphore of
 // two permits, and another operator take over.
 func checkCrashAtWrite(w *testEnv, n int, before bool) {
@@ -207,28 +234,7 @@ func checkCrashAtWrite(w *testEnv, n int, before bool) {
 		}
 	}
 	config, wire := w.hookTransport(w.operatorConfig)
-	dead := make(chan struct{})
-	var mu sync.Mutex
-	writes := 0
-	crash := func(req *http.Request) error {
-		mu.Lock()
-		defer mu.Unlock()
-		if !isWriteRequest(req) || strings.HasSuffix(req.URL.Path, "/events") || writes >= n {
-			return nil
-		}
-		if writes++; writes < n {
-			return nil
-		}
-		// From here on this operator's requests all fail, so that it has no effect and observes nothing.
-		wire.failRequests(func(*http.Request) bool { return true })
-		close(dead)
-		return errDisconnected
-	}
-	if before {
-		wire.setRequestHook(crash)
-	} else {
-		wire.setResponseHook(crash)
-	}
+	dead := w.crashAtWrite(wire, n, before)
 	first := w.startOperatorWith(func(o *operator.Options) { o.Config = config })
 	everybody := make(chan struct{})
 	go func() {

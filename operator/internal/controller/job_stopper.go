@@ -9,6 +9,7 @@ import (
 	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/fields"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/tools/record"
@@ -29,8 +30,8 @@ const (
 	maxRememberedStops = 10000
 )
 
-// jobStopper ends the holds of Jobs that have not finished: those that were deleted, and those whose hold was broken. It is
-// shared by the controllers of Leases and Semaphores, and safe for concurrent use.
+// jobStopper ends the holds of Jobs that have not finished: those that were deleted, and those whose hold was broken. Each
+// controller has its own. It is safe for concurrent use.
 type jobStopper struct {
 	client   client.Client
 	live     client.Reader
@@ -79,9 +80,9 @@ func (s *jobStopper) stop(ctx context.Context, namespace, target string, h *kond
 			suspend := true
 			next.Spec.Suspend = &suspend
 			released[target] = max(released[target], h.FencingToken)
-			setAnnotation(next, konductorv1.ReleasedTokensAnnotation, rules.FormatReleasedTokens(released))
+			metav1.SetMetaDataAnnotation(&next.ObjectMeta, konductorv1.ReleasedTokensAnnotation, rules.FormatReleasedTokens(released))
 			if !neverStarted {
-				setLabel(next, konductorv1.HeldLabel, konductorv1.HeldStopping)
+				metav1.SetMetaDataLabel(&next.ObjectMeta, konductorv1.HeldLabel, konductorv1.HeldStopping)
 			}
 			if err := s.client.Patch(ctx, next, client.MergeFromWithOptions(job, client.MergeFromWithOptimisticLock{})); apierrors.IsConflict(err) || apierrors.IsNotFound(err) {
 				return false, nil
@@ -165,21 +166,3 @@ func (s *jobStopper) hasRunningPods(ctx context.Context, namespace string, job t
 }
 
 func isSuspended(job *batchv1.Job) bool { return job.Spec.Suspend != nil && *job.Spec.Suspend }
-
-func setAnnotation(obj client.Object, name, value string) {
-	annotations := obj.GetAnnotations()
-	if annotations == nil {
-		annotations = map[string]string{}
-	}
-	annotations[name] = value
-	obj.SetAnnotations(annotations)
-}
-
-func setLabel(obj client.Object, name, value string) {
-	labels := obj.GetLabels()
-	if labels == nil {
-		labels = map[string]string{}
-	}
-	labels[name] = value
-	obj.SetLabels(labels)
-}
