@@ -1,6 +1,11 @@
 package v1
 
-import "k8s.io/apimachinery/pkg/types"
+import (
+	"strings"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+)
 
 // Annotations of a held Job: one that the operator keeps suspended until it may run. They have no effect on a Job that was
 // created without suspend: true, which the API server's policies prevent.
@@ -66,14 +71,60 @@ const (
 )
 
 // HoldTokenAnnotation returns the name of the annotation that has the fencing token of the hold of a held Job on the Lease or
-// Semaphore of that name. kind is in lower case: NAME.lease.konductor.io/fencing-token.
+// Semaphore of that name: NAME.lease.konductor.io/fencing-token.
 func HoldTokenAnnotation(kind, name string) string {
-	return name + "." + kind + ".konductor.io/fencing-token"
+	return name + "." + strings.ToLower(kind) + ".konductor.io/fencing-token"
 }
 
-// MaxHeldNameLength is the maximum length of the name of a Lease or Semaphore in HoldAnnotation: the name of
-// HoldTokenAnnotation must fit into the 253 characters of an annotation's prefix.
+// MaxHeldNameLength is the maximum length of the name of a Lease or Semaphore in HoldAnnotation, or with spec.appliesTo: the
+// name of HoldTokenAnnotation must fit into the 253 characters of an annotation's prefix.
 const MaxHeldNameLength = 220
+
+// AppliesTo selects workloads that hold a Lease or Semaphore without an annotation of their own.
+type AppliesTo struct {
+	// jobs selects Jobs.
+	// +optional
+	Jobs *JobLimit `json:"jobs,omitempty"`
+}
+
+// JobLimit returns the limit of Jobs; nil: there is none.
+func (a *AppliesTo) JobLimit() *JobLimit {
+	if a == nil {
+		return nil
+	}
+	return a.Jobs
+}
+
+// JobLimit makes the Jobs that it selects hold a Lease or Semaphore while they run. It is decided when a Job is created: neither a
+// Job that exists already, nor a later change of the selector or of a Job's labels changes what the Job holds. A Job that waits
+// starts without the hold if the object is deleted, or spec.appliesTo removed from it.
+type JobLimit struct {
+	// selector selects Jobs of the same namespace by their labels. An empty selector selects all.
+	// +required
+	// +kubebuilder:validation:XValidation:rule="!has(self.matchExpressions) || self.matchExpressions.all(e, e.operator in ['In', 'NotIn'] ? has(e.values) && e.values.size() > 0 : e.operator in ['Exists', 'DoesNotExist'] && (!has(e.values) || e.values.size() == 0))",message="matchExpressions must have operator In or NotIn with values, or Exists or DoesNotExist without values"
+	Selector metav1.LabelSelector `json:"selector"`
+	// permits is how many permits of a Semaphore each Job holds, from 1 to 1000000. Defaults to 1. Must be 1 for a Lease.
+	// +optional
+	// +kubebuilder:default=1
+	// +kubebuilder:validation:Minimum=1
+	// +kubebuilder:validation:Maximum=1000000
+	Permits int32 `json:"permits,omitempty"`
+	// whenBusy says what happens to a Job that can't hold at once: Wait lets it wait, and Skip skips it. Defaults to Wait. The
+	// annotation konductor.io/when-busy of the Job takes precedence.
+	// +optional
+	// +kubebuilder:default=Wait
+	// +kubebuilder:validation:Enum=Wait;Skip
+	WhenBusy string `json:"whenBusy,omitempty"`
+}
+
+// AppliesAnnotation returns the name of the annotation by which the API server marks a Job, when it is created, to which
+// spec.appliesTo of the Lease or Semaphore of that name applies: NAME.semaphore.konductor.io/applies.
+func AppliesAnnotation(kind, name string) string {
+	return name + "." + strings.ToLower(kind) + AppliesAnnotationSuffix
+}
+
+// AppliesAnnotationSuffix ends the name of every AppliesAnnotation.
+const AppliesAnnotationSuffix = ".konductor.io/applies"
 
 // JobReference names the Job whose Pods a hold covers.
 type JobReference struct {

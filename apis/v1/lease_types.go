@@ -29,6 +29,11 @@ type LeaseSpec struct {
 	// +kubebuilder:validation:Minimum=0
 	// +kubebuilder:validation:Maximum=1000000
 	MaxPriority *int32 `json:"maxPriority,omitempty"`
+	// appliesTo selects Jobs of the same namespace, which then hold the lease, one at a time, while they run, whether or not they have
+	// annotations. Needs Kubernetes 1.36 or later.
+	// +optional
+	// +kubebuilder:validation:XValidation:rule="!has(self.jobs) || !has(self.jobs.permits) || self.jobs.permits == 1",message="a lease has one permit: leave jobs.permits out"
+	AppliesTo *AppliesTo `json:"appliesTo,omitempty"`
 }
 
 // LeaseStatus is the observed state of a Lease.
@@ -99,6 +104,7 @@ type LeaseStatus struct {
 // +kubebuilder:validation:XValidation:rule="!has(oldSelf.status) || !has(oldSelf.status.fencingToken) || (has(self.status) && has(self.status.fencingToken) && self.status.fencingToken >= oldSelf.status.fencingToken)",message="the fencing token never goes backwards"
 // +kubebuilder:validation:XValidation:rule="!has(oldSelf.status) || !has(oldSelf.status.fencingToken) || !has(self.status) || !has(self.status.claimUID) || (has(oldSelf.status.claimUID) && self.status.claimUID == oldSelf.status.claimUID) || self.status.claimUID.size() == 0 || self.status.fencingToken > oldSelf.status.fencingToken",message="a new holder needs a larger fencing token than any before it"
 // +kubebuilder:validation:XValidation:rule="!has(oldSelf.status) || !has(oldSelf.status.claimUID) || !has(self.status) || !has(self.status.claimUID) || self.status.claimUID != oldSelf.status.claimUID || self.status.fencingToken == oldSelf.status.fencingToken",message="a hold keeps its fencing token"
+// +kubebuilder:validation:XValidation:rule="!has(self.spec) || !has(self.spec.appliesTo) || self.metadata.name.size() <= 220",message="the name of a lease with spec.appliesTo must have at most 220 characters"
 type Lease struct {
 	metav1.TypeMeta `json:",inline"`
 	// metadata is the standard metadata of an object.

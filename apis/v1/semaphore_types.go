@@ -49,6 +49,10 @@ type SemaphoreSpec struct {
 	// +kubebuilder:validation:Minimum=0
 	// +kubebuilder:validation:Maximum=1000000
 	MaxPriority *int32 `json:"maxPriority,omitempty"`
+	// appliesTo selects Jobs of the same namespace, which then hold permits of the semaphore while they run, whether or not they have
+	// annotations. Needs Kubernetes 1.36 or later.
+	// +optional
+	AppliesTo *AppliesTo `json:"appliesTo,omitempty"`
 }
 
 // OvertakenClaim is a waiting Claim that was overtaken: permits were granted to a Claim behind it in the queue that asks
@@ -128,6 +132,7 @@ type SemaphoreStatus struct {
 // +kubebuilder:printcolumn:name="Age",type=date,JSONPath=`.metadata.creationTimestamp`
 // +kubebuilder:validation:XValidation:rule="!has(self.status) || !has(self.status.holders) || self.status.holders.map(h, h.permits).sum() <= self.spec.permits || (has(oldSelf.status) && has(oldSelf.status.holders) && self.status.holders.map(h, h.permits).sum() <= oldSelf.status.holders.map(h, h.permits).sum() && has(self.status.fencingToken) && has(oldSelf.status.fencingToken) && self.status.fencingToken == oldSelf.status.fencingToken)",message="the permits of all holders must add up to at most spec.permits; nothing can be granted while they exceed it"
 // +kubebuilder:validation:XValidation:rule="!has(oldSelf.status) || !has(oldSelf.status.fencingToken) || (has(self.status) && has(self.status.fencingToken) && self.status.fencingToken >= oldSelf.status.fencingToken)",message="the fencing token never goes backwards"
+// +kubebuilder:validation:XValidation:rule="!has(self.spec.appliesTo) || self.metadata.name.size() <= 220",message="the name of a semaphore with spec.appliesTo must have at most 220 characters"
 type Semaphore struct {
 	metav1.TypeMeta `json:",inline"`
 	// metadata is the standard metadata of an object.

@@ -33,6 +33,8 @@ type HeldJob struct {
 	Prerequisites []Prerequisite
 	// Claims has the claim for each of Workload.Holds; nil: there is none.
 	Claims []*JobClaim
+	// NeedlessClaims are claims that wait for limits which apply to the Job no longer.
+	NeedlessClaims []*JobClaim
 	// SupersededBy is a newer Job of the same owner that waits as well, has WhenBusyNewest, and has taken its place in the queue;
 	// empty: there is none.
 	SupersededBy string
@@ -41,9 +43,9 @@ type HeldJob struct {
 // isRestart reports whether the Job has held before, and was stopped. It then waits however long it takes.
 func (j *HeldJob) isRestart() bool { return len(j.Released) > 0 }
 
-// skipsAtOnce reports whether the Job doesn't wait at all.
-func (j *HeldJob) skipsAtOnce() bool {
-	return j.WhenBusy == konductorv1.WhenBusySkip && j.MaxWait == 0 && !j.isRestart()
+// skipsAtOnce reports whether the Job doesn't wait at all for something with that WhenBusy.
+func (j *HeldJob) skipsAtOnce(whenBusy string) bool {
+	return whenBusy == konductorv1.WhenBusySkip && j.MaxWait == 0 && !j.isRestart()
 }
 
 // Prerequisite is the state of a gate or barrier that a workload waits for.
@@ -112,7 +114,7 @@ func DecideJob(j *HeldJob, now Instant) JobDecision {
 	switch {
 	case j.Finished:
 		d.State = konductorv1.HeldFinished
-	case len(j.After)+len(j.Holds) == 0:
+	case len(j.After)+len(j.Holds) == 0 && !j.Limited:
 		// It only arrives.
 	case j.Deleting:
 		if j.Suspended && j.State != konductorv1.HeldStarted && j.State != konductorv1.HeldStopping {
@@ -206,24 +208,31 @@ func (j *HeldJob) decideWaiting(d *JobDecision, now Instant) {
 		}
 		break
 	}
+	d.DeleteClaims = append(d.DeleteClaims, j.NeedlessClaims...)
 	for i := range j.Holds {
 		if waitsFor != "" {
 			break
 		}
+		if j.holds(i) {
+			d.Tokens = append(d.Tokens, j.Claims[i].Token)
+			continue
+		}
+		// Whoever waits holds nothing that comes later in the order. Else two Jobs could wait for each other.
+		behind := j.claimsAfter(i)
+		d.DeleteClaims = append(d.DeleteClaims, slices.DeleteFunc(slices.Clone(behind), func(c *JobClaim) bool { return c.Deleting })...)
 		c := j.Claims[i]
 		switch {
-		case j.holds(i):
-			d.Tokens = append(d.Tokens, c.Token)
-			continue
+		case c == nil && len(behind) > 0:
+			// Their deletion enqueues the Job.
 		case c == nil:
 			d.CreateClaim = &j.Holds[i]
-			d.NoWait = j.skipsAtOnce()
+			d.NoWait = j.skipsAtOnce(j.Holds[i].WhenBusy)
 		case c.Deleting:
 		case c.Foreign:
 			// Its deletion doesn't enqueue the Job.
 			d.DeleteClaims = append(d.DeleteClaims, c)
 			d.RequeueAfter = heldJobPollInterval
-		case c.Phase == konductorv1.ClaimRefused && c.Message == konductorv1.MessageBusy && j.skipsAtOnce():
+		case c.Phase == konductorv1.ClaimRefused && c.Message == konductorv1.MessageBusy && j.skipsAtOnce(j.Holds[i].WhenBusy):
 			j.skip(d, j.Holds[i].String()+" is busy")
 			return
 		case phaseRank(c.Phase) == 0:
@@ -237,6 +246,9 @@ func (j *HeldJob) decideWaiting(d *JobDecision, now Instant) {
 			d.DeleteClaims = append(d.DeleteClaims, c)
 		}
 		waitsFor = j.Holds[i].String()
+	}
+	if waitsFor == "" && len(j.NeedlessClaims) > 0 {
+		return // Their deletion enqueues the Job.
 	}
 	if waitsFor == "" && j.TemplateLocked && len(j.Holds) > 0 {
 		d.UnlockTemplate = true
@@ -254,7 +266,7 @@ func (j *HeldJob) decideWaiting(d *JobDecision, now Instant) {
 			return
 		}
 		d.RequeueAfter = MinNonZero(d.RequeueAfter, left)
-	} else if j.skipsAtOnce() && notOpen {
+	} else if j.skipsAtOnce(j.WhenBusy) && notOpen {
 		j.skip(d, waitsFor+" is not open")
 		return
 	}
@@ -288,6 +300,16 @@ func (j *HeldJob) startText() string {
 func (j *HeldJob) existingClaims() (claims []*JobClaim) {
 	for _, c := range j.Claims {
 		if c != nil && !c.Deleting {
+			claims = append(claims, c)
+		}
+	}
+	return claims
+}
+
+// claimsAfter returns the claims for holds after number i that the operator has made.
+func (j *HeldJob) claimsAfter(i int) (claims []*JobClaim) {
+	for _, c := range j.Claims[i+1:] {
+		if c != nil && !c.Foreign {
 			claims = append(claims, c)
 		}
 	}

@@ -16,13 +16,20 @@ func testJob(change func(*HeldJob)) *HeldJob {
 	j := &HeldJob{
 		Workload: Workload{
 			After: []WorkloadRef{{konductorv1.KindGate, "ready"}},
-			Holds: []WorkloadHold{{WorkloadRef{konductorv1.KindLease, "report"}, 1}, {WorkloadRef{konductorv1.KindSemaphore, "db"}, 2}},
+			Holds: []WorkloadHold{{WorkloadRef{konductorv1.KindLease, "report"}, 1, "", false}, {WorkloadRef{konductorv1.KindSemaphore, "db"}, 2, "", false}},
 		},
 		State: konductorv1.HeldWaiting, Suspended: true, Created: jobCreated(), Released: map[string]int64{},
 		Prerequisites: []Prerequisite{{Open: true}}, Claims: []*JobClaim{nil, nil},
 	}
 	change(j)
 	return j
+}
+
+func skipIfBusy(j *HeldJob) {
+	j.WhenBusy = konductorv1.WhenBusySkip
+	for i := range j.Holds {
+		j.Holds[i].WhenBusy = j.WhenBusy
+	}
 }
 
 func grantedClaim(name string, token int64) *JobClaim {
@@ -55,11 +62,14 @@ func TestDecideJob(t *testing.T) {
 			j.Claims[0] = &JobClaim{Name: "l", Phase: konductorv1.ClaimRefused, Message: "too many", Retry: true}
 		}, "waiting delete l", ""},
 		"an ended claim":   {func(j *HeldJob) { j.Claims[0] = &JobClaim{Name: "l", Phase: konductorv1.ClaimExpired} }, "waiting delete l", ""},
-		"a released token": {func(j *HeldJob) { bothGranted(j); j.Released["lease/report"] = 5 }, "waiting delete l", ""},
+		"a released token": {func(j *HeldJob) { bothGranted(j); j.Released["lease/report"] = 5 }, "waiting delete s l", ""},
+		"the first of two claims is gone": {func(j *HeldJob) { bothGranted(j); j.Claims[0] = nil }, "waiting delete s", ""},
+		"limits that are all gone":        {func(j *HeldJob) { j.Workload, j.Claims = Workload{Limited: true}, nil }, "started start", "everything that it waited for is open"},
+		"a limit that is gone":            {func(j *HeldJob) { bothGranted(j); j.NeedlessClaims = []*JobClaim{{Name: "n"}} }, "waiting delete n", ""},
 		"a claim that is being deleted": {func(j *HeldJob) {
 			bothGranted(j)
 			j.Claims[0].Deleting = true
-		}, "waiting", ""},
+		}, "waiting delete s", ""},
 
 		"running":                        {started, "started", ""},
 		"a lost hold":                    {func(j *HeldJob) { started(j); j.Claims[0] = nil }, "stopping suspend delete s", "its hold of lease/report has ended"},
@@ -79,10 +89,10 @@ func TestDecideJob(t *testing.T) {
 		"deleted while it waits":         {func(j *HeldJob) { j.Deleting = true; j.Claims[0] = grantedClaim("l", 5) }, "waiting delete l", ""},
 		"deleted while it runs":          {func(j *HeldJob) { started(j); j.Deleting = true }, "started", ""},
 
-		"skip: a closed gate": {func(j *HeldJob) { j.WhenBusy = konductorv1.WhenBusySkip; j.Prerequisites[0].Open = false }, "skipped", "gate/ready is not open"},
-		"skip: not asked yet": {func(j *HeldJob) { j.WhenBusy = konductorv1.WhenBusySkip }, "waiting create report nowait", ""},
+		"skip: a closed gate": {func(j *HeldJob) { skipIfBusy(j); j.Prerequisites[0].Open = false }, "skipped", "gate/ready is not open"},
+		"skip: not asked yet": {func(j *HeldJob) { skipIfBusy(j) }, "waiting create report nowait", ""},
 		"skip: busy": {func(j *HeldJob) {
-			j.WhenBusy = konductorv1.WhenBusySkip
+			skipIfBusy(j)
 			j.Claims = []*JobClaim{grantedClaim("l", 5), {Name: "s", Phase: konductorv1.ClaimRefused, Message: konductorv1.MessageBusy}}
 		}, "skipped delete l s", "semaphore/db is busy"},
 		"max-wait: in time": {func(j *HeldJob) { j.MaxWait = time.Minute }, "waiting create report later", ""},
@@ -108,7 +118,7 @@ func TestDecideJob(t *testing.T) {
 		"a claim of somebody else": {func(j *HeldJob) {
 			bothGranted(j)
 			j.Claims[0].Foreign = true
-		}, "waiting delete l later", ""},
+		}, "waiting delete s l later", ""},
 		"a closed gate and a claim of somebody else": {func(j *HeldJob) {
 			j.Prerequisites[0].Open = false
 			j.Claims[0] = grantedClaim("l", 5)

@@ -31,6 +31,8 @@ type Workload struct {
 	Priority int32
 	// Paused says that it must not run.
 	Paused bool
+	// Limited says that the API server has suspended it for a Lease or Semaphore with spec.appliesTo, which may be gone by now.
+	Limited bool
 }
 
 // WorkloadRef names an object in the namespace of the workload.
@@ -43,16 +45,71 @@ func (r WorkloadRef) String() string { return strings.ToLower(r.Kind) + "/" + r.
 type WorkloadHold struct {
 	WorkloadRef
 	Permits int32
+	// WhenBusy is what happens if it can't be granted at once: one of the WhenBusy… values.
+	WhenBusy string
+	// Limit says that spec.appliesTo of the object asks for it. Then Permits may have changed since it was claimed.
+	Limit bool
 }
 
-// maxWorkloadRefs is how many objects one annotation may list.
+// maxWorkloadRefs is how many objects one annotation may list, and how many limits may apply to a Job.
 const maxWorkloadRefs = 32
 
 var objectName = regexp.MustCompile(`^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$`)
 
 // IsHeldWorkload reports whether annotations have one that makes the operator hold a Job until it may start.
 func IsHeldWorkload(annotations map[string]string) bool {
-	return annotations[konductorv1.AfterAnnotation] != "" || annotations[konductorv1.HoldAnnotation] != ""
+	return annotations[konductorv1.AfterAnnotation] != "" || annotations[konductorv1.HoldAnnotation] != "" || len(LimitsOf(annotations)) > 0
+}
+
+// LimitsOf returns the leases and semaphores that the API server has found to apply to a Job, in no order.
+func LimitsOf(annotations map[string]string) (limits []WorkloadRef) {
+	for annotation := range annotations {
+		object, isLimit := strings.CutSuffix(annotation, konductorv1.AppliesAnnotationSuffix)
+		if !isLimit {
+			continue
+		}
+		if name, ok := strings.CutSuffix(object, ".lease"); ok {
+			limits = append(limits, WorkloadRef{konductorv1.KindLease, name})
+		} else if name, ok := strings.CutSuffix(object, ".semaphore"); ok {
+			limits = append(limits, WorkloadRef{konductorv1.KindSemaphore, name})
+		}
+	}
+	return limits
+}
+
+// ParseLimitedWorkload is ParseWorkload with the holds of the limits that apply to a Job. limits has those that exist, of
+// LimitsOf; nothing is to be held for the others.
+func ParseLimitedWorkload(annotations map[string]string, limits map[WorkloadRef]*konductorv1.JobLimit) (Workload, error) {
+	w, err := ParseWorkload(annotations)
+	if err != nil {
+		return w, err
+	}
+	refs := LimitsOf(annotations)
+	if len(refs) > maxWorkloadRefs {
+		return w, fmt.Errorf("more than %d leases and semaphores apply to it", maxWorkloadRefs)
+	}
+	w.Limited = len(refs) > 0
+	for _, ref := range refs {
+		limit := limits[ref]
+		if limit == nil {
+			continue
+		}
+		if i := slices.IndexFunc(w.Holds, func(h WorkloadHold) bool { return h.WorkloadRef == ref }); i >= 0 {
+			w.Holds[i].Limit, w.Holds[i].Permits = true, max(w.Holds[i].Permits, limit.Permits)
+			continue
+		}
+		busy := cmp.Or(annotations[konductorv1.WhenBusyAnnotation], limit.WhenBusy, konductorv1.WhenBusyWait)
+		w.Holds = append(w.Holds, WorkloadHold{WorkloadRef: ref, Permits: max(limit.Permits, 1), WhenBusy: busy, Limit: true})
+	}
+	sortHolds(w.Holds)
+	return w, nil
+}
+
+// sortHolds sorts holds into the order in which they are acquired.
+func sortHolds(holds []WorkloadHold) {
+	slices.SortFunc(holds, func(a, b WorkloadHold) int {
+		return cmp.Or(cmp.Compare(a.Kind, b.Kind), cmp.Compare(a.Name, b.Name))
+	})
 }
 
 // ParseWorkload parses the annotations. The error names the annotation and what to write instead.
@@ -76,6 +133,9 @@ func ParseWorkload(annotations map[string]string) (Workload, error) {
 	case konductorv1.WhenBusyWait, konductorv1.WhenBusySkip, konductorv1.WhenBusyNewest, konductorv1.WhenBusyReplace:
 	default:
 		return w, annotationError(konductorv1.WhenBusyAnnotation, fmt.Errorf("%q: write Wait, Skip, Newest or Replace", w.WhenBusy))
+	}
+	for i := range w.Holds {
+		w.Holds[i].WhenBusy = w.WhenBusy
 	}
 	if text := annotations[konductorv1.MaxWaitAnnotation]; text != "" {
 		if w.MaxWait, err = time.ParseDuration(text); err != nil || w.MaxWait <= 0 {
@@ -169,9 +229,7 @@ func parseWorkloadHolds(text string) (holds []WorkloadHold, err error) {
 		}
 		holds = append(holds, h)
 	}
-	slices.SortFunc(holds, func(a, b WorkloadHold) int {
-		return cmp.Or(cmp.Compare(a.Kind, b.Kind), cmp.Compare(a.Name, b.Name))
-	})
+	sortHolds(holds)
 	return holds, nil
 }
 

@@ -1,6 +1,7 @@
 package rules
 
 import (
+	"fmt"
 	"strings"
 	"testing"
 	"time"
@@ -13,7 +14,7 @@ import (
 
 func TestParseWorkload(t *testing.T) {
 	gate, barrier := WorkloadRef{konductorv1.KindGate, "ready"}, WorkloadRef{konductorv1.KindBarrier, "done"}
-	lease := WorkloadHold{WorkloadRef{konductorv1.KindLease, "report"}, 1}
+	lease := WorkloadHold{WorkloadRef{konductorv1.KindLease, "report"}, 1, konductorv1.WhenBusySkip, false}
 	for what, c := range map[string]struct {
 		annotations map[string]string
 		want        Workload
@@ -27,7 +28,7 @@ func TestParseWorkload(t *testing.T) {
 			},
 			want: Workload{
 				After: []WorkloadRef{gate, barrier}, Arrive: []string{"done"}, WhenBusy: konductorv1.WhenBusySkip, MaxWait: 30 * time.Minute, Priority: -10, Paused: true,
-				Holds: []WorkloadHold{{WorkloadRef{konductorv1.KindLease, "a"}, 1}, lease, {WorkloadRef{konductorv1.KindSemaphore, "db"}, 2}},
+				Holds: []WorkloadHold{{WorkloadRef{konductorv1.KindLease, "a"}, 1, konductorv1.WhenBusySkip, false}, lease, {WorkloadRef{konductorv1.KindSemaphore, "db"}, 2, konductorv1.WhenBusySkip, false}},
 			},
 		},
 		"another kind":         {annotations: map[string]string{konductorv1.AfterAnnotation: "lease/x"}, wantError: `annotation konductor.io/after: "lease/x": write gate/NAME or barrier/NAME`},
@@ -89,4 +90,39 @@ func FuzzParseWorkload(f *testing.F) {
 			t.Errorf("it lists too much: %+v", w)
 		}
 	})
+}
+
+func TestParseLimitedWorkload(t *testing.T) {
+	limits := map[WorkloadRef]*konductorv1.JobLimit{
+		{konductorv1.KindSemaphore, "batch"}: {Permits: 1, WhenBusy: konductorv1.WhenBusySkip}, {konductorv1.KindLease, "a"}: {Permits: 1},
+		{konductorv1.KindSemaphore, "db"}: {Permits: 3},
+	}
+	applies := func(kind, name string) string { return konductorv1.AppliesAnnotation(kind, name) }
+	for what, c := range map[string]struct {
+		annotations map[string]string
+		want        string // the holds, as KIND/NAME:PERMITS:WHENBUSY
+	}{
+		"one":               {map[string]string{applies("semaphore", "batch"): "true"}, "semaphore/batch:1:Skip"},
+		"its own when-busy": {map[string]string{applies("semaphore", "batch"): "true", konductorv1.WhenBusyAnnotation: "Wait"}, "semaphore/batch:1:Wait"},
+		"in order":          {map[string]string{applies("semaphore", "batch"): "true", applies("lease", "a"): "true"}, "lease/a:1:Wait semaphore/batch:1:Skip"},
+		"with annotations":  {map[string]string{applies("semaphore", "db"): "true", konductorv1.HoldAnnotation: "lease/z,semaphore/db:2"}, "lease/z:1:Wait semaphore/db:3:Wait"},
+		"one that is gone":  {map[string]string{applies("semaphore", "gone"): "true"}, ""},
+		"another kind":      {map[string]string{applies("gate", "batch"): "true"}, ""},
+	} {
+		w, err := ParseLimitedWorkload(c.annotations, limits)
+		var holds []string
+		for _, h := range w.Holds {
+			holds = append(holds, fmt.Sprintf("%s:%d:%s", h, h.Permits, h.WhenBusy))
+		}
+		if got := strings.Join(holds, " "); err != nil || got != c.want || w.Limited != (what != "another kind") {
+			t.Errorf("%s: got %q, limited %t, %v, want %q", what, got, w.Limited, err, c.want)
+		}
+	}
+	many := map[string]string{}
+	for i := range 33 {
+		many[applies("lease", fmt.Sprint("l", i))] = "true"
+	}
+	if _, err := ParseLimitedWorkload(many, nil); err == nil {
+		t.Error("33 limits are no error")
+	}
 }

@@ -28,9 +28,9 @@ func Analyze(s *Snapshot) *Analysis {
 		Snapshot: s, coverage: newCoverage(s), processByUID: map[types.UID]*process{}, processByRef: map[Ref]*process{}, endedPods: map[Ref]*corev1.Pod{}, resources: map[Ref]*resource{},
 		jobs: map[Ref]*job{}, gates: map[Ref]*gate{}, barriers: map[Ref]*barrier{}, deadlockByMember: map[Ref]*Deadlock{}, namespacesWithUnparsable: map[string]bool{},
 	}
+	a.addCoordinationObjects()
 	a.addJobs()
 	a.addPods()
-	a.addCoordinationObjects()
 	a.addClaims()
 	a.addHeldJobWaits()
 	a.addInferredWaits()

@@ -66,6 +66,8 @@ const (
 	// maxHeldAnnotation is how much of an annotation of a held Job is kept: the API server's policies allow less. A longer one is
 	// replaced by one that doesn't parse.
 	maxHeldAnnotation = 8 << 10
+	// maxHeldAnnotations is how many annotations of a held Job are kept. With so many it doesn't parse.
+	maxHeldAnnotations = 48
 	kueueQueueName    = "kueue.x-k8s.io/queue-name"
 )
 
@@ -89,6 +91,15 @@ func stripHeldJob(stripped, job *batchv1.Job) {
 		}
 		if stripped.Annotations[name] = value; len(value) > maxHeldAnnotation {
 			stripped.Annotations[name] = "longer than 8 KiB"
+		}
+	}
+	for name := range job.Annotations {
+		// The API server refuses more than 32 of them.
+		if strings.HasSuffix(name, konductorv1.AppliesAnnotationSuffix) && len(stripped.Annotations) < maxHeldAnnotations {
+			if stripped.Annotations == nil {
+				stripped.Annotations = map[string]string{}
+			}
+			stripped.Annotations[name] = "true"
 		}
 	}
 	if stripped.Annotations == nil {

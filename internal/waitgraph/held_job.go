@@ -14,7 +14,7 @@ func (a *Analysis) addHeldJob(j *job) {
 	if !rules.IsHeldWorkload(annotations) && annotations[konductorv1.ArriveAnnotation] == "" || j.heldState() == konductorv1.HeldFinished {
 		return
 	}
-	w, err := rules.ParseWorkload(annotations)
+	w, err := rules.ParseLimitedWorkload(annotations, a.limitsOf(j))
 	if err != nil {
 		j.invalidAnnotation = err
 		return
@@ -31,6 +31,17 @@ func (a *Analysis) addHeldJob(j *job) {
 	j.held, j.workload = p, w
 	a.processes = append(a.processes, p)
 	a.processByUID[p.uid] = p
+}
+
+// limitsOf returns the limits that apply to a Job, of those in the snapshot.
+func (a *Analysis) limitsOf(j *job) map[rules.WorkloadRef]*konductorv1.JobLimit {
+	limits := map[rules.WorkloadRef]*konductorv1.JobLimit{}
+	for _, ref := range rules.LimitsOf(j.obj.Annotations) {
+		if r := a.resources[Ref{ref.Kind, j.ref.Namespace, ref.Name}]; r != nil && r.jobLimit() != nil {
+			limits[ref] = r.jobLimit()
+		}
+	}
+	return limits
 }
 
 // heldState returns the value of the Job's HeldLabel.

@@ -106,6 +106,18 @@ type resource struct {
 
 func (r *resource) exists() bool { return r.lease != nil || r.sem != nil }
 
+// jobLimit returns spec.appliesTo.jobs; nil: there is none.
+func (r *resource) jobLimit() *konductorv1.JobLimit {
+	switch {
+	case r.lease != nil:
+		return r.lease.Spec.AppliesTo.JobLimit()
+	case r.sem != nil:
+		return r.sem.Spec.AppliesTo.JobLimit()
+	default:
+		return nil
+	}
+}
+
 // freePermits returns the number of permits without a holder.
 func (r *resource) freePermits() int32 {
 	free := r.permits

@@ -48,6 +48,9 @@ func SetupHeldJobs(ctx context.Context, mgr ctrl.Manager, deps Deps) error {
 	if err := mgr.GetFieldIndexer().IndexField(ctx, &batchv1.Job{}, heldJobIndex, indexHeldJobs); err != nil {
 		return fmt.Errorf("indexing held jobs by what they wait for: %w", err)
 	}
+	if err := setupJobLimits(mgr, &deps); err != nil {
+		return err
+	}
 	return ctrl.NewControllerManagedBy(mgr).
 		Named(heldJobController).
 		Watches(&batchv1.Job{}, r.enqueueOnlyWhenLeader(r.onJob())).
@@ -92,10 +95,14 @@ func (r *heldJobReconciler) reconcileJob(ctx context.Context, job *batchv1.Job) 
 		return reconcile.Result{}, nil
 	}
 	if other := otherController(job); other != "" && job.Labels[konductorv1.HeldLabel] == "" {
-		r.warnNotHeld(job, other+" writes spec.suspend of this job, so its annotations after and hold have no effect: call koncli in its containers instead")
+		r.warnNotHeld(job, other+" writes spec.suspend of this job, so konductor doesn't hold it: annotate its Pod template instead, or call koncli in its containers")
 		return reconcile.Result{}, nil
 	}
-	workload, err := rules.ParseWorkload(job.Annotations)
+	limits, gone, err := r.limitsOf(ctx, r.Client, job.Namespace, rules.LimitsOf(job.Annotations))
+	if err != nil {
+		return reconcile.Result{}, err
+	}
+	workload, err := rules.ParseLimitedWorkload(job.Annotations, limits)
 	if err != nil {
 		r.warnNotHeld(job, err.Error())
 		return reconcile.Result{}, nil
@@ -104,7 +111,16 @@ func (r *heldJobReconciler) reconcileJob(ctx context.Context, job *batchv1.Job) 
 	if err != nil {
 		return reconcile.Result{}, err
 	}
+	if view.NeedlessClaims, err = r.needlessClaims(ctx, job, gone); err != nil {
+		return reconcile.Result{}, err
+	}
 	d := rules.DecideJob(view, r.Clock.Now())
+	if d.Start || d.CreateClaim != nil || len(d.DeleteClaims) > 0 && view.State != konductorv1.HeldStarted {
+		// A limit that the cache doesn't have may just be too young for it.
+		if found, _, err := r.limitsOf(ctx, r.APIReader, job.Namespace, gone); err != nil || len(found) > 0 {
+			return reconcile.Result{RequeueAfter: cacheLag}, err
+		}
+	}
 	if view.Finished {
 		missing, err := r.arrive(ctx, job, view)
 		if err != nil || missing {
@@ -279,11 +295,7 @@ func tokenAnnotations(holds []rules.WorkloadHold, tokens []int64) map[string]str
 		if i == 0 {
 			annotations[konductorv1.FencingTokenAnnotation] = text
 		}
-		kind := "lease"
-		if holds[i].Kind == konductorv1.KindSemaphore {
-			kind = "semaphore"
-		}
-		annotations[konductorv1.HoldTokenAnnotation(kind, holds[i].Name)] = text
+		annotations[konductorv1.HoldTokenAnnotation(holds[i].Kind, holds[i].Name)] = text
 	}
 	return annotations
 }

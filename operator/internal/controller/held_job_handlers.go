@@ -44,6 +44,9 @@ func indexHeldJobs(obj client.Object) []string {
 		for i := range workload.Holds {
 			entries = append(entries, workload.Holds[i].String())
 		}
+		for _, limit := range rules.LimitsOf(job.Annotations) {
+			entries = append(entries, limit.String())
+		}
 	}
 	for _, barrier := range workload.Arrive {
 		entries = append(entries, rules.WorkloadRef{Kind: konductorv1.KindBarrier, Name: barrier}.String())

@@ -168,5 +168,5 @@ func (r *heldJobReconciler) observeClaim(ctx context.Context, job *batchv1.Job, 
 func isClaimFor(claim *konductorv1.Claim, job *batchv1.Job, hold rules.WorkloadHold) bool {
 	bound := claim.Spec.BoundTo
 	return bound != nil && bound.Kind == konductorv1.KindJob && bound.UID == job.UID && claim.Spec.Target.Kind == hold.Kind &&
-		claim.Spec.Target.Name == hold.Name && claim.Spec.Permits == hold.Permits
+		claim.Spec.Target.Name == hold.Name && (hold.Limit || claim.Spec.Permits == hold.Permits)
 }

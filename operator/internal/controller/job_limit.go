@@ -1,0 +1,146 @@
+package controller
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	batchv1 "k8s.io/api/batch/v1"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/client-go/tools/record"
+	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/event"
+	"sigs.k8s.io/controller-runtime/pkg/handler"
+	"sigs.k8s.io/controller-runtime/pkg/reconcile"
+
+	konductorv1 "github.com/LogicIQ/konductor/apis/v1"
+	"github.com/LogicIQ/konductor/internal/rules"
+)
+
+// cacheLag is how long a cache may lag behind the API server as a rule.
+const cacheLag = 2 * time.Second
+
+// limitsOf returns those of the objects that exist and have spec.appliesTo.jobs, with that, and the others.
+func (r *heldJobReconciler) limitsOf(ctx context.Context, from client.Reader, namespace string, refs []rules.WorkloadRef) (limits map[rules.WorkloadRef]*konductorv1.JobLimit, others []rules.WorkloadRef, err error) {
+	for _, ref := range refs {
+		target := newHoldTarget(ref.Kind)
+		err := from.Get(ctx, types.NamespacedName{Namespace: namespace, Name: ref.Name}, target)
+		if client.IgnoreNotFound(err) != nil {
+			return nil, nil, fmt.Errorf("getting %s: %w", ref, err)
+		}
+		limit := jobLimitOf(target)
+		if err != nil || limit == nil || target.GetDeletionTimestamp() != nil {
+			others = append(others, ref)
+			continue
+		}
+		if limits == nil {
+			limits = map[rules.WorkloadRef]*konductorv1.JobLimit{}
+		}
+		limits[ref] = limit
+	}
+	return limits, others, nil
+}
+
+func newHoldTarget(kind string) client.Object {
+	if kind == konductorv1.KindLease {
+		return &konductorv1.Lease{}
+	}
+	return &konductorv1.Semaphore{}
+}
+
+// jobLimitOf returns spec.appliesTo.jobs of a Lease or Semaphore; nil: it has none.
+func jobLimitOf(obj client.Object) *konductorv1.JobLimit {
+	switch o := obj.(type) {
+	case *konductorv1.Lease:
+		return o.Spec.AppliesTo.JobLimit()
+	case *konductorv1.Semaphore:
+		return o.Spec.AppliesTo.JobLimit()
+	default:
+		return nil
+	}
+}
+
+// needlessClaims returns the Job's claims that wait for objects which are limits no longer. One that is granted stays until the
+// Job has ended, since its end would stop the Job.
+func (r *heldJobReconciler) needlessClaims(ctx context.Context, job *batchv1.Job, gone []rules.WorkloadRef) (claims []*rules.JobClaim, err error) {
+	for _, ref := range gone {
+		hold := rules.WorkloadHold{WorkloadRef: ref, Limit: true}
+		claim, err := r.observeClaim(ctx, job, hold, false)
+		if err != nil {
+			return nil, err
+		}
+		if claim != nil && !claim.Foreign && claim.Phase != konductorv1.ClaimGranted {
+			claims = append(claims, claim)
+		}
+	}
+	return claims, nil
+}
+
+// jobLimitReconciler tells the Jobs that a new limit doesn't apply to, although its selector selects them, because they were
+// created before the API server knew of it.
+type jobLimitReconciler struct {
+	live     client.Reader
+	recorder record.EventRecorder
+	newObj   func() client.Object
+	kind     string
+}
+
+// setupJobLimits adds the controllers of limits to mgr.
+func setupJobLimits(mgr ctrl.Manager, deps *Deps) error {
+	for _, kind := range []string{konductorv1.KindLease, konductorv1.KindSemaphore} {
+		r := &jobLimitReconciler{live: deps.APIReader, recorder: deps.Recorder, newObj: func() client.Object { return newHoldTarget(kind) }, kind: kind}
+		enqueue := func(obj client.Object, q requestQueue) {
+			if jobLimitOf(obj) != nil {
+				q.AddAfter(requestFor(obj), cacheLag)
+			}
+		}
+		err := ctrl.NewControllerManagedBy(mgr).Named("JobLimit"+kind).Watches(r.newObj(), handler.Funcs{
+			CreateFunc: func(_ context.Context, e event.CreateEvent, q requestQueue) { enqueue(e.Object, q) },
+			UpdateFunc: func(_ context.Context, e event.UpdateEvent, q requestQueue) {
+				if e.ObjectOld.GetGeneration() != e.ObjectNew.GetGeneration() {
+					enqueue(e.ObjectNew, q)
+				}
+			},
+		}).Complete(r)
+		if err != nil {
+			return fmt.Errorf("adding the controller of limits: %w", err)
+		}
+	}
+	return nil
+}
+
+// maxToldJobs is how many Jobs of a namespace a new limit is told to.
+const maxToldJobs = 500
+
+// Reconcile records an Event on each Job that the limit selects and doesn't apply to.
+func (r *jobLimitReconciler) Reconcile(ctx context.Context, req reconcile.Request) (reconcile.Result, error) {
+	obj := r.newObj()
+	if err := r.live.Get(ctx, req.NamespacedName, obj); err != nil {
+		return reconcile.Result{}, client.IgnoreNotFound(err)
+	}
+	limit := jobLimitOf(obj)
+	if limit == nil {
+		return reconcile.Result{}, nil
+	}
+	selector, err := metav1.LabelSelectorAsSelector(&limit.Selector)
+	if err != nil {
+		return reconcile.Result{}, reconcile.TerminalError(err)
+	}
+	var jobs batchv1.JobList
+	err = r.live.List(ctx, &jobs, client.InNamespace(req.Namespace), client.MatchingLabelsSelector{Selector: selector}, client.Limit(maxToldJobs))
+	if err != nil {
+		return reconcile.Result{}, fmt.Errorf("listing jobs: %w", err)
+	}
+	ref := rules.WorkloadRef{Kind: r.kind, Name: req.Name}
+	for i := range jobs.Items {
+		job := &jobs.Items[i]
+		if _, applies := job.Annotations[konductorv1.AppliesAnnotation(ref.Kind, ref.Name)]; !applies && !isJobFinished(job) {
+			r.recorder.Event(job, corev1.EventTypeWarning, konductorv1.EventNotHeld,
+				fmt.Sprintf("%s applies to jobs like this one, but not to this one, which was created before it: the job isn't held by it and doesn't count", ref))
+		}
+	}
+	return reconcile.Result{}, nil
+}
