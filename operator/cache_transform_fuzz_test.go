@@ -20,7 +20,7 @@ func FuzzCacheTransform(f *testing.F) {
 	for kind, object := range []string{
 		`{"metadata":{"name":"c","annotations":{"konductor.io/broken-by":"` + long + `"},"ownerReferences":[{"kind":"Lease","apiVersion":"konductor.io/v1","uid":"` + long + `"}]},"spec":{"target":{"kind":"Lease","name":"l"},"holder":"h"}}`,
 		`{"metadata":{"name":"a","labels":{"l":"` + long + `"}},"spec":{"barrier":"b","participant":"p"}}`,
-		`{"metadata":{"name":"p","annotations":{"konductor.io/waits-for":"gate/a,gate/b","batch.kubernetes.io/job-completion-index":"` + long + `"},"ownerReferences":[{"kind":"Job","name":"` + long + `","controller":true}]},"spec":{"containers":[{"name":"c","command":["koncli","gate","wait","$(A)"],"env":[{"name":"A","value":"g"}]}]}}`,
+		`{"metadata":{"name":"p","annotations":{"konductor.io/after":"gate/a,gate/b","konductor.io/arrive":"barrier/a","batch.kubernetes.io/job-completion-index":"` + long + `"},"ownerReferences":[{"kind":"Job","name":"` + long + `","controller":true}]},"spec":{"containers":[{"name":"c","command":["koncli","gate","wait","$(A)"],"env":[{"name":"A","value":"g"}]}]}}`,
 		`{"metadata":{"name":"j"},"spec":{"completions":2147483647,"completionMode":"Indexed","template":{"spec":{"containers":[{"name":"c","command":["sh","-c","koncli barrier arrive b"]}]}}},"status":{"conditions":[{"type":"Failed","status":"True","reason":"` + long + `"}]}}`,
 		`{"metadata":{"name":"n","annotations":{"konductor.io/allow-gates-from":"` + long + `"}}}`,
 		`{"metadata":{"name":"g","finalizers":["` + long + `"]},"spec":{"conditions":[{"type":"Job","name":"j"}]}}`,

@@ -108,9 +108,11 @@ func Run(ctx context.Context, o Options) error {
 		Client: mgr.GetClient(), APIReader: mgr.GetAPIReader(), Recorder: recorder, Clock: clock, Metrics: counters,
 		Traces: traces, Elected: mgr.Elected(),
 	}
-	setupHeldJobs := func() error { return nil }
+	setupHeldWorkloads := func() error { return nil }
 	if o.HeldJobs {
-		setupHeldJobs = func() error { return controller.SetupHeldJobs(ctx, mgr, deps) }
+		setupHeldWorkloads = func() error {
+			return errors.Join(controller.SetupHeldJobs(ctx, mgr, deps), controller.SetupHeldPods(ctx, mgr, deps))
+		}
 	}
 	if err := errors.Join(
 		controller.RegisterStateMetrics(o.registererOrDefault(), mgr.GetClient(), clock, mgr.Elected()),
@@ -119,7 +121,7 @@ func Run(ctx context.Context, o Options) error {
 		controller.SetupGates(ctx, mgr, deps, o.Namespaces),
 		controller.SetupLeases(mgr, deps),
 		controller.SetupSemaphores(mgr, deps),
-		setupHeldJobs(),
+		setupHeldWorkloads(),
 		controller.SetupDeadlocks(mgr, deps, o.Namespaces),
 		mgr.AddHealthzCheck("ping", healthz.Ping),
 		mgr.AddReadyzCheck("caches", newCacheSyncChecker(mgr)),

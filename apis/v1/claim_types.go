@@ -80,9 +80,10 @@ type QueuePosition struct {
 }
 
 // ClaimSpec says who wants to hold what. Only renewals can be changed.
-// +kubebuilder:validation:XValidation:rule="self.target == oldSelf.target && self.holder == oldSelf.holder && self.permits == oldSelf.permits && self.priority == oldSelf.priority && self.whenBusy == oldSelf.whenBusy && has(self.queuePosition) == has(oldSelf.queuePosition) && (!has(self.queuePosition) || self.queuePosition == oldSelf.queuePosition) && has(self.ttl) == has(oldSelf.ttl) && (!has(self.ttl) || duration(self.ttl) == duration(oldSelf.ttl)) && has(self.boundTo) == has(oldSelf.boundTo) && (!has(self.boundTo) || self.boundTo == oldSelf.boundTo)",message="only renewals can change: delete this claim and create another one for other terms"
+// +kubebuilder:validation:XValidation:rule="self.target == oldSelf.target && self.holder == oldSelf.holder && self.permits == oldSelf.permits && self.priority == oldSelf.priority && self.whenBusy == oldSelf.whenBusy && has(self.queuePosition) == has(oldSelf.queuePosition) && (!has(self.queuePosition) || self.queuePosition == oldSelf.queuePosition) && has(self.ttl) == has(oldSelf.ttl) && (!has(self.ttl) || duration(self.ttl) == duration(oldSelf.ttl)) && has(self.boundTo) == has(oldSelf.boundTo) && (!has(self.boundTo) || self.boundTo == oldSelf.boundTo) && (has(self.noTTL) && self.noTTL) == (has(oldSelf.noTTL) && oldSelf.noTTL)",message="only renewals can change: delete this claim and create another one for other terms"
 // +kubebuilder:validation:XValidation:rule="self.target.kind != 'Lease' || self.permits == 1",message="a lease has one permit: leave permits out"
 // +kubebuilder:validation:XValidation:rule="!has(self.boundTo) || self.boundTo.kind != 'Job' || !has(self.ttl)",message="the hold of a Job has no ttl: leave ttl out"
+// +kubebuilder:validation:XValidation:rule="!has(self.noTTL) || !self.noTTL || (has(self.boundTo) && !has(self.ttl))",message="noTTL needs boundTo, and no ttl"
 type ClaimSpec struct {
 	// target is the object to hold.
 	// +required
@@ -114,6 +115,10 @@ type ClaimSpec struct {
 	// +optional
 	// +kubebuilder:validation:XValidation:rule="!self.matches('^([0-9]{1,18}([.][0-9]+)?(h|m|s|ms|us|µs|ns))+$') || duration(self) >= duration('1s')",message="must be at least 1s: a shorter hold could expire before its holder learns of it"
 	TTL *Duration `json:"ttl,omitempty"`
+	// noTTL says that the hold has no ttl, not even the target's: it lasts until the Pod in boundTo has ended. The operator sets it
+	// for held Pods. A hold of a Job never has a ttl.
+	// +optional
+	NoTTL bool `json:"noTTL,omitempty"`
 	// boundTo is the Pod or Job for which the claim is made. The hold ends with it. A hold of a Job is not renewed and has no
 	// ttl.
 	// +optional

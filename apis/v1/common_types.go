@@ -165,14 +165,6 @@ const (
 	KindJob = "Job"
 )
 
-// WaitsForAnnotation on a Pod, or on the Pod template of a Job, names what its program waits for. ArrivesAtAnnotation names
-// the barriers that it will arrive at. Both have the form KIND/NAME, separated by commas: gate/ready,barrier/loaded. They
-// are for people who ask why something doesn't go on. Programs that call koncli need neither, since their commands show it.
-const (
-	WaitsForAnnotation  = "konductor.io/waits-for"
-	ArrivesAtAnnotation = "konductor.io/arrives-at"
-)
-
 // AllowGatesAnnotation on a Namespace names the namespaces, separated by commas, whose Gates may observe objects in it; "*"
 // means all. Without it only Gates of the namespace itself may.
 const AllowGatesAnnotation = "konductor.io/allow-gates-from"

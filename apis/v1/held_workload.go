@@ -7,8 +7,9 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 )
 
-// Annotations of a held Job: one that the operator keeps suspended until it may run. They have no effect on a Job that was
-// created without suspend: true, which the API server's policies prevent.
+// Annotations of a held Job or Pod: one that the operator keeps suspended, or behind a scheduling gate, until it may run. They have
+// no effect on a Job that was created without suspend: true, or a Pod without HoldSchedulingGate, which the API server's policies
+// prevent. A Pod has no PauseAnnotation.
 const (
 	// AfterAnnotation lists what must be open before the Job starts, separated by commas: gate/NAME or barrier/NAME.
 	AfterAnnotation = "konductor.io/after"
@@ -41,7 +42,11 @@ const (
 	WhenBusyReplace = "Replace"
 )
 
-// HeldLabel on a held Job is its state, one of the Held… values. Only the operator sets it.
+// HoldSchedulingGate is the scheduling gate of a held Pod, which the operator removes to start it.
+const HoldSchedulingGate = "konductor.io/hold"
+
+// HeldLabel on a held Job or Pod is its state, one of the Held… values. Only the operator sets it. A Pod is never HeldStopping or
+// HeldPaused.
 const HeldLabel = "konductor.io/held"
 
 // Values of HeldLabel.
@@ -141,7 +146,7 @@ type JobReference struct {
 	UID types.UID `json:"uid"`
 }
 
-// Reasons of the Events on a held Job.
+// Reasons of the Events on a held Job or Pod.
 const (
 	// EventWaiting says what the Job waits for.
 	EventWaiting = "Waiting"

@@ -233,7 +233,12 @@ func (w *testEnv) exhaustionAttacks(kube kubernetes.Interface, mine *konductor.C
 			})
 		},
 		"annotations as long as may be": func() {
-			huge := map[string]string{konductorv1.WaitsForAnnotation: long("gate/a,", 17_000), konductorv1.ArrivesAtAnnotation: long("barrier/x,", 12_000)}
+			// As much as the API server's policies let through, and as much as may be of what isn't konductor's.
+			var after, arrive []string
+			for i := range 32 {
+				after, arrive = append(after, fmt.Sprintf("gate/%s%d", long("a", 200), i)), append(arrive, fmt.Sprintf("barrier/%s%d", long("a", 200), i))
+			}
+			huge := map[string]string{"a": long("a", 200_000), konductorv1.AfterAnnotation: strings.Join(after, ","), konductorv1.ArriveAnnotation: strings.Join(arrive, ",")}
 			w.runParallel(100, func(i int) error { return pod(fmt.Sprintf("annotated-%d", i), podSpec("work"), huge) })
 			w.runParallel(200, func(i int) error {
 				return r.createIn(attackedNamespace, "claims", claim(fmt.Sprintf("annotated-%d", i), "nothing", huge))

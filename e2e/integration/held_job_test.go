@@ -1,6 +1,7 @@
 package integration
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"maps"
@@ -122,7 +123,8 @@ func (w *testEnv) finishPods(job types.UID, phase corev1.PodPhase) {
 	}
 }
 
-// podChecker watches all Pods, and records whenever Pods of more than a number of Jobs may run at once.
+// podChecker watches all Pods, and records whenever Pods of more than a number of Jobs may run at once. A Pod of no Job counts as
+// one, and a Pod behind the operator's scheduling gate doesn't run.
 type podChecker struct {
 	mu         sync.Mutex
 	running    map[types.UID]map[types.UID]bool // Job UID → Pod UIDs
@@ -158,8 +160,8 @@ func (w *testEnv) checkPods(limit int) *podChecker {
 func (c *podChecker) record(p *corev1.Pod, deleted bool, limit int) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	job := types.UID(p.Labels[batchv1.ControllerUidLabel])
-	if deleted || p.Status.Phase == corev1.PodSucceeded || p.Status.Phase == corev1.PodFailed {
+	job := types.UID(cmp.Or(p.Labels[batchv1.ControllerUidLabel], string(p.UID)))
+	if deleted || isBehindHoldGate(p) || p.Status.Phase == corev1.PodSucceeded || p.Status.Phase == corev1.PodFailed {
 		delete(c.running[job], p.UID)
 		if len(c.running[job]) == 0 {
 			delete(c.running, job)
@@ -173,6 +175,11 @@ func (c *podChecker) record(p *corev1.Pod, deleted bool, limit int) {
 	if c.most = max(c.most, len(c.running)); len(c.running) > limit {
 		c.violations = append(c.violations, fmt.Sprintf("at revision %s Pods of %d jobs may run, of at most %d", p.ResourceVersion, len(c.running), limit))
 	}
+}
+
+// isBehindHoldGate reports whether the operator has not started a held Pod yet.
+func isBehindHoldGate(p *corev1.Pod) bool {
+	return slices.Contains(p.Spec.SchedulingGates, corev1.PodSchedulingGate{Name: konductorv1.HoldSchedulingGate})
 }
 
 func TestHeldJobStartsWhenItHolds(t *testing.T) {

@@ -1,13 +1,17 @@
 package pods
 
 import (
+	"context"
 	"fmt"
 	"strings"
 	"testing"
+	"time"
 
 	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/util/wait"
 	"k8s.io/utils/ptr"
+	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	konductorv1 "github.com/LogicIQ/konductor/apis/v1"
 )
@@ -110,4 +114,56 @@ func TestHeldCronJob(t *testing.T) {
 			t.Errorf("the Pod's token is %q, want %s", pod.Annotations[konductorv1.FencingTokenAnnotation], token)
 		}
 	}
+}
+
+// TestLimitedJobs runs Jobs that don't know of the limit that applies to them.
+func TestLimitedJobs(t *testing.T) {
+	const jobs, permits = 9, 3
+	s := newTestEnv(t, "limited-jobs")
+	semaphores := recordRevisions[*konductorv1.Semaphore](s)
+	s.createExample("examples/jobs/limit.yaml")
+	err := wait.PollUntilContextTimeout(s.ctx, 100*time.Millisecond, waitTimeout, true, func(context.Context) (bool, error) {
+		probe := &batchv1.Job{ObjectMeta: s.objectMeta("probe")}
+		probe.Labels = map[string]string{"tier": "batch"}
+		probe.Spec.Template.Spec = corev1.PodSpec{RestartPolicy: corev1.RestartPolicyNever, Containers: []corev1.Container{{Name: "c", Image: "none"}}}
+		err := s.client.Create(s.ctx, probe, client.DryRunAll)
+		return ptr.Deref(probe.Spec.Suspend, false), err
+	})
+	s.must(err)
+	s.createExampleTimes(jobs, "examples/jobs/limited.yaml")
+	s.waitJobsComplete(jobs, "limited-")
+	semaphores.waitForObject("batch-limit", "without holders", isIdle)
+	if most := s.maxConcurrentJobs(); most != permits {
+		t.Errorf("Pods of %d jobs existed at the same time, want %d", most, permits)
+	}
+	if grants := checkedGrants(semaphores, "batch-limit"); len(grants) != jobs {
+		t.Errorf("there were %d grants for %d jobs", len(grants), jobs)
+	}
+}
+
+// TestHeldPodsOfDeployment has one of two replicas wait behind its scheduling gate until the other has ended.
+func TestHeldPodsOfDeployment(t *testing.T) {
+	s := newTestEnv(t, "active-passive")
+	s.createExample("examples/jobs/active-passive.yaml")
+	active := s.waitContainersRunning(1, "worker-", "worker")[0]
+	s.deleteObject(&corev1.Pod{ObjectMeta: s.objectMeta(active.Name)})
+	s.pods.waitUntil("the other replica runs", func(now map[string]*corev1.Pod) bool {
+		for name, pod := range now {
+			if name != active.Name && pod.Status.Phase == corev1.PodRunning {
+				return true
+			}
+		}
+		return false
+	})
+	s.pods.replay(func(now map[string]*corev1.Pod, e entry[*corev1.Pod]) {
+		scheduled := 0
+		for _, pod := range now {
+			if pod.Spec.NodeName != "" && !isPodFinished(pod) {
+				scheduled++
+			}
+		}
+		if scheduled > 1 {
+			t.Errorf("at revision %d %d replicas had a node", e.revision, scheduled)
+		}
+	})
 }

@@ -39,10 +39,10 @@ func (c *Claim) refreshHolderTimes(h konductorv1.Holder, defaultTTL time.Duratio
 }
 
 // effectiveTTL returns how long the hold lasts without renewal; zero: as long as the Pod or Job that it is bound to. Nobody
-// renews the hold of a Job.
+// renews the hold of a Job, or of a Pod that the operator holds.
 func (c *Claim) effectiveTTL(defaultTTL time.Duration) time.Duration {
 	switch {
-	case c.Job != nil:
+	case c.Job != nil, c.NoTTL:
 		return 0
 	case c.TTL > 0:
 		return max(c.TTL, konductorv1.MinTTL)

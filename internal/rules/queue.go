@@ -33,6 +33,8 @@ type Claim struct {
 	TTL time.Duration
 	// BoundToPod says that the claim is bound to a Pod.
 	BoundToPod bool
+	// NoTTL says that the hold has no TTL, not even the target's.
+	NoTTL bool
 	// Job is the Job that the claim is bound to; nil: none.
 	Job *konductorv1.JobReference
 	// NoWait says that the claim must be granted or refused at once.

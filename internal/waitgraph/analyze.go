@@ -32,7 +32,7 @@ func Analyze(s *Snapshot) *Analysis {
 	a.addJobs()
 	a.addPods()
 	a.addClaims()
-	a.addHeldJobWaits()
+	a.addHeldWaits()
 	a.addInferredWaits()
 	a.addPendingParticipants()
 	a.reduce()

@@ -36,7 +36,8 @@ func (a *Analysis) addPods() {
 		ref := Ref{KindPod, pod.Namespace, pod.Name}
 		p := a.newProcess(ref)
 		p.pod, p.uid, p.calls = pod, pod.UID, podCalls(&pod.Spec, pod.Annotations)
-		p.participantName = participantName(pod)
+		p.participantName = ParticipantName(pod)
+		a.addHeldWorkload(p, pod.Annotations)
 		if hasUnparsable(p.calls) {
 			a.namespacesWithUnparsable[ref.Namespace] = true
 		}
@@ -205,7 +206,7 @@ func (a *Analysis) addInferredWaits() {
 	for _, p := range a.processes {
 		for _, c := range p.calls {
 			for i := range c.calls {
-				if call := &c.calls[i]; call.mayBlock() && p.isContainerRunning(c.name, call) {
+				if call := &c.calls[i]; call.mayBlock() && p.isContainerRunning(c.name) {
 					a.addInferredWait(p, c.name, call)
 				}
 			}
@@ -217,10 +218,7 @@ func (a *Analysis) addInferredWait(p *process, container string, call *Call) {
 	w := &wait{
 		process: p, target: Ref{call.Kind, p.ref.Namespace, call.Name}, evidence: EvidenceScript, permits: call.Permits, container: container,
 	}
-	switch {
-	case call.FromAnnotation:
-		w.evidence = EvidenceAnnotation
-	case call.OnlyCommand:
+	if call.OnlyCommand {
 		w.evidence = EvidenceCommand
 	}
 	if slices.ContainsFunc(p.waits, func(other *wait) bool { return other.target == w.target }) ||
@@ -254,12 +252,8 @@ func (b *barrier) isWaiting() bool {
 	return b.obj.DeletionTimestamp == nil && (b.obj.Status.Phase == "" || b.obj.Status.Phase == konductorv1.BarrierWaiting)
 }
 
-// isContainerRunning reports whether a container of that name runs, so that the call may be in progress. A call from an
-// annotation may be in progress whenever the Pod runs.
-func (p *process) isContainerRunning(container string, call *Call) bool {
-	if call.FromAnnotation {
-		return p.pod != nil && p.pod.Status.Phase == corev1.PodRunning
-	}
+// isContainerRunning reports whether a container of that name runs, so that a call of it may be in progress.
+func (p *process) isContainerRunning(container string) bool {
 	s := p.containerStatus(container)
 	return s != nil && s.State.Running != nil
 }
@@ -340,8 +334,8 @@ func (a *Analysis) barriersToArriveAt(namespace string, containers []containerCa
 	return at
 }
 
-// participantName returns the name under which a Pod arrives unless its command sets another.
-func participantName(pod *corev1.Pod) string {
+// ParticipantName returns the name under which a Pod arrives unless its command sets another.
+func ParticipantName(pod *corev1.Pod) string {
 	owner := ownerJobRef(pod)
 	if owner.Name == "" {
 		return Ref{Kind: KindPod, Name: pod.Name}.String()

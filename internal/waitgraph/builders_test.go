@@ -284,3 +284,10 @@ func mustRef(text string) waitgraph.Ref {
 	r.Namespace = testNamespace
 	return r
 }
+
+// behindHoldGate makes a Pod wait behind the operator's scheduling gate, as the API server does.
+func behindHoldGate(p *corev1.Pod) {
+	p.Spec.SchedulingGates = []corev1.PodSchedulingGate{{Name: konductorv1.HoldSchedulingGate}}
+	p.Status.Phase = corev1.PodPending
+	p.Status.Conditions = []corev1.PodCondition{{Type: corev1.PodScheduled, Status: corev1.ConditionFalse, Reason: corev1.PodReasonSchedulingGated}}
+}

@@ -2,6 +2,7 @@ package waitgraph
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 
 	batchv1 "k8s.io/api/batch/v1"
@@ -15,7 +16,10 @@ import (
 // whether it has ended). An operator that caches all Pods stores them like this. It is idempotent.
 func StripPod(pod *corev1.Pod) *corev1.Pod {
 	stripped := &corev1.Pod{ObjectMeta: stripObjectMeta(&pod.ObjectMeta), Status: corev1.PodStatus{Phase: pod.Status.Phase}}
-	stripped.Spec, stripped.Annotations = stripPodSpec(&pod.Spec, pod.Annotations)
+	stripped.Spec = stripPodSpec(&pod.Spec)
+	if stripped.Annotations = heldAnnotations(pod.Annotations); stripped.Annotations != nil {
+		stripped.CreationTimestamp, stripped.Labels = pod.CreationTimestamp, keepLabels(pod.Labels, konductorv1.HeldLabel)
+	}
 	if owner := konductorv1.ControllingJob(pod); owner != nil && len(owner.Name) <= maxNameLength && len(owner.UID) <= maxUIDLength {
 		stripped.OwnerReferences = []metav1.OwnerReference{{
 			APIVersion: owner.APIVersion, Kind: owner.Kind, Name: owner.Name, UID: owner.UID, Controller: owner.Controller,
@@ -54,7 +58,7 @@ func StripJob(job *batchv1.Job) *batchv1.Job {
 		default:
 		}
 	}
-	stripped.Spec.Template.Spec, stripped.Spec.Template.Annotations = stripPodSpec(&job.Spec.Template.Spec, job.Spec.Template.Annotations)
+	stripped.Spec.Template.Spec, stripped.Spec.Template.Annotations = stripPodSpec(&job.Spec.Template.Spec), heldAnnotations(job.Spec.Template.Annotations)
 	stripped.Spec.Suspend = job.Spec.Suspend
 	if job.Spec.CompletionMode != nil && *job.Spec.CompletionMode == batchv1.IndexedCompletion {
 		stripped.Spec.CompletionMode, stripped.Spec.Completions, stripped.Spec.Parallelism = job.Spec.CompletionMode, job.Spec.Completions, job.Spec.Parallelism
@@ -68,52 +72,55 @@ const (
 	maxHeldAnnotation = 8 << 10
 	// maxHeldAnnotations is how many annotations of a held Job are kept. With so many it doesn't parse.
 	maxHeldAnnotations = 48
-	kueueQueueName    = "kueue.x-k8s.io/queue-name"
+	kueueQueueName     = "kueue.x-k8s.io/queue-name"
 )
 
-// heldJobAnnotations returns the annotations of a held Job that the operator reads.
-func heldJobAnnotations() []string {
-	return []string{
+// heldAnnotations keeps the annotations of a held Job or Pod that the operator reads.
+func heldAnnotations(annotations map[string]string) (kept map[string]string) {
+	keep := func(name, value string) {
+		if kept == nil {
+			kept = map[string]string{}
+		}
+		if kept[name] = value; len(value) > maxHeldAnnotation {
+			kept[name] = "longer than 8 KiB"
+		}
+	}
+	for _, name := range []string{
 		konductorv1.AfterAnnotation, konductorv1.HoldAnnotation, konductorv1.ArriveAnnotation, konductorv1.WhenBusyAnnotation, konductorv1.MaxWaitAnnotation,
 		konductorv1.PriorityAnnotation, konductorv1.PauseAnnotation, konductorv1.ReleasedTokensAnnotation,
+	} {
+		if value := annotations[name]; value != "" {
+			keep(name, value)
+		}
 	}
+	for name := range annotations {
+		// The API server refuses more than 32 of them.
+		if strings.HasSuffix(name, konductorv1.AppliesAnnotationSuffix) && len(kept) < maxHeldAnnotations {
+			keep(name, "true")
+		}
+	}
+	return kept
+}
+
+func keepLabels(labels map[string]string, names ...string) (kept map[string]string) {
+	for _, name := range names {
+		if value := labels[name]; value != "" {
+			if kept == nil {
+				kept = map[string]string{}
+			}
+			kept[name] = value
+		}
+	}
+	return kept
 }
 
 // stripHeldJob keeps what says that and how a Job is held. It keeps nothing of other Jobs.
 func stripHeldJob(stripped, job *batchv1.Job) {
-	for _, name := range heldJobAnnotations() {
-		value := job.Annotations[name]
-		if value == "" {
-			continue
-		}
-		if stripped.Annotations == nil {
-			stripped.Annotations = map[string]string{}
-		}
-		if stripped.Annotations[name] = value; len(value) > maxHeldAnnotation {
-			stripped.Annotations[name] = "longer than 8 KiB"
-		}
-	}
-	for name := range job.Annotations {
-		// The API server refuses more than 32 of them.
-		if strings.HasSuffix(name, konductorv1.AppliesAnnotationSuffix) && len(stripped.Annotations) < maxHeldAnnotations {
-			if stripped.Annotations == nil {
-				stripped.Annotations = map[string]string{}
-			}
-			stripped.Annotations[name] = "true"
-		}
-	}
-	if stripped.Annotations == nil {
+	if stripped.Annotations = heldAnnotations(job.Annotations); stripped.Annotations == nil {
 		return
 	}
 	stripped.CreationTimestamp, stripped.Status.StartTime = job.CreationTimestamp, job.Status.StartTime
-	for _, name := range []string{konductorv1.HeldLabel, kueueQueueName} {
-		if value := job.Labels[name]; value != "" {
-			if stripped.Labels == nil {
-				stripped.Labels = map[string]string{}
-			}
-			stripped.Labels[name] = value
-		}
-	}
+	stripped.Labels = keepLabels(job.Labels, konductorv1.HeldLabel, kueueQueueName)
 	if by := job.Spec.ManagedBy; by != nil && len(*by) <= maxNameLength {
 		stripped.Spec.ManagedBy = by
 	}
@@ -130,11 +137,19 @@ func stripObjectMeta(m *metav1.ObjectMeta) metav1.ObjectMeta {
 	}
 }
 
-// stripPodSpec keeps the containers that call koncli, each with nothing but those calls.
-func stripPodSpec(spec *corev1.PodSpec, annotations map[string]string) (corev1.PodSpec, map[string]string) {
+// stripPodSpec keeps the containers that call koncli, each with nothing but those calls, and the operator's scheduling gate.
+func stripPodSpec(spec *corev1.PodSpec) corev1.PodSpec {
 	r := newCallReader()
 	stripped := corev1.PodSpec{InitContainers: r.stripContainers(spec.InitContainers), Containers: r.stripContainers(spec.Containers)}
-	return stripped, r.stripAnnotations(annotations)
+	if hasHoldGate(spec) {
+		stripped.SchedulingGates = []corev1.PodSchedulingGate{{Name: konductorv1.HoldSchedulingGate}}
+	}
+	return stripped
+}
+
+// hasHoldGate reports whether a Pod waits behind the operator's scheduling gate.
+func hasHoldGate(spec *corev1.PodSpec) bool {
+	return slices.ContainsFunc(spec.SchedulingGates, func(g corev1.PodSchedulingGate) bool { return g.Name == konductorv1.HoldSchedulingGate })
 }
 
 func (r *callReader) stripContainers(containers []corev1.Container) (stripped []corev1.Container) {
@@ -161,29 +176,6 @@ func (r *callReader) stripContainers(containers []corev1.Container) (stripped []
 		stripped = append(stripped, kept)
 	}
 	return stripped
-}
-
-// stripAnnotations keeps the calls that the annotations declare.
-func (r *callReader) stripAnnotations(annotations map[string]string) map[string]string {
-	calls, unparsable := r.readAnnotations(annotations)
-	if unparsable {
-		return map[string]string{konductorv1.WaitsForAnnotation: unparsableScript}
-	}
-	var kept map[string]string
-	for i := range calls {
-		name := konductorv1.WaitsForAnnotation
-		if calls[i].Verb == VerbArrive {
-			name = konductorv1.ArrivesAtAnnotation
-		}
-		if kept == nil {
-			kept = map[string]string{}
-		}
-		if kept[name] != "" {
-			kept[name] += ","
-		}
-		kept[name] += calls[i].Kind + "/" + calls[i].Name
-	}
-	return kept
 }
 
 // commandLine returns a command line that parses as the call.

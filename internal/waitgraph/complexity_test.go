@@ -26,7 +26,7 @@ const maxBytesPerPodByte, maxBytesPerNamespaceByte, assumedObjectSize = 1 << 10,
 func podFromText(spec, annotation, index string) *corev1.Pod {
 	pod := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{
 		Namespace: testNamespace, Name: "p", UID: "u", OwnerReferences: []metav1.OwnerReference{{APIVersion: "batch/v1", Kind: "Job", Name: "j", Controller: ptr.To(true)}},
-		Annotations: map[string]string{konductorv1.WaitsForAnnotation: annotation, konductorv1.ArrivesAtAnnotation: annotation, batchv1.JobCompletionIndexAnnotation: index},
+		Annotations: map[string]string{konductorv1.AfterAnnotation: annotation, konductorv1.ArriveAnnotation: annotation, batchv1.JobCompletionIndexAnnotation: index},
 	}, Status: corev1.PodStatus{Phase: corev1.PodRunning}}
 	for i, paragraph := range strings.Split(spec, "\n\n") {
 		c := corev1.Container{Name: fmt.Sprint(i)}

@@ -178,7 +178,7 @@ func (b *graphBuilder) addResource(r *resource) {
 
 func (b *graphBuilder) addProcess(p *process) {
 	for _, w := range p.waits {
-		e := Edge{From: p.ref, To: w.target, Label: "waits for", Inferred: w.evidence != EvidenceClaim && w.evidence != EvidenceHeldJob}
+		e := Edge{From: p.ref, To: w.target, Label: "waits for", Inferred: w.evidence != EvidenceClaim && w.evidence != EvidenceAnnotation}
 		if w.claim != nil {
 			e.Position = w.queuePosition
 		}
@@ -286,7 +286,7 @@ func (j *job) standing() (Standing, string) {
 		return StandingDone, "Complete"
 	case ended != "":
 		return StandingFailed, string(ended)
-	case j.isWaitingForHolds():
+	case j.held != nil && j.held.isWaitingToStart():
 		return StandingWaiting, "Waiting"
 	case j.held != nil && j.isSuspended() && j.heldState() != "":
 		return StandingWaiting, strings.ToUpper(j.heldState()[:1]) + j.heldState()[1:]

@@ -19,15 +19,13 @@ const (
 	EvidenceCommand Evidence = "Command"
 	// EvidenceScript means that the script of a running container contains the call among others: it may wait there now.
 	EvidenceScript Evidence = "Script"
-	// EvidenceAnnotation means that an annotation of the Pod says so: it may wait there now.
+	// EvidenceAnnotation means that the operator doesn't start the Job or Pod before, as its annotations say.
 	EvidenceAnnotation Evidence = "Annotation"
-	// EvidenceHeldJob means that the operator doesn't start the Job before, as its annotations say.
-	EvidenceHeldJob Evidence = "HeldJob"
 )
 
 // isCertain reports whether the process waits there now, as far as can be known.
 func (e Evidence) isCertain() bool {
-	return e == EvidenceClaim || e == EvidenceCommand || e == EvidenceHeldJob
+	return e == EvidenceClaim || e == EvidenceCommand || e == EvidenceAnnotation
 }
 
 // node is anything that can block another: a process, a Job, a gate, a barrier, a lease or a semaphore.
@@ -53,6 +51,9 @@ type process struct {
 	job   *job // that it belongs to, or nil
 	// heldJob is the Job that it is; nil: it is none.
 	heldJob *job
+	// held is what the annotations of a held Job or Pod ask for; nil: it isn't held. invalidAnnotation says why if it should be.
+	held              *rules.Workload
+	invalidAnnotation error
 	// participantName is the name under which it arrives unless its command sets another.
 	participantName string
 }
@@ -133,10 +134,9 @@ type job struct {
 	obj        *batchv1.Job
 	activePods []*process
 	calls      []containerCalls
-	// held is the process that waits, holds and arrives as the Job, and workload what its annotations say; nil: it isn't held, and
-	// invalidAnnotation says why if it should be.
+	// held is the process that waits, holds and arrives as the Job; nil: it isn't held, and invalidAnnotation says why if it should
+	// be.
 	held              *process
-	workload          rules.Workload
 	invalidAnnotation error
 }
 

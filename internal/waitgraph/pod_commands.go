@@ -8,6 +8,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 
 	konductorv1 "github.com/LogicIQ/konductor/apis/v1"
+	"github.com/LogicIQ/konductor/internal/rules"
 )
 
 // These limits exist because anybody who may create a Pod writes what is read here, and the operator reads it from every Pod and
@@ -150,30 +151,26 @@ func (r *callReader) expandVariables(s string, env map[string]string, ok bool) (
 	return b.String(), r.expandedBytesLeft >= 0
 }
 
-// readAnnotations returns the calls that the annotations of a Pod declare.
+// readAnnotations returns the arrivals that the annotations of a Pod ask for.
 func (r *callReader) readAnnotations(annotations map[string]string) (calls []Call, unparsable bool) {
-	if annotations[konductorv1.WaitsForAnnotation] == unparsableScript {
-		return nil, true
+	text := annotations[konductorv1.ArriveAnnotation]
+	if text == "" {
+		return nil, false
 	}
-	for _, verb := range []Verb{VerbArrive, VerbWait} {
-		items := annotations[map[Verb]string{VerbWait: konductorv1.WaitsForAnnotation, VerbArrive: konductorv1.ArrivesAtAnnotation}[verb]]
-		for item := range strings.SplitSeq(items, ",") {
-			kind, name, found := strings.Cut(strings.TrimSpace(item), "/")
-			kind = parseKind(kind)
-			if !found || !isObjectName(name) || kind == "" || (verb == VerbArrive && kind != konductorv1.KindBarrier) {
-				continue
-			}
-			if len(calls) == r.callsLeft {
-				return nil, true
-			}
-			calls = append(calls, Call{Kind: kind, Verb: verb, Name: name, Permits: 1, FromAnnotation: true})
-		}
+	w, err := rules.ParseWorkload(map[string]string{konductorv1.ArriveAnnotation: text})
+	if err != nil || len(w.Arrive) > r.callsLeft {
+		return nil, err == nil // What doesn't parse has no effect.
 	}
-	r.callsLeft -= len(calls)
-	slices.SortFunc(calls, func(a, b Call) int {
-		return strings.Compare(string(a.Verb)+a.Kind+a.Name, string(b.Verb)+b.Kind+b.Name)
-	})
-	return calls, false
+	r.callsLeft -= len(w.Arrive)
+	return arriveCalls(w.Arrive), false
+}
+
+// arriveCalls returns the arrivals at those barriers that the operator makes.
+func arriveCalls(barriers []string) (calls []Call) {
+	for _, barrier := range barriers {
+		calls = append(calls, Call{Kind: konductorv1.KindBarrier, Verb: VerbArrive, Name: barrier, Permits: 1, FromAnnotation: true})
+	}
+	return calls
 }
 
 // MayWait reports whether a running container of the Pod calls koncli to wait: such a wait, without a claim, can be part of a
@@ -185,7 +182,7 @@ func MayWait(pod *corev1.Pod) bool {
 	p := &process{pod: pod}
 	for _, c := range podCalls(&pod.Spec, nil) {
 		for i := range c.calls {
-			if call := &c.calls[i]; call.OnlyCommand && call.mayBlock() && p.isContainerRunning(c.name, call) {
+			if call := &c.calls[i]; call.OnlyCommand && call.mayBlock() && p.isContainerRunning(c.name) {
 				return true
 			}
 		}

@@ -41,7 +41,7 @@ const (
 	ReasonGateFailed              Reason = "GateFailed"
 	ReasonGateTimedOut            Reason = "GateTimedOut"
 	ReasonJobFailed               Reason = "JobFailed"
-	ReasonJobSkipped              Reason = "JobSkipped"
+	ReasonSkipped                 Reason = "Skipped"
 	ReasonAnnotationInvalid       Reason = "AnnotationInvalid"
 	ReasonPodFailed               Reason = "PodFailed"
 	ReasonNamespaceDenied         Reason = "NamespaceDenied"
@@ -83,7 +83,7 @@ func (r Reason) urgency() int {
 	case ReasonDeadlock, ReasonGateCycle:
 		return 0
 	case ReasonBarrierExceedsSemaphore, ReasonNobodyLeftToArrive, ReasonAsksTooMuch, ReasonBarrierFailed, ReasonBarrierTimedOut, ReasonGateFailed, ReasonGateTimedOut,
-		ReasonJobFailed, ReasonJobSkipped, ReasonAnnotationInvalid, ReasonPodFailed, ReasonNamespaceDenied, ReasonWrongState:
+		ReasonJobFailed, ReasonSkipped, ReasonAnnotationInvalid, ReasonPodFailed, ReasonNamespaceDenied, ReasonWrongState:
 		return 1
 	case ReasonPossibleDeadlock:
 		return 2
@@ -117,7 +117,7 @@ func Reasons() []Reason {
 		ReasonWaitsForGate, ReasonWaitsForBarrier, ReasonWaitsForLease, ReasonWaitsForSemaphore, ReasonWaitsForSeveral, ReasonConditionsNotMet, ReasonArrivalsMissing,
 		ReasonLeaseHeld, ReasonPermitsInUse, ReasonPermitsReserved, ReasonJobNotFinished,
 		ReasonDeadlock, ReasonGateCycle, ReasonPossibleDeadlock, ReasonBarrierExceedsSemaphore, ReasonNobodyLeftToArrive, ReasonAsksTooMuch, ReasonBarrierFailed,
-		ReasonBarrierTimedOut, ReasonGateFailed, ReasonGateTimedOut, ReasonJobFailed, ReasonJobSkipped, ReasonAnnotationInvalid, ReasonPodFailed, ReasonNamespaceDenied, ReasonWrongState,
+		ReasonBarrierTimedOut, ReasonGateFailed, ReasonGateTimedOut, ReasonJobFailed, ReasonSkipped, ReasonAnnotationInvalid, ReasonPodFailed, ReasonNamespaceDenied, ReasonWrongState,
 		ReasonBarrierMissing, ReasonGateMissing, ReasonLeaseMissing, ReasonSemaphoreMissing, ReasonJobMissing, ReasonPodMissing, ReasonTerminating, ReasonOperatorSilent, ReasonSemaphorePaused,
 		ReasonJobSuspended, ReasonJobPaused, ReasonJobWithoutPods, ReasonJobBacksOff, ReasonPodUnschedulable, ReasonPodSchedulingGated, ReasonPodPending, ReasonPodTerminating,
 		ReasonPodNodeLost, ReasonPodStarting, ReasonImagePullFails, ReasonContainerCrashes, ReasonContainerMisconfigured, ReasonUnreadable, ReasonNotFollowed,

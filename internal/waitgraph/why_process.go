@@ -79,6 +79,9 @@ func (w *explainer) processCause(ref Ref) *Cause {
 		return w.endedPodCause(ref)
 	}
 	if p.pod != nil {
+		if c := w.heldPodCause(p); c != nil {
+			return c
+		}
 		if c := w.podProblemCause(p.pod); c != nil {
 			c.Command = kubectlCommand("describe", ref)
 			return c
@@ -155,7 +158,7 @@ func isAnyContainerRunning(pod *corev1.Pod) bool {
 	return false
 }
 
-// waitsCause describes what a process waits for, or returns nil. Waits that a script or an annotation mentions count only when no
+// waitsCause describes what a process waits for, or returns nil. Waits that a script mentions count only when no
 // wait is certain.
 func (w *explainer) waitsCause(p *process) *Cause {
 	var waits []*wait
@@ -211,8 +214,6 @@ func inferenceText(w *wait) string {
 		return fmt.Sprintf("the command of its container %s", w.container)
 	case EvidenceScript:
 		return fmt.Sprintf("the script of its container %s, which may be at another command now", w.container)
-	case EvidenceAnnotation:
-		return "its annotation " + konductorv1.WaitsForAnnotation
 	default:
 		return ""
 	}

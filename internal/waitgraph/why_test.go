@@ -89,7 +89,7 @@ func TestWhyRootCause(t *testing.T) {
 		},
 		"a skipped job": {
 			setUp:  func(s *snapshotBuilder) { s.addJob("report", held(konductorv1.HeldSkipped, "hold=lease/db")) },
-			object: "job/report", rootPath: "job/report: JobSkipped", never: true,
+			object: "job/report", rootPath: "job/report: Skipped", never: true,
 		},
 		"a job with an invalid annotation": {
 			setUp:  func(s *snapshotBuilder) { s.addJob("report", held("", "hold=db")) },
@@ -361,12 +361,34 @@ func TestWhyRootCause(t *testing.T) {
 			},
 			object: "holder/small", rootPath: "holder/small > semaphore/s > pod/p: Running",
 		},
-		"a pod that an annotation says waits": {
+		"a held pod that waits for a gate": {
 			setUp: func(s *snapshotBuilder) {
-				s.addPod("p", runningContainer("main", "program"), withAnnotation(konductorv1.WaitsForAnnotation, "gate/g, lease/x"))
+				s.addPod("p", withAnnotation(konductorv1.AfterAnnotation, "gate/g"), withAnnotation(konductorv1.HoldAnnotation, "lease/x"), behindHoldGate)
 				s.addGate("g", conditionOn("Job", "j"))
 			},
 			object: "pod/p", rootPath: "pod/p > gate/g > job/j: JobMissing",
+		},
+		"a held pod that waits for a lease": {
+			setUp: func(s *snapshotBuilder) {
+				s.addPod("p", withAnnotation(konductorv1.HoldAnnotation, "lease/x"), behindHoldGate)
+			},
+			object: "pod/p", rootPath: "pod/p > lease/x: LeaseMissing",
+		},
+		"a held pod that was skipped": {
+			setUp: func(s *snapshotBuilder) {
+				s.addPod("p", withAnnotation(konductorv1.HoldAnnotation, "lease/x"), behindHoldGate, func(p *corev1.Pod) {
+					p.Labels = map[string]string{konductorv1.HeldLabel: konductorv1.HeldSkipped}
+				})
+			},
+			object: "pod/p", rootPath: "pod/p: Skipped", never: true,
+		},
+		"a pod behind somebody else's scheduling gate": {
+			setUp: func(s *snapshotBuilder) {
+				s.addPod("p", func(p *corev1.Pod) {
+					p.Status.Conditions = []corev1.PodCondition{{Type: corev1.PodScheduled, Status: corev1.ConditionFalse, Reason: corev1.PodReasonSchedulingGated}}
+				})
+			},
+			object: "pod/p", rootPath: "pod/p: PodSchedulingGated",
 		},
 		"the holder's pod is gone": {
 			setUp: func(s *snapshotBuilder) {

@@ -340,7 +340,7 @@ func claimFacts(c *konductorv1.Claim) rules.Claim {
 	}
 	facts.Created, facts.CreationRevision = rules.PositionOf(c)
 	if bound := c.Spec.BoundTo; bound != nil {
-		facts.BoundToPod = bound.Kind == konductorv1.KindPod
+		facts.BoundToPod, facts.NoTTL = bound.Kind == konductorv1.KindPod, c.Spec.NoTTL
 		if bound.Kind == konductorv1.KindJob {
 			facts.Job = &konductorv1.JobReference{Name: bound.Name, UID: bound.UID}
 		}

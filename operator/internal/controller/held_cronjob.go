@@ -54,14 +54,14 @@ func isNewer(a, b *batchv1.Job) bool {
 
 // supersededBy returns the name of a newer Job that waits in the place of this one, or empty. The newer one has taken the place
 // over when it has a claim wherever this one has.
-func (r *heldJobReconciler) supersededBy(ctx context.Context, job *batchv1.Job, view *rules.HeldJob) string {
+func (r *heldJobReconciler) supersededBy(ctx context.Context, job *batchv1.Job, view *rules.HeldWorkload) string {
 	for _, sibling := range r.listSiblings(ctx, job) {
 		if !isWaiting(sibling) || !hasWhenBusy(sibling, konductorv1.WhenBusyNewest) || !isNewer(sibling, job) {
 			continue
 		}
 		taken := true
 		for i, claim := range view.Claims {
-			key := types.NamespacedName{Namespace: job.Namespace, Name: jobClaimName(sibling, view.Holds[i])}
+			key := types.NamespacedName{Namespace: job.Namespace, Name: asHeldJob(sibling).claimName(view.Holds[i])}
 			taken = taken && (claim == nil || r.Client.Get(ctx, key, &konductorv1.Claim{}) == nil)
 		}
 		if taken {
@@ -78,7 +78,7 @@ func (r *heldJobReconciler) inheritedPosition(ctx context.Context, job *batchv1.
 			continue
 		}
 		claim := &konductorv1.Claim{}
-		key := types.NamespacedName{Namespace: job.Namespace, Name: jobClaimName(sibling, hold)}
+		key := types.NamespacedName{Namespace: job.Namespace, Name: asHeldJob(sibling).claimName(hold)}
 		if r.Client.Get(ctx, key, claim) != nil || claim.Status.Phase == konductorv1.ClaimGranted {
 			continue // A granted claim has no place in the queue any more.
 		}

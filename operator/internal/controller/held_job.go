@@ -5,8 +5,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"maps"
-	"strconv"
-	"sync"
 
 	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
@@ -29,12 +27,8 @@ import (
 // of its holds. jobStopper writes to the Job before it lets a hold of it end. So a Job never starts with a hold that has ended,
 // whichever operator decides, and however old its cache is.
 type heldJobReconciler struct {
-	Deps
+	heldWorkloadClient
 	jobStopper *jobStopper
-
-	mu sync.Mutex
-	// deletedFinished are Jobs that were deleted soon after they had finished, and have not arrived yet.
-	deletedFinished map[types.NamespacedName]*batchv1.Job
 }
 
 // heldJobController is the name of the controller of held Jobs, in logs and metrics.
@@ -42,9 +36,7 @@ const heldJobController = "HeldJob"
 
 // SetupHeldJobs adds the controller of held Jobs to mgr.
 func SetupHeldJobs(ctx context.Context, mgr ctrl.Manager, deps Deps) error {
-	r := &heldJobReconciler{
-		Deps: deps, jobStopper: newJobStopper(&deps), deletedFinished: map[types.NamespacedName]*batchv1.Job{},
-	}
+	r := &heldJobReconciler{newHeldWorkloadClient(deps), newJobStopper(&deps)}
 	if err := mgr.GetFieldIndexer().IndexField(ctx, &batchv1.Job{}, heldJobIndex, indexHeldJobs); err != nil {
 		return fmt.Errorf("indexing held jobs by what they wait for: %w", err)
 	}
@@ -54,12 +46,12 @@ func SetupHeldJobs(ctx context.Context, mgr ctrl.Manager, deps Deps) error {
 	return ctrl.NewControllerManagedBy(mgr).
 		Named(heldJobController).
 		Watches(&batchv1.Job{}, r.enqueueOnlyWhenLeader(r.onJob())).
-		Watches(&konductorv1.Claim{}, r.enqueueOnlyWhenLeader(r.onClaim())).
-		Watches(&konductorv1.Gate{}, r.enqueueOnlyWhenLeader(r.onWaitedFor(konductorv1.KindGate))).
-		Watches(&konductorv1.Barrier{}, r.enqueueOnlyWhenLeader(r.onWaitedFor(konductorv1.KindBarrier))).
-		Watches(&konductorv1.Lease{}, r.enqueueOnlyWhenLeader(r.onWaitedFor(konductorv1.KindLease))).
-		Watches(&konductorv1.Semaphore{}, r.enqueueOnlyWhenLeader(r.onWaitedFor(konductorv1.KindSemaphore))).
-		WatchesRawSource(r.enqueueAllOnElection(r.allKeys)).
+		Watches(&konductorv1.Claim{}, r.enqueueOnlyWhenLeader(onClaimOf(konductorv1.KindJob))).
+		Watches(&konductorv1.Gate{}, r.enqueueOnlyWhenLeader(onWaitedFor(konductorv1.KindGate, r.heldJobKeys))).
+		Watches(&konductorv1.Barrier{}, r.enqueueOnlyWhenLeader(onWaitedFor(konductorv1.KindBarrier, r.heldJobKeys))).
+		Watches(&konductorv1.Lease{}, r.enqueueOnlyWhenLeader(onWaitedFor(konductorv1.KindLease, r.heldJobKeys))).
+		Watches(&konductorv1.Semaphore{}, r.enqueueOnlyWhenLeader(onWaitedFor(konductorv1.KindSemaphore, r.heldJobKeys))).
+		WatchesRawSource(r.enqueueAllOnElection(func(ctx context.Context) []types.NamespacedName { return r.heldJobKeys(ctx, anyHeldWorkload) })).
 		WithOptions(controllerOptions()).
 		Complete(r.instrument(heldJobController, r))
 }
@@ -67,7 +59,19 @@ func SetupHeldJobs(ctx context.Context, mgr ctrl.Manager, deps Deps) error {
 // Reconcile brings one held Job up to date: it claims what the Job is to hold, starts it when it may run, stops it when it has
 // lost a hold, and arrives for it when it has finished.
 func (r *heldJobReconciler) Reconcile(ctx context.Context, req reconcile.Request) (reconcile.Result, error) {
-	if err := r.arriveForDeleted(ctx, req.NamespacedName); err != nil {
+	err := r.forDeleted(req.NamespacedName, func(obj client.Object) error {
+		job, ok := obj.(*batchv1.Job)
+		if !ok {
+			return nil
+		}
+		workload, err := rules.ParseWorkload(job.Annotations)
+		if err != nil {
+			return nil //nolint:nilerr // It can't arrive.
+		}
+		_, err = r.arrive(ctx, asHeldJob(job), &rules.HeldWorkload{Workload: workload, Failed: hasJobFailed(job)}, asHeldJob(job).participant())
+		return err
+	})
+	if err != nil {
 		return reconcile.Result{}, err
 	}
 	job := &batchv1.Job{}
@@ -122,7 +126,7 @@ func (r *heldJobReconciler) reconcileJob(ctx context.Context, job *batchv1.Job) 
 		}
 	}
 	if view.Finished {
-		missing, err := r.arrive(ctx, job, view)
+		missing, err := r.arrive(ctx, asHeldJob(job), view, asHeldJob(job).participant())
 		if err != nil || missing {
 			return reconcile.Result{}, err // A barrier that is missing enqueues the Job when it is created.
 		}
@@ -134,16 +138,12 @@ func (r *heldJobReconciler) reconcileJob(ctx context.Context, job *batchv1.Job) 
 		return reconcile.Result{}, err
 	}
 	recordEvents(r.Recorder, job, d.Events)
-	for _, c := range d.DeleteClaims {
-		claim := &konductorv1.Claim{ObjectMeta: metav1.ObjectMeta{Namespace: job.Namespace, Name: c.Name}}
-		if err := deleteByUID(ctx, r.Client, claim, c.UID); err != nil {
-			return reconcile.Result{}, fmt.Errorf("deleting claim %s: %w", c.Name, err)
-		}
+	var position *konductorv1.QueuePosition
+	if d.CreateClaim != nil && workload.WhenBusy == konductorv1.WhenBusyNewest {
+		position = r.inheritedPosition(ctx, job, *d.CreateClaim)
 	}
-	if d.CreateClaim != nil {
-		if err := r.createClaim(ctx, job, workload, d); err != nil {
-			return reconcile.Result{}, err
-		}
+	if err := r.writeClaims(ctx, asHeldJob(job), &workload, &d, position); err != nil {
+		return reconcile.Result{}, err
 	}
 	if d.ReplaceRunning {
 		if err := r.deleteReplaced(ctx, job); err != nil {
@@ -155,6 +155,8 @@ func (r *heldJobReconciler) reconcileJob(ctx context.Context, job *batchv1.Job) 
 	}
 	return reconcile.Result{RequeueAfter: d.RequeueAfter}, nil
 }
+
+func asHeldJob(job *batchv1.Job) heldObject { return heldObject{job, konductorv1.KindJob} }
 
 // isHeldJob reports whether the annotations of a Job concern the operator.
 func isHeldJob(job *batchv1.Job) bool {
@@ -188,42 +190,8 @@ func (r *heldJobReconciler) warnNotHeld(job *batchv1.Job, message string) {
 	r.Recorder.Event(job, corev1.EventTypeWarning, konductorv1.EventNotHeld, message)
 }
 
-// jobClaimName returns the name of the Job's claim for a hold. The claim names no UID of its target: a Job goes on waiting when
-// the lease or semaphore is deleted and created again.
-func jobClaimName(job *batchv1.Job, hold rules.WorkloadHold) string {
-	return konductorv1.ClaimName(konductorv1.ClaimTarget{Kind: hold.Kind, Name: hold.Name}, jobHolder(job), job.UID)
-}
-
-// jobHolder returns the name under which a Job holds and arrives.
-func jobHolder(job *batchv1.Job) string { return "job/" + job.Name }
-
-// createClaim claims a hold for the Job. A claim that is there already is no error.
-func (r *heldJobReconciler) createClaim(ctx context.Context, job *batchv1.Job, w rules.Workload, d rules.JobDecision) error {
-	hold := d.CreateClaim
-	claim := &konductorv1.Claim{
-		ObjectMeta: metav1.ObjectMeta{
-			Namespace: job.Namespace, Name: jobClaimName(job, *hold),
-			OwnerReferences: []metav1.OwnerReference{{APIVersion: batchv1.SchemeGroupVersion.String(), Kind: konductorv1.KindJob, Name: job.Name, UID: job.UID}},
-		},
-		Spec: konductorv1.ClaimSpec{
-			Target: konductorv1.ClaimTarget{Kind: hold.Kind, Name: hold.Name}, Holder: jobHolder(job), Permits: hold.Permits, Priority: w.Priority,
-			BoundTo: &konductorv1.BoundObject{Kind: konductorv1.KindJob, Name: job.Name, UID: job.UID},
-		},
-	}
-	if d.NoWait {
-		claim.Spec.WhenBusy = konductorv1.BusyRefuse
-	}
-	if w.WhenBusy == konductorv1.WhenBusyNewest {
-		claim.Spec.QueuePosition = r.inheritedPosition(ctx, job, *hold)
-	}
-	if err := r.Client.Create(ctx, claim); err != nil && !apierrors.IsAlreadyExists(err) {
-		return fmt.Errorf("creating claim %s: %w", claim.Name, err)
-	}
-	return nil
-}
-
 // updateJob writes the decision to the Job if that has not changed since, and reports whether it is written.
-func (r *heldJobReconciler) updateJob(ctx context.Context, job *batchv1.Job, view *rules.HeldJob, d rules.JobDecision) (bool, error) {
+func (r *heldJobReconciler) updateJob(ctx context.Context, job *batchv1.Job, view *rules.HeldWorkload, d rules.WorkloadDecision) (bool, error) {
 	if d.State == view.State && !d.Suspend && !d.Start {
 		return true, nil
 	}
@@ -264,7 +232,7 @@ func (r *heldJobReconciler) updateJob(ctx context.Context, job *batchv1.Job, vie
 }
 
 // releasedTokens returns the tokens with which a Job that is being stopped can't be started any more.
-func releasedTokens(view *rules.HeldJob) map[string]int64 {
+func releasedTokens(view *rules.HeldWorkload) map[string]int64 {
 	released := maps.Clone(view.Released)
 	for i, claim := range view.Claims {
 		if claim != nil && !claim.Foreign {
@@ -287,29 +255,8 @@ func (r *heldJobReconciler) unlockTemplate(ctx context.Context, job *batchv1.Job
 	return nil
 }
 
-// tokenAnnotations returns the annotations by which the Pods of a Job learn its fencing tokens.
-func tokenAnnotations(holds []rules.WorkloadHold, tokens []int64) map[string]string {
-	annotations := map[string]string{}
-	for i, token := range tokens {
-		text := strconv.FormatInt(token, 10)
-		if i == 0 {
-			annotations[konductorv1.FencingTokenAnnotation] = text
-		}
-		annotations[konductorv1.HoldTokenAnnotation(holds[i].Kind, holds[i].Name)] = text
-	}
-	return annotations
-}
-
-// valueOrNull returns the value of a merge patch that sets a string, or removes it if it is empty.
-func valueOrNull(s string) any {
-	if s == "" {
-		return nil
-	}
-	return s
-}
-
 // deleteSkipped deletes a skipped Job of a CronJob, which would only pile up, and tells the CronJob.
-func (r *heldJobReconciler) deleteSkipped(ctx context.Context, job *batchv1.Job, d rules.JobDecision) error {
+func (r *heldJobReconciler) deleteSkipped(ctx context.Context, job *batchv1.Job, d rules.WorkloadDecision) error {
 	owner := cronJobOf(job)
 	cronJob := &batchv1.CronJob{
 		TypeMeta:   metav1.TypeMeta{APIVersion: owner.APIVersion, Kind: owner.Kind},
@@ -320,60 +267,4 @@ func (r *heldJobReconciler) deleteSkipped(ctx context.Context, job *batchv1.Job,
 	}
 	background := metav1.DeletePropagationBackground
 	return ignoreNotFoundOrConflict(r.Client.Delete(ctx, job, client.Preconditions{UID: &job.UID}, client.PropagationPolicy(background)))
-}
-
-// arriveForDeleted arrives for a Job that was deleted soon after it had finished, as by ttlSecondsAfterFinished.
-func (r *heldJobReconciler) arriveForDeleted(ctx context.Context, key types.NamespacedName) error {
-	r.mu.Lock()
-	job := r.deletedFinished[key]
-	r.mu.Unlock()
-	if job == nil {
-		return nil
-	}
-	if workload, err := rules.ParseWorkload(job.Annotations); err == nil {
-		view, err := r.observe(ctx, job, workload)
-		if err != nil {
-			return err
-		}
-		if _, err := r.arrive(ctx, job, view); err != nil {
-			return err
-		}
-	}
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	delete(r.deletedFinished, key)
-	return nil
-}
-
-// arrive creates the arrivals of a finished Job. missing says that a barrier doesn't exist yet.
-func (r *heldJobReconciler) arrive(ctx context.Context, job *batchv1.Job, view *rules.HeldJob) (missing bool, err error) {
-	for _, name := range view.Arrive {
-		barrier := &konductorv1.Barrier{}
-		err := r.Client.Get(ctx, types.NamespacedName{Namespace: job.Namespace, Name: name}, barrier)
-		if apierrors.IsNotFound(err) {
-			missing = true
-			continue
-		}
-		if err != nil {
-			return false, err
-		}
-		participant := jobHolder(job)
-		arrival := &konductorv1.Arrival{
-			ObjectMeta: metav1.ObjectMeta{
-				Namespace: job.Namespace, Name: konductorv1.ArrivalName(barrier.Name, barrier.UID, participant),
-				OwnerReferences: []metav1.OwnerReference{{APIVersion: konductorv1.GroupVersion().String(), Kind: konductorv1.KindBarrier, Name: barrier.Name, UID: barrier.UID}},
-			},
-			Spec: konductorv1.ArrivalSpec{
-				Barrier: barrier.Name, BarrierUID: barrier.UID, Participant: participant, Failed: view.Failed,
-				BoundTo: &konductorv1.BoundObject{Kind: konductorv1.KindJob, Name: job.Name, UID: job.UID},
-			},
-		}
-		if view.Failed {
-			arrival.Spec.Reason = "job " + job.Name + " failed"
-		}
-		if err := r.Client.Create(ctx, arrival); err != nil && !apierrors.IsAlreadyExists(err) {
-			return false, fmt.Errorf("arriving at barrier %s: %w", name, err)
-		}
-	}
-	return missing, nil
 }

@@ -65,10 +65,10 @@ func jobLimitOf(obj client.Object) *konductorv1.JobLimit {
 
 // needlessClaims returns the Job's claims that wait for objects which are limits no longer. One that is granted stays until the
 // Job has ended, since its end would stop the Job.
-func (r *heldJobReconciler) needlessClaims(ctx context.Context, job *batchv1.Job, gone []rules.WorkloadRef) (claims []*rules.JobClaim, err error) {
+func (r *heldJobReconciler) needlessClaims(ctx context.Context, job *batchv1.Job, gone []rules.WorkloadRef) (claims []*rules.WorkloadClaim, err error) {
 	for _, ref := range gone {
 		hold := rules.WorkloadHold{WorkloadRef: ref, Limit: true}
-		claim, err := r.observeClaim(ctx, job, hold, false)
+		claim, err := r.observeClaim(ctx, asHeldJob(job), hold, false)
 		if err != nil {
 			return nil, err
 		}

@@ -6,6 +6,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 	batchv1 "k8s.io/api/batch/v1"
+	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -21,9 +22,9 @@ type stateCollector struct {
 	clock   Clock
 	elected <-chan struct{} // closed when this replica becomes the leader
 
-	leader, objects, deadlocked, heldJobs         *prometheus.Desc
-	holders, queueLength, longestQueueLength      *prometheus.Desc
-	longestWait, longestHold, longestBlockingHold *prometheus.Desc
+	leader, objects, deadlocked, heldJobs, heldPods *prometheus.Desc
+	holders, queueLength, longestQueueLength        *prometheus.Desc
+	longestWait, longestHold, longestBlockingHold   *prometheus.Desc
 }
 
 // RegisterStateMetrics registers gauges of the objects that reader has in its cache. They are reported once elected is
@@ -38,6 +39,7 @@ func RegisterStateMetrics(r prometheus.Registerer, reader client.Reader, clock C
 		objects:             desc("konductor_objects", "Number of barriers, gates, leases, semaphores and claims, by phase.", "kind", "phase"),
 		deadlocked:          desc("konductor_deadlocked_objects", "Objects in a wait cycle (condition Deadlocked).", "kind"),
 		heldJobs:            desc("konductor_held_jobs", "Held Jobs that have not finished, by state.", "state"),
+		heldPods:            desc("konductor_held_pods", "Held Pods that have not finished, by state.", "state"),
 		holders:             desc("konductor_holders", "Current holds.", "kind"),
 		queueLength:         desc("konductor_queue_length", "Waiting claims in all queues.", "kind"),
 		longestQueueLength:  desc("konductor_longest_queue_length", "Waiting claims in the longest queue.", "kind"),
@@ -50,7 +52,7 @@ func RegisterStateMetrics(r prometheus.Registerer, reader client.Reader, clock C
 // Describe implements prometheus.Collector.
 func (s *stateCollector) Describe(to chan<- *prometheus.Desc) {
 	for _, d := range []*prometheus.Desc{
-		s.leader, s.objects, s.deadlocked, s.heldJobs, s.holders, s.queueLength, s.longestQueueLength, s.longestWait, s.longestHold, s.longestBlockingHold,
+		s.leader, s.objects, s.deadlocked, s.heldJobs, s.heldPods, s.holders, s.queueLength, s.longestQueueLength, s.longestWait, s.longestHold, s.longestBlockingHold,
 	} {
 		to <- d
 	}
@@ -83,6 +85,9 @@ func (s *stateCollector) Collect(to chan<- prometheus.Metric) {
 	for state, n := range totals.heldJobs {
 		gauge(s.heldJobs, float64(n), state)
 	}
+	for state, n := range totals.heldPods {
+		gauge(s.heldPods, float64(n), state)
+	}
 	for kind, t := range totals.holdsByKind {
 		gauge(s.holders, float64(t.holders), kind)
 		gauge(s.queueLength, float64(t.queueLength), kind)
@@ -99,6 +104,7 @@ type stateTotals struct {
 	objects     map[objectLabels]int
 	deadlocked  map[string]int
 	heldJobs    map[string]int         // by HeldLabel
+	heldPods    map[string]int         // the same
 	holdsByKind map[string]*holdTotals // Lease and Semaphore
 }
 
@@ -119,11 +125,15 @@ func (s *stateCollector) computeTotals(ctx context.Context) (*stateTotals, error
 		semaphores konductorv1.SemaphoreList
 		claims     konductorv1.ClaimList
 		jobs       batchv1.JobList
+		pods       corev1.PodList
 	)
 	for _, list := range []client.ObjectList{&barriers, &gates, &leases, &semaphores, &claims, &jobs} {
 		if err := s.reader.List(ctx, list, client.UnsafeDisableDeepCopy); err != nil {
 			return nil, err
 		}
+	}
+	if err := s.reader.List(ctx, &pods, client.HasLabels{konductorv1.HeldLabel}, client.UnsafeDisableDeepCopy); err != nil {
+		return nil, err
 	}
 	for i := range barriers.Items {
 		o := &barriers.Items[i]
@@ -153,6 +163,12 @@ func (s *stateCollector) computeTotals(ctx context.Context) (*stateTotals, error
 			c.heldJobs[state]++
 		}
 	}
+	for i := range pods.Items {
+		state := pods.Items[i].Labels[konductorv1.HeldLabel]
+		if _, known := c.heldPods[state]; known {
+			c.heldPods[state]++
+		}
+	}
 	return c, nil
 }
 
@@ -166,6 +182,7 @@ func newStateTotals(now time.Time) *stateTotals {
 		heldJobs: map[string]int{
 			konductorv1.HeldWaiting: 0, konductorv1.HeldStarted: 0, konductorv1.HeldStopping: 0, konductorv1.HeldPaused: 0, konductorv1.HeldSkipped: 0,
 		},
+		heldPods:    map[string]int{konductorv1.HeldWaiting: 0, konductorv1.HeldStarted: 0, konductorv1.HeldSkipped: 0},
 		holdsByKind: map[string]*holdTotals{konductorv1.KindLease: {}, konductorv1.KindSemaphore: {}},
 	}
 	for kind, phases := range map[string][]string{

@@ -11,14 +11,17 @@ import (
 	konductorv1 "github.com/LogicIQ/konductor/apis/v1"
 )
 
-// HeldJob is what is known of a held Job.
-type HeldJob struct {
+// HeldWorkload is what is known of a held Job or Pod.
+type HeldWorkload struct {
 	Workload
+	// Kind is "job" or "pod", for messages.
+	Kind string
 	// State is its HeldLabel; empty: none yet.
 	State string
 	// Created is its creation time.
 	Created time.Time
-	// Suspended, Finished and Failed are as the Job says. Failed implies Finished.
+	// Suspended says that it can't run before the operator starts it: the Job is suspended, or the Pod has the operator's scheduling
+	// gate. Failed implies Finished.
 	Suspended, Finished, Failed bool
 	// Deleting says that it is being deleted.
 	Deleting bool
@@ -32,19 +35,19 @@ type HeldJob struct {
 	// Prerequisites has the state of each of Workload.After.
 	Prerequisites []Prerequisite
 	// Claims has the claim for each of Workload.Holds; nil: there is none.
-	Claims []*JobClaim
+	Claims []*WorkloadClaim
 	// NeedlessClaims are claims that wait for limits which apply to the Job no longer.
-	NeedlessClaims []*JobClaim
+	NeedlessClaims []*WorkloadClaim
 	// SupersededBy is a newer Job of the same owner that waits as well, has WhenBusyNewest, and has taken its place in the queue;
 	// empty: there is none.
 	SupersededBy string
 }
 
 // isRestart reports whether the Job has held before, and was stopped. It then waits however long it takes.
-func (j *HeldJob) isRestart() bool { return len(j.Released) > 0 }
+func (j *HeldWorkload) isRestart() bool { return len(j.Released) > 0 }
 
 // skipsAtOnce reports whether the Job doesn't wait at all for something with that WhenBusy.
-func (j *HeldJob) skipsAtOnce(whenBusy string) bool {
+func (j *HeldWorkload) skipsAtOnce(whenBusy string) bool {
 	return whenBusy == konductorv1.WhenBusySkip && j.MaxWait == 0 && !j.isRestart()
 }
 
@@ -59,8 +62,8 @@ type Prerequisite struct {
 	Message string
 }
 
-// JobClaim is the claim of a held Job.
-type JobClaim struct {
+// WorkloadClaim is the claim of a held Job or Pod.
+type WorkloadClaim struct {
 	Name    string
 	UID     types.UID
 	Phase   konductorv1.ClaimPhase
@@ -76,9 +79,9 @@ type JobClaim struct {
 	Deleting bool
 }
 
-// JobDecision is what to do for a held Job, in this order. State, Suspend and Start are one write, conditional on the version of
-// the Job that the decision was made for.
-type JobDecision struct {
+// WorkloadDecision is what to do for a held Job or Pod, in this order. State, Suspend and Start are one write, conditional on the
+// version of it that the decision was made for. Only Jobs are suspended, unlocked and replaced.
+type WorkloadDecision struct {
 	// State is the next HeldLabel.
 	State string
 	// Suspend says to suspend the Job.
@@ -90,7 +93,7 @@ type JobDecision struct {
 	// Tokens are the fencing tokens of its holds, in their order.
 	Tokens []int64
 	// DeleteClaims are claims that it needs no more.
-	DeleteClaims []*JobClaim
+	DeleteClaims []*WorkloadClaim
 	// CreateClaim is the hold to claim next; nil: none. With NoWait the claim is refused unless it is granted at once.
 	CreateClaim *WorkloadHold
 	NoWait      bool
@@ -102,15 +105,15 @@ type JobDecision struct {
 	RequeueAfter time.Duration
 }
 
-// heldJobPollInterval is how often it is checked whether Pods of a Job that is being stopped still run, or whether the claim of
+// heldWorkloadPollInterval is how often it is checked whether Pods of a Job that is being stopped still run, or whether the claim of
 // somebody else is gone.
-const heldJobPollInterval = 2 * time.Second
+const heldWorkloadPollInterval = 2 * time.Second
 
 // DecideJob decides what to do for a held Job. Its holds are claimed one after the other, each when the one before it is
 // granted, and the Job is started when all are. While it runs, it loses them only by the deletion or the end of a claim, and is
 // suspended then.
-func DecideJob(j *HeldJob, now Instant) JobDecision {
-	d := JobDecision{State: j.State}
+func DecideJob(j *HeldWorkload, now Instant) WorkloadDecision {
+	d := WorkloadDecision{State: j.State}
 	switch {
 	case j.Finished:
 		d.State = konductorv1.HeldFinished
@@ -129,7 +132,7 @@ func DecideJob(j *HeldJob, now Instant) JobDecision {
 		case j.hasClaims() || !j.Suspended:
 			// Their deletion enqueues the Job.
 		case j.HoldsLeft:
-			d.RequeueAfter = heldJobPollInterval
+			d.RequeueAfter = heldWorkloadPollInterval
 		default:
 			d.State = konductorv1.HeldWaiting
 			if j.Paused {
@@ -152,8 +155,32 @@ func DecideJob(j *HeldJob, now Instant) JobDecision {
 	return d
 }
 
+// DecidePod decides what to do for a held Pod: one behind the operator's scheduling gate. Its holds are claimed as those of a Job.
+// Once it is started, nothing stops it, and its holds end with it.
+func DecidePod(p *HeldWorkload, now Instant) WorkloadDecision {
+	d := WorkloadDecision{State: p.State}
+	switch {
+	case p.Finished:
+		d.State = konductorv1.HeldFinished
+	case len(p.After)+len(p.Holds) == 0:
+		// It only arrives.
+	case p.Deleting, p.State == konductorv1.HeldStarted:
+		// Its claims end with it.
+	case !p.Suspended:
+		d.State = ""
+		d.DeleteClaims = p.existingClaims()
+		d.warn(konductorv1.EventNotHeld, "the pod runs without waiting and without its holds: it was created without scheduling gate "+konductorv1.HoldSchedulingGate+", or somebody has removed that. Delete it and create it again to use its annotations")
+	case p.State == konductorv1.HeldSkipped:
+		d.DeleteClaims = p.existingClaims()
+	default:
+		d.State = konductorv1.HeldWaiting
+		p.decideWaiting(&d, now)
+	}
+	return d
+}
+
 // decideStarted stops a started Job that is paused, or that has lost a hold.
-func (j *HeldJob) decideStarted(d *JobDecision) {
+func (j *HeldWorkload) decideStarted(d *WorkloadDecision) {
 	why := ""
 	switch {
 	case j.Paused:
@@ -182,7 +209,7 @@ func HoldEndedMessage(object string) string {
 }
 
 // holds reports whether the Job has its hold number i.
-func (j *HeldJob) holds(i int) bool {
+func (j *HeldWorkload) holds(i int) bool {
 	c := j.Claims[i]
 	if failpointStartUngranted && c != nil {
 		return true
@@ -191,7 +218,7 @@ func (j *HeldJob) holds(i int) bool {
 }
 
 // decideWaiting claims the next hold, starts the Job if it has all of them, or skips it.
-func (j *HeldJob) decideWaiting(d *JobDecision, now Instant) {
+func (j *HeldWorkload) decideWaiting(d *WorkloadDecision, now Instant) {
 	if j.SupersededBy != "" {
 		j.skip(d, "job "+j.SupersededBy+" is newer and waits in its place")
 		return
@@ -204,7 +231,7 @@ func (j *HeldJob) decideWaiting(d *JobDecision, now Instant) {
 		}
 		waitsFor, notOpen = j.After[i].String(), true
 		if state.Failed {
-			d.warn(konductorv1.EventWaiting, fmt.Sprintf("the job can't start: %s. Create %s again, or delete the job", state.Message, waitsFor))
+			d.warn(konductorv1.EventWaiting, fmt.Sprintf("the %s can't start: %s. Create %s again, or delete the %[1]s", j.Kind, state.Message, waitsFor))
 		}
 		break
 	}
@@ -219,7 +246,7 @@ func (j *HeldJob) decideWaiting(d *JobDecision, now Instant) {
 		}
 		// Whoever waits holds nothing that comes later in the order. Else two Jobs could wait for each other.
 		behind := j.claimsAfter(i)
-		d.DeleteClaims = append(d.DeleteClaims, slices.DeleteFunc(slices.Clone(behind), func(c *JobClaim) bool { return c.Deleting })...)
+		d.DeleteClaims = append(d.DeleteClaims, slices.DeleteFunc(slices.Clone(behind), func(c *WorkloadClaim) bool { return c.Deleting })...)
 		c := j.Claims[i]
 		switch {
 		case c == nil && len(behind) > 0:
@@ -231,7 +258,7 @@ func (j *HeldJob) decideWaiting(d *JobDecision, now Instant) {
 		case c.Foreign:
 			// Its deletion doesn't enqueue the Job.
 			d.DeleteClaims = append(d.DeleteClaims, c)
-			d.RequeueAfter = heldJobPollInterval
+			d.RequeueAfter = heldWorkloadPollInterval
 		case c.Phase == konductorv1.ClaimRefused && c.Message == konductorv1.MessageBusy && j.skipsAtOnce(j.Holds[i].WhenBusy):
 			j.skip(d, j.Holds[i].String()+" is busy")
 			return
@@ -240,7 +267,7 @@ func (j *HeldJob) decideWaiting(d *JobDecision, now Instant) {
 		case c.Phase == konductorv1.ClaimRefused && c.Retry:
 			d.DeleteClaims = append(d.DeleteClaims, c)
 		case c.Phase == konductorv1.ClaimRefused:
-			d.warn(konductorv1.EventWaiting, fmt.Sprintf("the job can't start: the claim on %s was refused: %s", j.Holds[i], c.Message))
+			d.warn(konductorv1.EventWaiting, fmt.Sprintf("the %s can't start: the claim on %s was refused: %s", j.Kind, j.Holds[i], c.Message))
 		case c.Phase == konductorv1.ClaimExpired, c.Phase == konductorv1.ClaimGranted:
 			// The object was deleted, or the Job was started with this hold before.
 			d.DeleteClaims = append(d.DeleteClaims, c)
@@ -271,7 +298,7 @@ func (j *HeldJob) decideWaiting(d *JobDecision, now Instant) {
 		return
 	}
 	if j.State == "" {
-		message := "the job waits for " + waitsFor
+		message := "the " + j.Kind + " waits for " + waitsFor
 		if i := slices.IndexFunc(j.Prerequisites, func(p Prerequisite) bool { return !p.Open }); i >= 0 && j.Prerequisites[i].Missing {
 			message += ", which doesn't exist yet"
 		}
@@ -280,12 +307,12 @@ func (j *HeldJob) decideWaiting(d *JobDecision, now Instant) {
 }
 
 // skip decides that the Job won't start.
-func (j *HeldJob) skip(d *JobDecision, why string) {
-	*d = JobDecision{State: konductorv1.HeldSkipped, DeleteClaims: j.existingClaims()}
-	d.warn(konductorv1.EventSkipped, "the job is skipped: "+why)
+func (j *HeldWorkload) skip(d *WorkloadDecision, why string) {
+	*d = WorkloadDecision{State: konductorv1.HeldSkipped, DeleteClaims: j.existingClaims()}
+	d.warn(konductorv1.EventSkipped, "the "+j.Kind+" is skipped: "+why)
 }
 
-func (j *HeldJob) startText() string {
+func (j *HeldWorkload) startText() string {
 	if len(j.Holds) == 0 {
 		return "started: everything that it waited for is open"
 	}
@@ -297,7 +324,7 @@ func (j *HeldJob) startText() string {
 }
 
 // existingClaims returns the claims that are not being deleted.
-func (j *HeldJob) existingClaims() (claims []*JobClaim) {
+func (j *HeldWorkload) existingClaims() (claims []*WorkloadClaim) {
 	for _, c := range j.Claims {
 		if c != nil && !c.Deleting {
 			claims = append(claims, c)
@@ -307,7 +334,7 @@ func (j *HeldJob) existingClaims() (claims []*JobClaim) {
 }
 
 // claimsAfter returns the claims for holds after number i that the operator has made.
-func (j *HeldJob) claimsAfter(i int) (claims []*JobClaim) {
+func (j *HeldWorkload) claimsAfter(i int) (claims []*WorkloadClaim) {
 	for _, c := range j.Claims[i+1:] {
 		if c != nil && !c.Foreign {
 			claims = append(claims, c)
@@ -316,7 +343,7 @@ func (j *HeldJob) claimsAfter(i int) (claims []*JobClaim) {
 	return claims
 }
 
-func (j *HeldJob) hasClaims() bool {
+func (j *HeldWorkload) hasClaims() bool {
 	for _, c := range j.Claims {
 		if c != nil {
 			return true
@@ -326,10 +353,10 @@ func (j *HeldJob) hasClaims() bool {
 }
 
 // hasOwnClaim reports whether the operator has claimed a hold for the Job.
-func (j *HeldJob) hasOwnClaim() bool {
-	return slices.ContainsFunc(j.Claims, func(c *JobClaim) bool { return c != nil && !c.Foreign })
+func (j *HeldWorkload) hasOwnClaim() bool {
+	return slices.ContainsFunc(j.Claims, func(c *WorkloadClaim) bool { return c != nil && !c.Foreign })
 }
 
-func (d *JobDecision) warn(reason, message string) {
+func (d *WorkloadDecision) warn(reason, message string) {
 	d.Events = append(d.Events, Event{Warning: true, Reason: reason, Message: message})
 }
