@@ -12,6 +12,23 @@ import (
 	konductor "github.com/LogicIQ/konductor/sdk/go"
 )
 
+// takeOverOnCrash returns a function that starts another operator once the first has crashed, and reports whether it has.
+func (w *testEnv) takeOverOnCrash(first *runningOperator, dead <-chan struct{}) func() bool {
+	crashed := false
+	return func() bool {
+		select {
+		case <-dead:
+			if !crashed {
+				crashed = true
+				first.cancel()
+				w.startJobOperator()
+			}
+		default:
+		}
+		return crashed
+	}
+}
+
 // TestHeldJobsSurviveOperatorCrashAtEachWrite has two Jobs that hold one lease and arrive at a barrier.
 func TestHeldJobsSurviveOperatorCrashAtEachWrite(t *testing.T) {
 	const writes = 18 // as many as it takes
@@ -30,17 +47,9 @@ func TestHeldJobsSurviveOperatorCrashAtEachWrite(t *testing.T) {
 				annotations[konductorv1.ArriveAnnotation] = "barrier/done"
 				jobs := []*batchv1.Job{heldJob("a", annotations), heldJob("b", annotations)}
 				w.createObjects(jobs[0], jobs[1])
-				crashed := false
+				takeOver := w.takeOverOnCrash(first, dead)
 				w.waitUntil("the end of both jobs", func() bool {
-					select {
-					case <-dead:
-						if !crashed {
-							crashed = true
-							first.cancel()
-							w.startJobOperator()
-						}
-					default:
-					}
+					crashed := takeOver()
 					done := true
 					for _, job := range jobs {
 						w.finishPods(job.UID, corev1.PodSucceeded)
@@ -80,17 +89,9 @@ func TestBreakSurvivesOperatorCrashAtEachWrite(t *testing.T) {
 				dead := w.crashAtWrite(wire, n, before)
 				_, err := w.newParticipant("admin").BreakLease(w.ctx, "report", konductor.WithHolder("job/first"))
 				w.must(err)
-				crashed := false
+				takeOver := w.takeOverOnCrash(first, dead)
 				w.waitUntil("the start of the next job", func() bool {
-					select {
-					case <-dead:
-						if !crashed {
-							crashed = true
-							first.cancel()
-							w.startJobOperator()
-						}
-					default:
-					}
+					takeOver()
 					if current := getObject[*batchv1.Job](w, "first"); current.Labels[konductorv1.HeldLabel] != konductorv1.HeldStarted {
 						w.finishPods(job.UID, corev1.PodSucceeded)
 					}

@@ -160,17 +160,9 @@ func TestHeldPodsSurviveOperatorCrashAtEachWrite(t *testing.T) {
 				annotations := holding("lease/report")
 				annotations[konductorv1.ArriveAnnotation] = "barrier/done"
 				w.createObjects(heldPod("a", annotations), heldPod("b", annotations))
-				crashed, ended := false, map[string]bool{}
+				takeOver, ended := w.takeOverOnCrash(first, dead), map[string]bool{}
 				w.waitUntil("the end of both pods", func() bool {
-					select {
-					case <-dead:
-						if !crashed {
-							crashed = true
-							first.cancel()
-							w.startJobOperator()
-						}
-					default:
-					}
+					crashed := takeOver()
 					for _, name := range []string{"a", "b"} {
 						if !ended[name] && !isBehindHoldGate(getObject[*corev1.Pod](w, name)) {
 							ended[name] = true

@@ -31,6 +31,48 @@ func TestHeldJobPipeline(t *testing.T) {
 	}
 }
 
+// TestHeldETL runs three stages, of which each starts when the one before is done.
+func TestHeldETL(t *testing.T) {
+	const extracts, transforms = 10, 5
+	s := newTestEnv(t, "held-etl")
+	s.createExample("examples/etl/barriers.yaml")
+	s.createExample("examples/jobs/load.yaml")
+	s.createExampleTimes(transforms, "examples/jobs/transform.yaml")
+	s.createExampleTimes(extracts, "examples/jobs/extract.yaml")
+	s.waitJobsComplete(1, "load")
+	s.waitJobsComplete(extracts, "extract-")
+	s.waitJobsComplete(transforms, "transform-")
+	ended := map[string]map[string]bool{"extract": {}, "transform": {}, "prepare": {}, "load": {}} // stage → Pods
+	s.pods.replay(func(_ map[string]*corev1.Pod, e entry[*corev1.Pod]) {
+		stage, _, _ := strings.Cut(e.obj.Name, "-")
+		switch {
+		case isPodFinished(e.obj):
+			ended[stage][e.obj.Name] = true
+		case stage == "transform" && len(ended["extract"]) < extracts, stage == "load" && len(ended["transform"])*len(ended["prepare"]) < transforms:
+			t.Errorf("%s exists at revision %d, when only %v have ended", e.obj.Name, e.revision, ended)
+		}
+	})
+}
+
+// TestHeldMigration has the Pods of a Deployment wait for a migration.
+func TestHeldMigration(t *testing.T) {
+	s := newTestEnv(t, "held-migration")
+	s.createExample("examples/migration/job.yaml")
+	s.waitContainersRunning(3, "app-", "serve")
+	migrated := s.pods.firstEntry("the migration's Pod has ended", func(e entry[*corev1.Pod]) bool {
+		return strings.HasPrefix(e.obj.Name, "migrate-v2-") && isPodFinished(e.obj)
+	})
+	scheduled := s.pods.firstEntry("a Pod of the application has a node", func(e entry[*corev1.Pod]) bool {
+		return strings.HasPrefix(e.obj.Name, "app-") && e.obj.Spec.NodeName != ""
+	})
+	if scheduled.revision <= migrated.revision {
+		t.Errorf("a Pod of the application had a node at revision %d, before the migration ended at %d", scheduled.revision, migrated.revision)
+	}
+	if log := s.containerLog(migrated.obj.Name, "migrate"); !strings.Contains(log, "with token "+migrated.obj.Annotations[konductorv1.FencingTokenAnnotation]) {
+		t.Errorf("the migration says %q", log)
+	}
+}
+
 // TestHeldJobsThrottled runs many Jobs behind three permits.
 func TestHeldJobsThrottled(t *testing.T) {
 	const jobs, permits = 20, 3

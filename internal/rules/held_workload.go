@@ -36,6 +36,8 @@ type HeldWorkload struct {
 	Prerequisites []Prerequisite
 	// Claims has the claim for each of Workload.Holds; nil: there is none.
 	Claims []*WorkloadClaim
+	// MissingTargets says for each of Workload.Holds that its lease or semaphore doesn't exist.
+	MissingTargets []bool
 	// NeedlessClaims are claims that wait for limits which apply to the Job no longer.
 	NeedlessClaims []*WorkloadClaim
 	// SupersededBy is a newer Job of the same owner that waits as well, has WhenBusyNewest, and has taken its place in the queue;
@@ -223,13 +225,13 @@ func (j *HeldWorkload) decideWaiting(d *WorkloadDecision, now Instant) {
 		j.skip(d, "job "+j.SupersededBy+" is newer and waits in its place")
 		return
 	}
-	waitsFor, notOpen := "", false
+	waitsFor, notOpen, missing := "", false, false
 	for i, state := range j.Prerequisites {
 		// What was open once need not stay: a claim shows that everything was.
 		if state.Open || j.hasOwnClaim() {
 			continue
 		}
-		waitsFor, notOpen = j.After[i].String(), true
+		waitsFor, notOpen, missing = j.After[i].String(), true, state.Missing
 		if state.Failed {
 			d.warn(konductorv1.EventWaiting, fmt.Sprintf("the %s can't start: %s. Create %s again, or delete the %[1]s", j.Kind, state.Message, waitsFor))
 		}
@@ -272,7 +274,7 @@ func (j *HeldWorkload) decideWaiting(d *WorkloadDecision, now Instant) {
 			// The object was deleted, or the Job was started with this hold before.
 			d.DeleteClaims = append(d.DeleteClaims, c)
 		}
-		waitsFor = j.Holds[i].String()
+		waitsFor, missing = j.Holds[i].String(), j.MissingTargets[i]
 	}
 	if waitsFor == "" && len(j.NeedlessClaims) > 0 {
 		return // Their deletion enqueues the Job.
@@ -299,7 +301,7 @@ func (j *HeldWorkload) decideWaiting(d *WorkloadDecision, now Instant) {
 	}
 	if j.State == "" {
 		message := "the " + j.Kind + " waits for " + waitsFor
-		if i := slices.IndexFunc(j.Prerequisites, func(p Prerequisite) bool { return !p.Open }); i >= 0 && j.Prerequisites[i].Missing {
+		if missing {
 			message += ", which doesn't exist yet"
 		}
 		d.Events = append(d.Events, Event{Reason: konductorv1.EventWaiting, Message: message})

@@ -19,7 +19,7 @@ func testJob(change func(*HeldWorkload)) *HeldWorkload {
 			Holds: []WorkloadHold{{WorkloadRef{konductorv1.KindLease, "report"}, 1, "", false}, {WorkloadRef{konductorv1.KindSemaphore, "db"}, 2, "", false}},
 		},
 		Kind: "job", State: konductorv1.HeldWaiting, Suspended: true, Created: jobCreated(), Released: map[string]int64{},
-		Prerequisites: []Prerequisite{{Open: true}}, Claims: []*WorkloadClaim{nil, nil},
+		Prerequisites: []Prerequisite{{Open: true}}, Claims: []*WorkloadClaim{nil, nil}, MissingTargets: []bool{false, false},
 	}
 	change(j)
 	return j
@@ -49,9 +49,10 @@ func TestDecideJob(t *testing.T) {
 		want  string
 		event string // part of the Event's message
 	}{
-		"new":            {func(j *HeldWorkload) { j.State = "" }, "waiting create report", "the job waits for lease/report"},
-		"a closed gate":  {func(j *HeldWorkload) { j.Prerequisites[0].Open = false }, "waiting", ""},
-		"a missing gate": {func(j *HeldWorkload) { j.State, j.Prerequisites[0] = "", Prerequisite{Missing: true} }, "waiting", "waits for gate/ready, which doesn't exist yet"},
+		"new":             {func(j *HeldWorkload) { j.State = "" }, "waiting create report", "the job waits for lease/report"},
+		"a closed gate":   {func(j *HeldWorkload) { j.Prerequisites[0].Open = false }, "waiting", ""},
+		"a missing gate":  {func(j *HeldWorkload) { j.State, j.Prerequisites[0] = "", Prerequisite{Missing: true} }, "waiting", "waits for gate/ready, which doesn't exist yet"},
+		"a missing lease": {func(j *HeldWorkload) { j.State, j.MissingTargets[0] = "", true }, "waiting create report", "waits for lease/report, which doesn't exist yet"},
 		"a job that only arrives": {func(j *HeldWorkload) {
 			j.Workload, j.State, j.Suspended = Workload{Arrive: []string{"done"}}, "", false
 		}, "", ""},

@@ -61,7 +61,7 @@ func (k koncli) showPipeline(ctx context.Context) error {
 	return k.run(ctx, "status", "all")
 }
 
-// readResult returns when the last extract arrived and when the first transform's container started, after its initContainers.
+// readResult returns when the last extract arrived and when the first transform's container started.
 // A container's end may be reported a little after its arrival.
 func readResult(ctx context.Context, c client.Reader) (lastArrival, firstStart time.Time, err error) {
 	extracts := &konductorv1.Barrier{}

@@ -53,7 +53,7 @@ func run(ctx context.Context, out io.Writer, keep bool) (err error) {
 	if err := installKonductor(ctx, c); err != nil {
 		return err
 	}
-	printf("==> Running the ETL example: %d extract Jobs, then %d transform Jobs that wait for all of them", extractJobs, transformJobs)
+	printf("==> Running the ETL example: %d extract Jobs, and %d transform Jobs that wait for all of them, without a Pod", extractJobs, transformJobs)
 	begin := time.Now()
 	objects, err := createPipeline(ctx, c)
 	if err != nil {
@@ -121,7 +121,7 @@ func createPipeline(ctx context.Context, c *cluster.Cluster) (client.Client, err
 		}
 	}
 	files := slices.Concat([]string{"examples/etl/barriers.yaml"},
-		slices.Repeat([]string{"examples/etl/transform.yaml"}, transformJobs), slices.Repeat([]string{"examples/etl/extract.yaml"}, extractJobs))
+		slices.Repeat([]string{"examples/jobs/transform.yaml"}, transformJobs), slices.Repeat([]string{"examples/jobs/extract.yaml"}, extractJobs))
 	for _, file := range files {
 		if _, err := manifest.Create(ctx, c.Config(), namespace, file, nil); err != nil {
 			return nil, err

@@ -86,18 +86,19 @@ func (t *holdTarget) freePermits() int32 {
 	return free
 }
 
-// getTarget reads a Lease or Semaphore from the cache. One that doesn't exist is no error.
+// getTarget reads a Lease or Semaphore from the cache. One that doesn't exist is no error. The holders, which may be a thousand, must
+// not be modified.
 func (c *heldWorkloadClient) getTarget(ctx context.Context, namespace string, ref rules.WorkloadRef) (holdTarget, error) {
 	key := types.NamespacedName{Namespace: namespace, Name: ref.Name}
 	if ref.Kind == konductorv1.KindLease {
 		lease := &konductorv1.Lease{}
-		if err := c.Client.Get(ctx, key, lease); err != nil {
+		if err := c.Client.Get(ctx, key, lease, client.UnsafeDisableDeepCopy); err != nil {
 			return holdTarget{}, client.IgnoreNotFound(err)
 		}
 		return holdTarget{true, 1, lease.Spec.MaxPriority, lease.Status.Holders()}, nil
 	}
 	semaphore := &konductorv1.Semaphore{}
-	if err := c.Client.Get(ctx, key, semaphore); err != nil {
+	if err := c.Client.Get(ctx, key, semaphore, client.UnsafeDisableDeepCopy); err != nil {
 		return holdTarget{}, client.IgnoreNotFound(err)
 	}
 	return holdTarget{true, semaphore.Spec.Permits, semaphore.Spec.MaxPriority, semaphore.Status.Holders}, nil
@@ -109,11 +110,11 @@ func (c *heldWorkloadClient) observePrerequisite(ctx context.Context, namespace 
 	phase := ""
 	if ref.Kind == konductorv1.KindGate {
 		gate := &konductorv1.Gate{}
-		err = c.Client.Get(ctx, key, gate)
+		err = c.Client.Get(ctx, key, gate, client.UnsafeDisableDeepCopy)
 		phase, state.Open = string(gate.Status.Phase), gate.Status.Phase == konductorv1.GateOpen && gate.DeletionTimestamp == nil
 	} else {
 		barrier := &konductorv1.Barrier{}
-		err = c.Client.Get(ctx, key, barrier)
+		err = c.Client.Get(ctx, key, barrier, client.UnsafeDisableDeepCopy)
 		phase, state.Open = string(barrier.Status.Phase), barrier.Status.Phase == konductorv1.BarrierOpen && barrier.DeletionTimestamp == nil
 	}
 	switch {
@@ -130,9 +131,9 @@ func (c *heldWorkloadClient) observePrerequisite(ctx context.Context, namespace 
 	return state, nil
 }
 
-// observeClaim returns the claim of a Job or Pod for a hold; nil: there is none. Before a started Job is stopped because of it, the
-// API server confirms what the cache says.
-func (c *heldWorkloadClient) observeClaim(ctx context.Context, o heldObject, hold rules.WorkloadHold, started bool) (*rules.WorkloadClaim, error) {
+// observeClaim returns the claim of a Job or Pod for a hold of target; nil: there is none. Before a started Job is stopped because
+// of it, the API server confirms what the cache says.
+func (c *heldWorkloadClient) observeClaim(ctx context.Context, o heldObject, hold rules.WorkloadHold, target holdTarget, started bool) (*rules.WorkloadClaim, error) {
 	key := types.NamespacedName{Namespace: o.GetNamespace(), Name: o.claimName(hold)}
 	claim := &konductorv1.Claim{}
 	err := c.Client.Get(ctx, key, claim)
@@ -153,10 +154,6 @@ func (c *heldWorkloadClient) observeClaim(ctx context.Context, o heldObject, hol
 	if observed.Phase == konductorv1.ClaimGranted {
 		return observed, nil
 	}
-	target, err := c.getTarget(ctx, o.GetNamespace(), hold.WorkloadRef)
-	if err != nil {
-		return nil, err
-	}
 	observed.Busy = target.exists && claim.Spec.Permits > target.freePermits()
 	observed.Retry = observed.Phase == konductorv1.ClaimRefused && target.exists && claim.Spec.Permits <= target.permits &&
 		(target.maxPriority == nil || claim.Spec.Priority <= *target.maxPriority)
@@ -173,11 +170,15 @@ func (c *heldWorkloadClient) observeWorkload(ctx context.Context, o heldObject, 
 		view.Prerequisites = append(view.Prerequisites, state)
 	}
 	for _, hold := range view.Holds {
-		claim, err := c.observeClaim(ctx, o, hold, view.State == konductorv1.HeldStarted)
+		target, err := c.getTarget(ctx, o.GetNamespace(), hold.WorkloadRef)
 		if err != nil {
 			return err
 		}
-		view.Claims = append(view.Claims, claim)
+		claim, err := c.observeClaim(ctx, o, hold, target, view.State == konductorv1.HeldStarted)
+		if err != nil {
+			return err
+		}
+		view.Claims, view.MissingTargets = append(view.Claims, claim), append(view.MissingTargets, !target.exists)
 	}
 	return nil
 }

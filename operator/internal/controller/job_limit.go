@@ -68,7 +68,7 @@ func jobLimitOf(obj client.Object) *konductorv1.JobLimit {
 func (r *heldJobReconciler) needlessClaims(ctx context.Context, job *batchv1.Job, gone []rules.WorkloadRef) (claims []*rules.WorkloadClaim, err error) {
 	for _, ref := range gone {
 		hold := rules.WorkloadHold{WorkloadRef: ref, Limit: true}
-		claim, err := r.observeClaim(ctx, asHeldJob(job), hold, false)
+		claim, err := r.observeClaim(ctx, asHeldJob(job), hold, holdTarget{}, false)
 		if err != nil {
 			return nil, err
 		}
