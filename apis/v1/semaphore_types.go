@@ -30,6 +30,7 @@ const (
 )
 
 // SemaphoreSpec sets the number of permits, and the defaults of the holds on a Semaphore.
+// +kubebuilder:validation:XValidation:rule="!has(self.appliesTo) || !has(self.appliesTo.jobs) || !has(self.appliesTo.jobs.permits) || self.permits == 0 || self.appliesTo.jobs.permits <= self.permits",message="appliesTo.jobs.permits must be at most permits: no Job could hold so many"
 type SemaphoreSpec struct {
 	// permits is how many permits can be held at the same time, from 0 to 1000000. 0 pauses the semaphore: no permit is
 	// granted, and no holder loses one. Lowering it below the number in use takes no permit away. At most 1000 Claims hold

@@ -181,6 +181,29 @@ func TestHeldPodsSurviveOperatorCrashAtEachWrite(t *testing.T) {
 	}
 }
 
+// TestHeldPodHoldsUntilItIsGone deletes a Pod so that the garbage collector deletes what depends on it first.
+func TestHeldPodHoldsUntilItIsGone(t *testing.T) {
+	w := newTestEnv(t)
+	w.startJobOperator()
+	w.createLease("report")
+	w.checkPods(1)
+	first := heldPod("first", holding("lease/report"))
+	first.Finalizers = []string{slowPodFinalizer}
+	w.createObjects(first)
+	w.waitPodState("first", konductorv1.HeldStarted)
+	w.createObjects(heldPod("next", holding("lease/report")))
+	waitFor(w, "report", "waited for", func(l *konductorv1.Lease) bool { return l.Status.Waiting == 1 })
+	w.must(w.client.Delete(w.ctx, first, client.PropagationPolicy(metav1.DeletePropagationForeground), client.GracePeriodSeconds(30)))
+	timer := time.NewTimer(5 * time.Second)
+	<-timer.C
+	if l := getObject[*konductorv1.Lease](w, "report"); l.Status.Holder != "pod/first" {
+		t.Errorf("the lease is held by %q while the first pod is being deleted", l.Status.Holder)
+	}
+	w.endPod("first", corev1.PodSucceeded)
+	w.waitPodState("next", konductorv1.HeldStarted)
+	w.must(w.client.Patch(w.ctx, first, client.RawPatch(types.MergePatchType, []byte(`{"metadata":{"finalizers":null}}`))))
+}
+
 func TestHeldPodThatSkips(t *testing.T) {
 	w := newTestEnv(t)
 	w.startJobOperator()
@@ -310,7 +333,7 @@ func TestHeldPodPolicies(t *testing.T) {
 	}
 	both := heldJob("j", holding("lease/report"))
 	both.Spec.Template.Annotations, both.Spec.Template.Spec = holding("lease/report"), heldPod("", holding("lease/report")).Spec
-	w.mustBeDenied("a job with annotations on both", byAdmin(both), "write them on the Job or on its Pod template, not on both")
+	w.mustBeDenied("a job with annotations on both", byAdmin(both), "write them on the Job, not on the Pod template")
 	if sharedCluster.suspendsHeldJobs {
 		pod := heldPod("p", holding("lease/report"))
 		if w.must(byAdmin(pod)); !isBehindHoldGate(pod) {
@@ -343,6 +366,8 @@ func TestHeldPodPolicies(t *testing.T) {
 	w.mustBeDenied("the operator's label", patch(w.client, types.MergePatchType, `{"metadata":{"labels":{"konductor.io/held":"started"}}}`), "are set by konductor's operator")
 	w.mustBeDenied("a token", patch(w.client, types.MergePatchType, `{"metadata":{"annotations":{"konductor.io/fencing-token":"7"}}}`), "are set by konductor's operator")
 	w.must(patch(w.client, types.MergePatchType, `{"metadata":{"annotations":{"example.com/note":"x"},"labels":{"team":"etl"}}}`))
+	status := client.RawPatch(types.MergePatchType, []byte(`{"metadata":{"annotations":{"konductor.io/arrive":"barrier/x"}}}`))
+	w.mustBeDenied("an annotation by the status", w.client.Status().Patch(w.ctx, &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Namespace: w.namespace, Name: "p"}}, status), "can't be changed")
 
 	// The operator's account, used for what the operator doesn't do.
 	op := w.clientFor(w.operatorConfig)

@@ -199,6 +199,21 @@ func TestLimitThatIsRemoved(t *testing.T) {
 			if j := getObject[*batchv1.Job](w, "runs"); *j.Spec.Suspend || j.Labels[konductorv1.HeldLabel] != konductorv1.HeldStarted {
 				t.Errorf("the job that ran is %s", j.Labels[konductorv1.HeldLabel])
 			}
+			// It comes back, and counts neither.
+			if what == "the object" {
+				w.createObjects(w.limitedSemaphore("batch", 1, limitFor(nil)))
+			} else {
+				w.patchSpec(&konductorv1.Semaphore{ObjectMeta: metav1.ObjectMeta{Name: "batch"}}, `{"appliesTo":{"jobs":{"selector":{}}}}`)
+			}
+			w.waitUntilLimited("batch.semaphore", nil)
+			w.must(w.client.Patch(w.ctx, w.withNamespace(&batchv1.Job{ObjectMeta: metav1.ObjectMeta{Name: "waits"}}), client.RawPatch(types.MergePatchType, []byte(`{"metadata":{"annotations":{"example.com/a":"change"}}}`))))
+			w.createObjects(labelledJob("next", nil))
+			if what == "the object" {
+				w.waitJobState("next", konductorv1.HeldStarted)
+			}
+			if j := getObject[*batchv1.Job](w, "waits"); *j.Spec.Suspend || j.Labels[konductorv1.HeldLabel] != konductorv1.HeldStarted {
+				t.Errorf("the job that was started without the limit is %s", j.Labels[konductorv1.HeldLabel])
+			}
 		})
 	}
 }
@@ -297,6 +312,16 @@ func TestLimitSelectors(t *testing.T) {
 	if *kueue.Spec.Suspend {
 		t.Error("a job of Kueue was suspended")
 	}
+	both := w.withNamespace(labelledJob("probe", nil))
+	both.Spec.Template.Annotations = holding("semaphore/all")
+	both.Spec.Template.Spec.NodeName = ""
+	w.mustBeDenied("a limited job whose pods hold", w.client.Create(w.ctx, both, client.DryRunAll), "not on the Pod template of a held Job")
+	w.createObjects(labelledJob("waits", nil))
+	w.mustBeDenied("giving a held job to Kueue", w.client.Patch(w.ctx, w.withNamespace(&batchv1.Job{ObjectMeta: metav1.ObjectMeta{Name: "waits"}}),
+		client.RawPatch(types.MergePatchType, []byte(`{"metadata":{"labels":{"kueue.x-k8s.io/queue-name":"q"}}}`))), "of a held Job can't be changed")
+	many := w.limitedSemaphore("bad", 1, limitFor(nil))
+	many.Spec.AppliesTo.Jobs.Permits = 2
+	w.mustBeDenied("more permits than there are", w.client.Create(w.ctx, many), "appliesTo.jobs.permits must be at most permits")
 	for what, applies := range map[string]*konductorv1.AppliesTo{
 		"an operator": expression("tier", "Is", "batch"), "no values": expression("tier", "In"), "needless values": expression("tier", "Exists", "batch"),
 	} {

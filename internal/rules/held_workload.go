@@ -38,15 +38,15 @@ type HeldWorkload struct {
 	Claims []*WorkloadClaim
 	// MissingTargets says for each of Workload.Holds that its lease or semaphore doesn't exist.
 	MissingTargets []bool
-	// NeedlessClaims are claims that wait for limits which apply to the Job no longer.
+	// NeedlessClaims are claims on limits which apply to the Job no longer. They are deleted unless it has been started.
 	NeedlessClaims []*WorkloadClaim
 	// SupersededBy is a newer Job of the same owner that waits as well, has WhenBusyNewest, and has taken its place in the queue;
 	// empty: there is none.
 	SupersededBy string
 }
 
-// isRestart reports whether the Job has held before, and was stopped. It then waits however long it takes.
-func (j *HeldWorkload) isRestart() bool { return len(j.Released) > 0 }
+// isRestart reports whether the Job has run before, and was stopped. It then waits however long it takes.
+func (j *HeldWorkload) isRestart() bool { return j.Released[ReleasedJob] > 0 }
 
 // skipsAtOnce reports whether the Job doesn't wait at all for something with that WhenBusy.
 func (j *HeldWorkload) skipsAtOnce(whenBusy string) bool {
@@ -164,7 +164,7 @@ func DecidePod(p *HeldWorkload, now Instant) WorkloadDecision {
 	switch {
 	case p.Finished:
 		d.State = konductorv1.HeldFinished
-	case len(p.After)+len(p.Holds) == 0:
+	case len(p.After)+len(p.Holds) == 0 && !p.Suspended:
 		// It only arrives.
 	case p.Deleting, p.State == konductorv1.HeldStarted:
 		// Its claims end with it.
@@ -237,7 +237,7 @@ func (j *HeldWorkload) decideWaiting(d *WorkloadDecision, now Instant) {
 		}
 		break
 	}
-	d.DeleteClaims = append(d.DeleteClaims, j.NeedlessClaims...)
+	d.DeleteClaims = append(d.DeleteClaims, withoutDeleting(j.NeedlessClaims)...)
 	for i := range j.Holds {
 		if waitsFor != "" {
 			break
@@ -248,7 +248,7 @@ func (j *HeldWorkload) decideWaiting(d *WorkloadDecision, now Instant) {
 		}
 		// Whoever waits holds nothing that comes later in the order. Else two Jobs could wait for each other.
 		behind := j.claimsAfter(i)
-		d.DeleteClaims = append(d.DeleteClaims, slices.DeleteFunc(slices.Clone(behind), func(c *WorkloadClaim) bool { return c.Deleting })...)
+		d.DeleteClaims = append(d.DeleteClaims, withoutDeleting(behind)...)
 		c := j.Claims[i]
 		switch {
 		case c == nil && len(behind) > 0:
@@ -326,13 +326,18 @@ func (j *HeldWorkload) startText() string {
 }
 
 // existingClaims returns the claims that are not being deleted.
-func (j *HeldWorkload) existingClaims() (claims []*WorkloadClaim) {
-	for _, c := range j.Claims {
+func (j *HeldWorkload) existingClaims() []*WorkloadClaim {
+	return withoutDeleting(slices.Concat(j.Claims, j.NeedlessClaims))
+}
+
+// withoutDeleting returns those that exist and are not being deleted.
+func withoutDeleting(claims []*WorkloadClaim) (existing []*WorkloadClaim) {
+	for _, c := range claims {
 		if c != nil && !c.Deleting {
-			claims = append(claims, c)
+			existing = append(existing, c)
 		}
 	}
-	return claims
+	return existing
 }
 
 // claimsAfter returns the claims for holds after number i that the operator has made.

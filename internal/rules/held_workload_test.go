@@ -109,11 +109,17 @@ func TestDecideJob(t *testing.T) {
 		}, "skipped delete l", "it waited for lease/report for longer than its konductor.io/max-wait of 5s"},
 		"max-wait: over, but it ran before": {func(j *HeldWorkload) {
 			j.MaxWait = 5 * time.Second
-			j.Released["lease/report"] = 3
+			j.Released[ReleasedJob] = 1
 			j.Claims[0] = &WorkloadClaim{Name: "l", Phase: konductorv1.ClaimPending}
 		}, "waiting", ""},
-		"max-wait: over, but granted": {func(j *HeldWorkload) { bothGranted(j); j.MaxWait = 5 * time.Second }, "started start", "started"},
-		"newest: superseded":          {func(j *HeldWorkload) { bothGranted(j); j.SupersededBy = "next" }, "skipped delete l s", "job next is newer and waits in its place"},
+		"max-wait: over, and a hold was broken while it waited": {func(j *HeldWorkload) {
+			j.MaxWait = 5 * time.Second
+			j.Released["lease/report"] = 3
+			j.Claims[0] = &WorkloadClaim{Name: "l", Phase: konductorv1.ClaimPending}
+		}, "skipped delete l", "longer than"},
+		"paused, with a claim of a limit that is gone": {func(j *HeldWorkload) { j.Paused = true; j.NeedlessClaims = []*WorkloadClaim{{Name: "n"}} }, "paused delete n", ""},
+		"max-wait: over, but granted":                  {func(j *HeldWorkload) { bothGranted(j); j.MaxWait = 5 * time.Second }, "started start", "started"},
+		"newest: superseded":                           {func(j *HeldWorkload) { bothGranted(j); j.SupersededBy = "next" }, "skipped delete l s", "job next is newer and waits in its place"},
 		"replace: busy": {func(j *HeldWorkload) {
 			j.WhenBusy = konductorv1.WhenBusyReplace
 			j.Claims[0] = &WorkloadClaim{Phase: konductorv1.ClaimPending, Busy: true}

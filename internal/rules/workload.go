@@ -233,6 +233,9 @@ func parseWorkloadHolds(text string) (holds []WorkloadHold, err error) {
 	return holds, nil
 }
 
+// ReleasedJob is the entry of ReleasedTokensAnnotation which says that the Job was started before, and was stopped.
+const ReleasedJob = "job"
+
 // ParseReleasedTokens parses ReleasedTokensAnnotation: the largest token of each object, given as KIND/NAME. Entries that don't
 // parse are left out.
 func ParseReleasedTokens(text string) map[string]int64 {

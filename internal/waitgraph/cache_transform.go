@@ -93,10 +93,11 @@ func heldAnnotations(annotations map[string]string) (kept map[string]string) {
 			keep(name, value)
 		}
 	}
-	for name := range annotations {
-		// The API server refuses more than 32 of them.
-		if strings.HasSuffix(name, konductorv1.AppliesAnnotationSuffix) && len(kept) < maxHeldAnnotations {
-			keep(name, "true")
+	for name, value := range annotations {
+		// The API server refuses more than 32 limits. Of a template, the tokens say what the Job was started with.
+		isMark, isToken := strings.HasSuffix(name, konductorv1.AppliesAnnotationSuffix), strings.HasSuffix(name, konductorv1.FencingTokenAnnotation)
+		if (isMark || isToken) && len(kept) < maxHeldAnnotations && len(value) <= maxUIDLength {
+			keep(name, value)
 		}
 	}
 	return kept

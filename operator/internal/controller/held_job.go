@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"maps"
+	"strings"
 
 	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
@@ -102,7 +103,7 @@ func (r *heldJobReconciler) reconcileJob(ctx context.Context, job *batchv1.Job) 
 		r.warnNotHeld(job, other+" writes spec.suspend of this job, so konductor doesn't hold it: annotate its Pod template instead, or call koncli in its containers")
 		return reconcile.Result{}, nil
 	}
-	limits, gone, err := r.limitsOf(ctx, r.Client, job.Namespace, rules.LimitsOf(job.Annotations))
+	limits, gone, err := r.limitsOf(ctx, r.Client, job.Namespace, limitRefs(job))
 	if err != nil {
 		return reconcile.Result{}, err
 	}
@@ -206,7 +207,16 @@ func (r *heldJobReconciler) updateJob(ctx context.Context, job *batchv1.Job, vie
 	switch {
 	case d.Start:
 		spec := map[string]any{"suspend": false}
-		if tokens := tokenAnnotations(view.Holds, d.Tokens); len(tokens) > 0 {
+		tokens := map[string]any{}
+		for annotation := range job.Spec.Template.Annotations {
+			if strings.HasSuffix(annotation, konductorv1.FencingTokenAnnotation) {
+				tokens[annotation] = nil // of a run before
+			}
+		}
+		for annotation, token := range tokenAnnotations(view.Holds, d.Tokens) {
+			tokens[annotation] = token
+		}
+		if len(tokens) > 0 {
 			spec["template"] = map[string]any{"metadata": map[string]any{"annotations": tokens}}
 		}
 		patch["spec"] = spec
@@ -234,6 +244,7 @@ func (r *heldJobReconciler) updateJob(ctx context.Context, job *batchv1.Job, vie
 // releasedTokens returns the tokens with which a Job that is being stopped can't be started any more.
 func releasedTokens(view *rules.HeldWorkload) map[string]int64 {
 	released := maps.Clone(view.Released)
+	released[rules.ReleasedJob] = 1
 	for i, claim := range view.Claims {
 		if claim != nil && !claim.Foreign {
 			object := view.Holds[i].String()

@@ -8,7 +8,6 @@ import (
 	"sync"
 
 	batchv1 "k8s.io/api/batch/v1"
-	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
@@ -40,12 +39,13 @@ func (o heldObject) boundObject() *konductorv1.BoundObject {
 	return &konductorv1.BoundObject{Kind: o.kind, Name: o.GetName(), UID: o.GetUID()}
 }
 
+// ownerReferences returns the owners of its claims. That of a Pod has none: with a foreground deletion the garbage collector would
+// delete it, and so end the hold, while the Pod still runs. The claims of a Pod that has ended are deleted by the hold controllers.
 func (o heldObject) ownerReferences() []metav1.OwnerReference {
-	apiVersion := corev1.SchemeGroupVersion
-	if o.kind == konductorv1.KindJob {
-		apiVersion = batchv1.SchemeGroupVersion
+	if o.kind == konductorv1.KindPod {
+		return nil
 	}
-	return []metav1.OwnerReference{{APIVersion: apiVersion.String(), Kind: o.kind, Name: o.GetName(), UID: o.GetUID()}}
+	return []metav1.OwnerReference{{APIVersion: batchv1.SchemeGroupVersion.String(), Kind: o.kind, Name: o.GetName(), UID: o.GetUID()}}
 }
 
 // isClaimFor reports whether a claim is the one that the operator makes for a hold of this object. Anybody who may create claims
@@ -155,7 +155,11 @@ func (c *heldWorkloadClient) observeClaim(ctx context.Context, o heldObject, hol
 		return observed, nil
 	}
 	observed.Busy = target.exists && claim.Spec.Permits > target.freePermits()
-	observed.Retry = observed.Phase == konductorv1.ClaimRefused && target.exists && claim.Spec.Permits <= target.permits &&
+	permits := claim.Spec.Permits
+	if hold.Limit {
+		permits = hold.Permits
+	}
+	observed.Retry = observed.Phase == konductorv1.ClaimRefused && target.exists && permits <= target.permits &&
 		(target.maxPriority == nil || claim.Spec.Priority <= *target.maxPriority)
 	return observed, nil
 }

@@ -3,6 +3,8 @@ package controller
 import (
 	"context"
 	"fmt"
+	"strconv"
+	"strings"
 	"sync"
 	"time"
 
@@ -71,27 +73,39 @@ func (s *jobStopper) stop(ctx context.Context, namespace, target string, h *kond
 	if job != nil && isJobFinished(job) {
 		return true, nil
 	}
-	neverStarted := false
+	neverStarted, used := false, false
 	if job != nil {
 		released := rules.ParseReleasedTokens(job.Annotations[konductorv1.ReleasedTokensAnnotation])
-		neverStarted = job.Labels[konductorv1.HeldLabel] != konductorv1.HeldStarted && job.Labels[konductorv1.HeldLabel] != konductorv1.HeldStopping && isSuspended(job)
-		if !isSuspended(job) || released[target] < h.FencingToken {
+		state := job.Labels[konductorv1.HeldLabel]
+		neverStarted = state != konductorv1.HeldStarted && state != konductorv1.HeldStopping && isSuspended(job)
+		// A Job may have given a hold back while it waited, and have been started without it, or with a later one.
+		used = neverStarted || state != konductorv1.HeldStarted || isSuspended(job) || startedWithToken(job, target) == h.FencingToken
+		if used && !isSuspended(job) || released[target] < h.FencingToken {
 			next := job.DeepCopy()
-			suspend := true
-			next.Spec.Suspend = &suspend
 			released[target] = max(released[target], h.FencingToken)
-			metav1.SetMetaDataAnnotation(&next.ObjectMeta, konductorv1.ReleasedTokensAnnotation, rules.FormatReleasedTokens(released))
-			if !neverStarted {
-				metav1.SetMetaDataLabel(&next.ObjectMeta, konductorv1.HeldLabel, konductorv1.HeldStopping)
+			if used {
+				suspend := true
+				next.Spec.Suspend = &suspend
+				if !neverStarted {
+					released[rules.ReleasedJob] = 1
+					metav1.SetMetaDataLabel(&next.ObjectMeta, konductorv1.HeldLabel, konductorv1.HeldStopping)
+				}
 			}
+			metav1.SetMetaDataAnnotation(&next.ObjectMeta, konductorv1.ReleasedTokensAnnotation, rules.FormatReleasedTokens(released))
 			if err := s.client.Patch(ctx, next, client.MergeFromWithOptions(job, client.MergeFromWithOptimisticLock{})); apierrors.IsConflict(err) || apierrors.IsNotFound(err) {
 				return false, nil
 			} else if err != nil {
 				return false, fmt.Errorf("suspending job %s: %w", key, err)
 			}
-			if job.Labels[konductorv1.HeldLabel] == konductorv1.HeldStarted {
+			if used && !isSuspended(job) {
+				s.restart(h.ClaimUID) // The Job controller may have seen the Job run.
+			}
+			if used && state == konductorv1.HeldStarted {
 				s.recorder.Event(job, corev1.EventTypeWarning, konductorv1.EventStopped, rules.HoldEndedMessage(target))
 			}
+		}
+		if !used {
+			return true, nil
 		}
 	}
 	if neverStarted {
@@ -99,6 +113,23 @@ func (s *jobStopper) stop(ctx context.Context, namespace, target string, h *kond
 		return err == nil && !running, err
 	}
 	return s.arePodsGone(ctx, namespace, h.Job.UID, h.ClaimUID)
+}
+
+// startedWithToken returns the fencing token of an object, given as KIND/NAME, with which a Job was started last; 0: without one.
+func startedWithToken(job *batchv1.Job, object string) int64 {
+	kind, name, _ := strings.Cut(object, "/")
+	token, err := strconv.ParseInt(tokenInTemplate(job, kind, name), 10, 64)
+	if err != nil {
+		return 0
+	}
+	return token
+}
+
+// restart forgets since when a Job was suspended.
+func (s *jobStopper) restart(stop types.UID) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.jobStopLocked(stop).since = 0
 }
 
 // areDeletedJobPodsGone reports whether no Pod of a Job that is gone may still run, now or later.
