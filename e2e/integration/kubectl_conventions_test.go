@@ -116,6 +116,7 @@ func TestProgramNamesAndCompletion(t *testing.T) {
 	w.createLease("db-migration")
 	w.createLease("db-cleanup")
 	w.createLease("nightly")
+	w.createObjects(newHeldJob("waiting", holding("lease/nightly"), true))
 	kubeconfig := w.writeKubeconfig(w.adminKubeconfig, nil)
 	path := w.linkPlugins("kubectl-konductor", "koncli")
 	dir, _, _ := strings.Cut(path, ":")
@@ -137,6 +138,9 @@ func TestProgramNamesAndCompletion(t *testing.T) {
 		"koncli __complete status a":                                                "all :6",
 		"koncli __complete why po":                                                  "pod/ :6",
 		"koncli __complete run --lease night":                                       "nightly :4",
+		"koncli __complete why job/wait":                                            "job/waiting :4",
+		"koncli __complete doctor --for job/w":                                      "job/waiting :4",
+		"koncli __complete rbac --for u":                                            "user/ :6",
 		"koncli __complete lease list --context ''":                                 "prod :4",
 		"koncli __complete lease create x --dry-run=":                               "none client server :4",
 		"koncli __complete --namespace " + w.namespace:                              w.namespace + " :4",

@@ -70,16 +70,16 @@ func (c *completer) completeObjectNames(kind string, several bool) Func {
 	}
 }
 
-// completeKindAndName completes KIND/NAME and KIND NAME, for the four primitives and for further kinds, given with their
-// resources.
-func (c *completer) completeKindAndName(further map[string]string, words ...string) Func {
-	resources := maps.Clone(further)
-	if resources == nil {
-		resources = map[string]string{}
-	}
+// withPrimitives adds the four primitives to kinds, which are given with their resources.
+func withPrimitives(resources map[string]string) map[string]string {
 	for _, k := range view.PrimitiveKinds() {
 		resources[strings.ToLower(k)] = view.GroupResourceName(k)
 	}
+	return resources
+}
+
+// completeKindAndName completes KIND/NAME and KIND NAME, for kinds that are given with their resources.
+func (c *completer) completeKindAndName(resources map[string]string, words ...string) Func {
 	return func(cmd *cobra.Command, args []string, toComplete string) ([]string, cobra.ShellCompDirective) {
 		if len(args) == 1 {
 			return c.listResourceNames(cmd.Context(), resources[strings.ToLower(args[0])], toComplete), cobra.ShellCompDirectiveNoFileComp
@@ -133,6 +133,9 @@ func FixedWords(all ...string) Func {
 // from the cluster of the config flags. A flag that has a completion keeps it.
 func Register(root *cobra.Command, configFlags *genericclioptions.ConfigFlags) {
 	c := &completer{configFlags}
+	subjects := map[string]string{
+		"job": "jobs", "cronjob": "cronjobs", "pod": "pods", "deployment": "deployments", "statefulset": "statefulsets", "serviceaccount": "serviceaccounts",
+	}
 	byFlag := map[string]Func{
 		"namespace": func(cmd *cobra.Command, _ []string, toComplete string) ([]string, cobra.ShellCompDirective) {
 			return c.listResourceNames(cmd.Context(), "namespaces", toComplete), cobra.ShellCompDirectiveNoFileComp
@@ -146,6 +149,7 @@ func Register(root *cobra.Command, configFlags *genericclioptions.ConfigFlags) {
 		"gate":       c.completeResourceNames(view.GroupResourceName(konductorv1.KindGate)),
 		"lease":      c.completeResourceNames(view.GroupResourceName(konductorv1.KindLease)),
 		"semaphore":  c.completeResourceNames(view.GroupResourceName(konductorv1.KindSemaphore)),
+		"for":        c.completeKindAndName(subjects, "user/"),
 		"dry-run":    FixedWords("none", "client", "server"),
 		"color":      FixedWords("auto", "always", "never"),
 		"background": FixedWords("auto", "dark", "light"),
@@ -181,9 +185,9 @@ func Register(root *cobra.Command, configFlags *genericclioptions.ConfigFlags) {
 	for _, cmd := range root.Commands() {
 		switch cmd.Name() {
 		case "status":
-			cmd.ValidArgsFunction = c.completeKindAndName(nil, "all")
+			cmd.ValidArgsFunction = c.completeKindAndName(withPrimitives(map[string]string{}), "all")
 		case "why":
-			cmd.ValidArgsFunction = c.completeKindAndName(map[string]string{strings.ToLower(waitgraph.KindJob): "jobs", strings.ToLower(waitgraph.KindPod): "pods"})
+			cmd.ValidArgsFunction = c.completeKindAndName(withPrimitives(map[string]string{strings.ToLower(waitgraph.KindJob): "jobs", strings.ToLower(waitgraph.KindPod): "pods"}))
 		}
 	}
 }
