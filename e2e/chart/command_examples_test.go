@@ -52,6 +52,7 @@ func TestClusterCommandExamples(t *testing.T) {
 	for name, text := range map[string]string{
 		"values.yaml": "replicas: 2",
 		"job.yaml":    `{apiVersion: batch/v1, kind: Job, metadata: {name: load}, spec: {template: {spec: {serviceAccountName: worker, restartPolicy: Never, containers: [{name: c, image: i}]}}}}`,
+		"held.yaml":   jobYAML("konductor.io/hold: lease/db", "", heldJobSpec),
 	} {
 		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o600); err != nil {
 			t.Fatal(err)

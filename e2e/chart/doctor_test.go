@@ -194,6 +194,8 @@ func TestDoctor(t *testing.T) {
 		}
 	})
 
+	t.Run("held Jobs", func(t *testing.T) { testDoctorOfHeldJobs(t, w, admin, gap) })
+
 	t.Run("a role that is narrower than it must be", func(t *testing.T) {
 		narrow := w.createServiceAccount("narrow", "view", namespace)
 		eventually(t, "the right to look is there", func() bool {

@@ -1,8 +1,8 @@
 package cli
 
 import (
+	"cmp"
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -42,6 +42,11 @@ recorded.
 Check that you have the permissions to use konductor; with --for or -f, check those of a
 workload instead, and print the missing Role, ready to apply. Nothing is changed.
 
+Of Jobs and CronJobs with annotations (docs/jobs.md), check whether the annotations are
+valid and in their place, whether the objects that they name exist and admit what they
+ask for, and whether Jobs are held in the namespace. Their Pods need no permissions. With
+-f, check also those of the user who creates them: yours, or with --for another's.
+
 The exit code is 0 if no check has failed, 4 if only permissions are missing, and 1
 otherwise. -o json prints the same in a stable format.`,
 		Example: a.formatExamples(`  # check the installation, and your own permissions
@@ -50,6 +55,9 @@ otherwise. -o json prints the same in a stable format.`,
   # check the permissions of a Job's Pods, and grant them
   koncli doctor -f job.yaml
   koncli rbac -f job.yaml | kubectl apply -f -
+
+  # check held Jobs, and whether a pipeline may create them
+  koncli doctor -f held.yaml --for serviceaccount/ci:deployer
 
   # in CI
   koncli doctor --for serviceaccount/worker -o json
@@ -91,20 +99,26 @@ func (a *app) runDoctor(ctx context.Context, of *subjectFlags, args []string) (*
 	if err != nil {
 		return nil, err
 	}
-	workloads, err := a.resolveSubjects(ctx, of, args, namespace)
+	targets, err := a.resolveTargets(ctx, of, args, namespace)
 	if err != nil {
 		return nil, err
+	}
+	file := of.fileArg(args)
+	if file == "-" {
+		file = "FILE" // A command line that reads standard input can't be run again.
 	}
 	var clock apiclient.ServerClock
 	config = rest.CopyConfig(config)
 	config.Wrap(clock.WrapTransport)
+	// Warnings about what is created as a dry run are not what was asked for.
+	config.WarningHandler = rest.NoWarnings{}
 	kube, err := kubernetes.NewForConfig(config)
 	if err != nil {
 		return nil, fmt.Errorf("connecting to %s: %w", config.Host, err)
 	}
 	facts, err := doctor.Collect(ctx, kube, doctor.Options{
 		Program: a.displayName, ClientVersion: version(), Platform: runtime.GOOS + "/" + runtime.GOARCH,
-		Namespace: namespace, Context: a.connection.ContextName(), Kubeconfig: ptr.Deref(a.connection.ConfigFlags.KubeConfig, ""), Subjects: workloads, Now: clock.Now,
+		Namespace: namespace, Context: a.connection.ContextName(), Kubeconfig: ptr.Deref(a.connection.ConfigFlags.KubeConfig, ""), Targets: targets, Filename: file, Now: clock.Now,
 	})
 	if apierrors.IsUnauthorized(err) {
 		return nil, &konductor.ForbiddenError{Verb: "get", Resource: "version", Namespace: namespace, Unauthorized: true}
@@ -122,8 +136,16 @@ type subjectFlags struct {
 }
 
 func (s *subjectFlags) addFlags(cmd *cobra.Command) {
-	cmd.Flags().StringVar(&s.forValue, "for", "", "subject of the permissions: serviceaccount/NAME, user/NAME, or a workload as KIND/NAME")
-	cmd.Flags().StringVarP(&s.filename, "filename", "f", "", "file with the workload that is the subject of the permissions; - reads standard input")
+	cmd.Flags().StringVar(&s.forValue, "for", "", "subject of the permissions: serviceaccount/NAME, user/NAME, or a workload as KIND/NAME; with -f, the user who creates held Jobs")
+	cmd.Flags().StringVarP(&s.filename, "filename", "f", "", "file with the workloads that are the subject of the permissions; - reads standard input")
+}
+
+// fileArg returns the file; empty: none.
+func (s *subjectFlags) fileArg(args []string) string {
+	if s.forValue == "-f" {
+		return args[0]
+	}
+	return s.filename
 }
 
 // validateArgs accepts a file name where "--for -f FILE" was written: -f is then the value of --for.
@@ -139,61 +161,59 @@ func (s *subjectFlags) validateArgs(cmd *cobra.Command, args []string) error {
 	return nil
 }
 
-// resolveSubjects returns the subjects that the flags name; none without flags.
-func (a *app) resolveSubjects(ctx context.Context, s *subjectFlags, args []string, namespace string) ([]doctor.Subject, error) {
-	file := s.filename
-	if s.forValue == "-f" {
-		file = args[0]
-	} else if s.forValue != "" && file != "" {
-		return nil, errors.New("--for and -f can't be used together: pass either --for KIND/NAME or -f FILE")
+// resolveTargets returns what the flags name; nothing without flags.
+func (a *app) resolveTargets(ctx context.Context, s *subjectFlags, args []string, namespace string) (t doctor.Targets, err error) {
+	file := s.fileArg(args)
+	var creator *doctor.Subject
+	if s.forValue != "" && s.forValue != "-f" {
+		if w, ok := doctor.ParseSubject(s.forValue, namespace); ok {
+			creator = &w
+		}
 	}
 	builder := resource.NewBuilder(a.connection.ConfigFlags).Unstructured().NamespaceParam(namespace).DefaultNamespace().Flatten().ContinueOnError()
 	switch {
+	case file != "" && creator == nil && s.forValue != "" && s.forValue != "-f":
+		return t, fmt.Errorf("with -f, --for must be user/NAME or serviceaccount/NAME, not %q", s.forValue)
 	case file != "":
 		builder = builder.Local().FilenameParam(false, &resource.FilenameOptions{Filenames: []string{file}})
 	case s.forValue != "":
-		if w, ok := doctor.ParseSubject(s.forValue, namespace); ok {
-			return []doctor.Subject{w}, nil
+		if creator != nil {
+			t.Subjects = []doctor.Subject{*creator}
+			return t, nil
 		}
 		if kind, name, ok := strings.Cut(s.forValue, "/"); !ok || kind == "" || name == "" {
-			return nil, fmt.Errorf("--for must be serviceaccount/NAME, user/NAME, or a workload as KIND/NAME, not %q", s.forValue)
+			return t, fmt.Errorf("--for must be serviceaccount/NAME, user/NAME, or a workload as KIND/NAME, not %q", s.forValue)
 		}
 		if err := a.connection.EnableReadRetry(ctx, nil); err != nil {
-			return nil, err
+			return t, err
 		}
 		builder = builder.ResourceTypeOrNameArgs(false, s.forValue)
 	default:
-		return nil, nil
+		return t, nil
 	}
 	infos, err := builder.Do().Infos()
 	if apierrors.IsNotFound(err) {
-		return nil, &konductor.NotFoundError{Message: s.forValue + " not found in namespace " + namespace}
+		return t, &konductor.NotFoundError{Message: s.forValue + " not found in namespace " + namespace}
+	}
+	if err != nil && strings.Contains(err.Error(), "metadata.annotations of type string") {
+		err = fmt.Errorf("%w: write the values of annotations in quotes", err)
 	}
 	if err != nil {
-		return nil, fmt.Errorf("finding the workload: %w", err)
+		return t, fmt.Errorf("finding the workload: %w", err)
 	}
-	var found []doctor.Subject
+	var objects []*unstructured.Unstructured
 	for _, info := range infos {
-		obj, ok := info.Object.(*unstructured.Unstructured)
-		if !ok {
-			continue
-		}
-		w, has, err := doctor.SubjectOf(obj, namespace)
-		if err != nil {
-			return nil, err
-		}
-		if has {
-			found = append(found, w)
+		if obj, ok := info.Object.(*unstructured.Unstructured); ok {
+			objects = append(objects, obj)
 		}
 	}
-	if len(found) == 0 {
-		named := s.forValue
-		if file != "" {
-			named = file
-		}
-		return nil, fmt.Errorf("%s has no workload: name a Pod, Job, CronJob, Deployment or similar, or a ServiceAccount", named)
+	if t, err = doctor.FindTargets(objects, namespace, creator, file != ""); err != nil || len(t.Subjects)+len(t.Workloads) > 0 {
+		return t, err
 	}
-	return found, nil
+	if creator != nil {
+		return t, fmt.Errorf("%s has no Job or CronJob with annotations of konductor, and creating others needs no rights: leave --for out to check their own accounts", file)
+	}
+	return t, fmt.Errorf("%s has no workload: name a Pod, Job, CronJob, Deployment or similar, or a ServiceAccount", cmp.Or(file, s.forValue))
 }
 
 // writeReport writes a report as text: a line for each check, its fix below it, and the missing Role at the end.

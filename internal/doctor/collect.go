@@ -40,8 +40,10 @@ type Options struct {
 	Context string
 	// Kubeconfig is the file given for it; empty: the default.
 	Kubeconfig string
-	// Subjects are the workloads whose rights are checked; empty: the caller's own are.
-	Subjects []Subject
+	// Targets are what is checked besides the installation; empty: the caller's own rights. Filename is the file they are in;
+	// empty: none.
+	Targets
+	Filename string
 	// Now returns the API server's time, after its first response.
 	Now func() time.Time
 }
@@ -49,7 +51,7 @@ type Options struct {
 // Collect asks the API server. It returns an error only if the API server doesn't answer at all, or doesn't authenticate
 // the caller.
 func Collect(ctx context.Context, kube kubernetes.Interface, o Options) (*Facts, error) {
-	f := &Facts{Namespace: o.Namespace, Context: o.Context, Kubeconfig: o.Kubeconfig, Program: o.Program, ClientVersion: o.ClientVersion, Platform: o.Platform}
+	f := &Facts{Namespace: o.Namespace, Context: o.Context, Kubeconfig: o.Kubeconfig, Program: o.Program, ClientVersion: o.ClientVersion, Platform: o.Platform, Filename: o.Filename}
 	server, err := kube.Discovery().ServerVersion()
 	if err != nil {
 		return nil, err
@@ -63,6 +65,7 @@ func Collect(ctx context.Context, kube kubernetes.Interface, o Options) (*Facts,
 		if f.Admission.Denied {
 			f.Creators = probeCreatorAnnotation(ctx, kube, o.Namespace)
 		}
+		f.Workloads = collectWorkloads(ctx, kube, o)
 	}
 	f.Subjects, err = collectSubjects(ctx, kube, o)
 	f.Now = o.Now()
@@ -99,6 +102,9 @@ func listOperators(ctx context.Context, kube kubernetes.Interface) ([]OperatorFa
 	for i := range list.Items {
 		d := &list.Items[i]
 		o := OperatorFacts{Namespace: d.Namespace, Name: d.Name, Desired: 1, Ready: d.Status.ReadyReplicas, Version: d.Labels["app.kubernetes.io/version"]}
+		for _, c := range d.Spec.Template.Spec.Containers {
+			o.HoldsJobs = o.HoldsJobs || slices.Contains(c.Args, "--hold-jobs")
+		}
 		if d.Spec.Replicas != nil {
 			o.Desired = *d.Spec.Replicas
 		}
@@ -219,12 +225,20 @@ func probeCreatorAnnotation(ctx context.Context, kube kubernetes.Interface, name
 	if err != nil {
 		return CreatorFacts{}
 	}
-	f := CreatorFacts{Probed: true, Recorded: claim.Annotations[konductorv1.CreatedByAnnotation] != ""}
+	return CreatorFacts{
+		Probed: true, Recorded: claim.Annotations[konductorv1.CreatedByAnnotation] != "", Supported: servesMutatingPolicies(kube),
+	}
+}
+
+// servesMutatingPolicies reports whether the API server has MutatingAdmissionPolicies.
+func servesMutatingPolicies(kube kubernetes.Interface) bool {
 	for _, version := range []string{"v1", "v1beta1"} {
 		list, err := kube.Discovery().ServerResourcesForGroupVersion(admissionregistrationv1.GroupName + "/" + version)
-		f.Supported = f.Supported || err == nil && slices.ContainsFunc(list.APIResources, func(r metav1.APIResource) bool { return r.Kind == "MutatingAdmissionPolicy" })
+		if err == nil && slices.ContainsFunc(list.APIResources, func(r metav1.APIResource) bool { return r.Kind == "MutatingAdmissionPolicy" }) {
+			return true
+		}
 	}
-	return f
+	return false
 }
 
 // dryRunClaim creates a claim as a dry run, and returns the claim as it would be.
@@ -255,23 +269,31 @@ func dryRunClaim(ctx context.Context, kube kubernetes.Interface, namespace strin
 
 // collectSubjects checks the rights of the subjects.
 func collectSubjects(ctx context.Context, kube kubernetes.Interface, o Options) ([]SubjectFacts, error) {
-	if len(o.Subjects) == 0 {
-		me, err := kube.AuthenticationV1().SelfSubjectReviews().Create(ctx, &authenticationv1.SelfSubjectReview{}, metav1.CreateOptions{})
-		if err != nil {
-			return nil, fmt.Errorf("reading your user name from the API server: %w", err)
-		}
-		s := SubjectFacts{User: me.Status.UserInfo.Username, Self: true, Namespace: o.Namespace, RBACSubject: rbac.UserSubject(me.Status.UserInfo.Username)}
-		if account, ok := strings.CutPrefix(s.User, "system:serviceaccount:"); ok {
-			namespace, name, _ := strings.Cut(account, ":")
-			s.RBACSubject = rbac.ServiceAccountSubject(namespace, name)
-		}
-		s.MissingRights, s.Err = missingRights(ctx, &s, newSelfAccessReview(kube))
-		s.AdditionalRights = additionalRights(ctx, &s, newSelfAccessReview(kube))
-		return []SubjectFacts{s}, nil
+	subjects := o.Subjects
+	if len(subjects)+len(o.Workloads) == 0 {
+		subjects = []Subject{{Self: true, Namespace: o.Namespace}}
 	}
 	var all []SubjectFacts
-	for _, w := range o.Subjects {
-		s := SubjectFacts{User: w.userName(), Workload: w.Workload, RBACSubject: w.RBACSubject, Namespace: w.Namespace, TokenDisabled: w.TokenDisabled}
+	for _, w := range subjects {
+		s := SubjectFacts{Subject: w, User: w.userName()}
+		if w.Self {
+			me, err := kube.AuthenticationV1().SelfSubjectReviews().Create(ctx, &authenticationv1.SelfSubjectReview{}, metav1.CreateOptions{})
+			if err != nil {
+				return nil, fmt.Errorf("reading your user name from the API server: %w", err)
+			}
+			s.User = me.Status.UserInfo.Username
+			s.RBACSubject = rbac.UserSubject(s.User)
+			if account, ok := strings.CutPrefix(s.User, "system:serviceaccount:"); ok {
+				namespace, name, _ := strings.Cut(account, ":")
+				s.RBACSubject = rbac.ServiceAccountSubject(namespace, name)
+			}
+			s.MissingRights, s.Err = missingRights(ctx, &s, newSelfAccessReview(kube))
+			if w.Creates == "" {
+				s.AdditionalRights = additionalRights(ctx, &s, newSelfAccessReview(kube))
+			}
+			all = append(all, s)
+			continue
+		}
 		if w.RBACSubject.Kind == "ServiceAccount" {
 			_, err := kube.CoreV1().ServiceAccounts(w.RBACSubject.Namespace).Get(ctx, w.RBACSubject.Name, metav1.GetOptions{})
 			s.AccountMissing = apierrors.IsNotFound(err)
@@ -312,11 +334,12 @@ func newSubjectAccessReview(kube kubernetes.Interface, w Subject) accessReviewFu
 	}
 }
 
-// missingRights returns those of a participant's rights that a subject lacks, in the order of the rules.
+// missingRights returns those rights that a subject needs and lacks, in the order of the rules.
 func missingRights(ctx context.Context, s *SubjectFacts, may accessReviewFunc) ([]MissingRight, error) {
 	var all []MissingRight
 	var attributes []*authorizationv1.ResourceAttributes
-	for _, rule := range rbac.ParticipantRules() {
+	_, needed := s.role()
+	for _, rule := range needed {
 		for _, resource := range rule.Resources {
 			for _, verb := range rule.Verbs {
 				named := schema.GroupResource{Group: rule.APIGroups[0], Resource: resource}

@@ -12,7 +12,6 @@ import (
 	"k8s.io/apimachinery/pkg/util/duration"
 	"k8s.io/apimachinery/pkg/util/version"
 
-	"github.com/LogicIQ/konductor/internal/rbac"
 	"github.com/LogicIQ/konductor/internal/view"
 )
 
@@ -40,6 +39,17 @@ func Diagnose(f *Facts) *Report {
 		r.addCheck(f.checkAdmission())
 		if f.Creators.Probed {
 			r.addCheck(f.checkCreators())
+		}
+	}
+	probed := map[string]bool{}
+	for i := range f.Workloads {
+		w := &f.Workloads[i]
+		if !probed[w.Namespace] {
+			probed[w.Namespace] = true
+			r.addCheck(f.checkHeldJobs(w.Namespace, w.Probe))
+		}
+		for _, c := range w.check(f) {
+			r.addCheck(c)
 		}
 	}
 	for i := range f.Subjects {
@@ -319,10 +329,16 @@ func (f *Facts) checkSubject(r *Report, s *SubjectFacts) {
 	case len(s.MissingRights) > 0:
 		c.Status = Failed
 		c.Message = fmt.Sprintf("%s can't %s in namespace %s", who, rightsText(s.MissingRights), s.Namespace)
-		c.Fix = f.koncliCommand("rbac", "--namespace="+s.Namespace, "--for="+s.forFlagValue()) + " | " + f.kubectlCommand("apply", "-f", "-")
+		args := []string{"rbac", "--namespace=" + s.Namespace, "--for=" + s.forFlagValue()}
+		if s.Creates != "" {
+			c.Message += ", which creating " + s.Creates + " needs"
+			args = append(args, "--filename="+f.Filename)
+		}
+		c.Fix = f.koncliCommand(args...) + " | " + f.kubectlCommand("apply", "-f", "-")
 		r.MissingRights = append(r.MissingRights, s.MissingRights...)
-		role, binding := rbac.NewRoleAndBinding(s.Namespace, rbac.ParticipantRules(), s.RBACSubject)
-		r.rbacObjects = append(r.rbacObjects, roleAndBinding{role, binding})
+		r.rbacObjects = append(r.rbacObjects, s.grant())
+	case s.Creates != "":
+		c.Message = fmt.Sprintf("%s has the rights that the annotations of %s need in namespace %s", who, s.Creates, s.Namespace)
 	default:
 		c.Message = who + " can participate in namespace " + s.Namespace
 		if s.Self && len(s.AdditionalRights) > 0 {

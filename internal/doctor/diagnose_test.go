@@ -29,7 +29,7 @@ func newHealthyFacts(change func(*Facts)) *Facts {
 		Admission:    AdmissionFacts{Probed: true, Denied: true},
 		Creators:     CreatorFacts{Probed: true, Recorded: true, Supported: true},
 		Subjects: []SubjectFacts{{
-			User: "jane", Self: true, Namespace: "etl", RBACSubject: rbac.UserSubject("jane"), AdditionalRights: []string{"create leases"},
+			User: "jane", Subject: Subject{Self: true, Namespace: "etl", RBACSubject: rbac.UserSubject("jane")}, AdditionalRights: []string{"create leases"},
 		}},
 	}
 	change(f)
@@ -113,11 +113,15 @@ func TestDiagnose(t *testing.T) {
 		"rights that are missing": {func(f *Facts) {
 			f.Subjects[0].MissingRights = []MissingRight{{"jane", "create", "claims.konductor.io", "etl"}, {"jane", "patch", "claims.konductor.io", "etl"}, {"jane", "get", "pods", "etl"}}
 		}, "Rights Failed jane can't create,patch claims.konductor.io; get pods in namespace etl -> kubectl konductor rbac --namespace=etl --for=user/jane | kubectl apply -f -"},
+		"rights of who creates a held Job": {func(f *Facts) {
+			f.Filename, f.Subjects[0].Creates, f.Subjects[0].CreatorRights = "job.yaml", "job/load", rbac.JobCreatorRights{CreateClaims: true}
+			f.Subjects[0].MissingRights = []MissingRight{{"jane", "create", "claims.konductor.io", "etl"}}
+		}, "Rights Failed jane can't create claims.konductor.io in namespace etl, which creating job/load needs -> kubectl konductor rbac --namespace=etl --for=user/jane --filename=job.yaml | kubectl apply -f -"},
 		"an account that doesn't exist": {func(f *Facts) {
-			f.Subjects = []SubjectFacts{{User: "system:serviceaccount:etl:worker", Workload: "job/load", Namespace: "etl", RBACSubject: rbac.ServiceAccountSubject("etl", "worker"), AccountMissing: true}}
+			f.Subjects = []SubjectFacts{{User: "system:serviceaccount:etl:worker", Subject: Subject{Workload: "job/load", Namespace: "etl", RBACSubject: rbac.ServiceAccountSubject("etl", "worker")}, AccountMissing: true}}
 		}, "Workload Failed job/load (system:serviceaccount:etl:worker): the ServiceAccount doesn't exist, so no Pod can use it -> kubectl create serviceaccount worker --namespace=etl"},
 		"a workload without a token": {func(f *Facts) {
-			f.Subjects = []SubjectFacts{{User: "system:serviceaccount:etl:worker", Workload: "job/load", Namespace: "etl", RBACSubject: rbac.ServiceAccountSubject("etl", "worker"), TokenDisabled: true}}
+			f.Subjects = []SubjectFacts{{User: "system:serviceaccount:etl:worker", Subject: Subject{Workload: "job/load", Namespace: "etl", RBACSubject: rbac.ServiceAccountSubject("etl", "worker"), TokenDisabled: true}}}
 		}, "Workload Failed job/load (system:serviceaccount:etl:worker) mounts no token, so its containers can't call the API server -> set automountServiceAccountToken: true in the Pod's spec"},
 		"nothing": {func(*Facts) {}, ""},
 	}

@@ -3,7 +3,7 @@ package doctor
 import (
 	"time"
 
-	rbacv1 "k8s.io/api/rbac/v1"
+	"github.com/LogicIQ/konductor/internal/rules"
 )
 
 // Facts are what Collect has found out. If a request failed, the error of that fact says why.
@@ -40,6 +40,9 @@ type Facts struct {
 	Creators CreatorFacts
 	// Subjects are the subjects whose rights were checked.
 	Subjects []SubjectFacts
+	// Workloads are the held workloads that were checked, and Filename is the file that they are in; empty: none.
+	Workloads []WorkloadFacts
+	Filename  string
 }
 
 // OperatorFacts is a Deployment that runs the operator.
@@ -48,6 +51,8 @@ type OperatorFacts struct {
 	Desired, Ready  int32
 	// Version is the version in the Deployment's labels; empty if there is none.
 	Version string
+	// HoldsJobs says that it is started with --hold-jobs.
+	HoldsJobs bool
 }
 
 // LeaderFacts is the operator's leader election lease.
@@ -82,19 +87,43 @@ type CreatorFacts struct {
 
 // SubjectFacts is what is known of a subject's rights.
 type SubjectFacts struct {
-	// User is the user's name. Self says that it is the caller.
+	Subject
+	// User is the user's name.
 	User string
-	Self bool
-	// Workload is the workload that the account was found in, as KIND/NAME; empty: none.
-	Workload string
-	// RBACSubject is the subject for a RoleBinding.
-	RBACSubject rbacv1.Subject
-	Namespace   string
-	// MissingRights are the participant's rights that the subject lacks; AdditionalRights are rights beyond those.
+	// MissingRights are the rights that the subject needs and lacks; AdditionalRights are rights beyond those.
 	MissingRights    []MissingRight
 	AdditionalRights []string
 	Err              error
-	// AccountMissing says that the ServiceAccount doesn't exist. TokenDisabled says that the workload has turned off the
-	// mounting of its token.
-	AccountMissing, TokenDisabled bool
+	// AccountMissing says that the ServiceAccount doesn't exist.
+	AccountMissing bool
+}
+
+// WorkloadFacts is what is known of a held workload.
+type WorkloadFacts struct {
+	*HeldWorkload
+	// Objects are the objects that its annotations name.
+	Objects map[rules.WorkloadRef]ObjectFacts
+	// AddsSuspend says that the API server can set spec.suspend itself.
+	AddsSuspend bool
+	// Probe is the result of a dry run that creates a Job with a wrong annotation in its namespace.
+	Probe HeldJobsProbe
+	// Refusal is why the API server refuses the manifest; empty: it doesn't, or nobody asked.
+	Refusal string
+}
+
+// HeldJobsProbe says whether the API server refuses a wrong annotation, and so whether the policies for held Jobs are in force.
+type HeldJobsProbe struct {
+	Refused bool
+	// Err is why that isn't known.
+	Err error
+}
+
+// ObjectFacts is what is known of an object that an annotation names.
+type ObjectFacts struct {
+	// Missing says that it is neither in the cluster nor in the manifest.
+	Missing bool
+	Err     error
+	// Permits and MaxPriority are as in its spec, and Phase as in its status.
+	Permits, MaxPriority *int32
+	Phase                string
 }

@@ -6,8 +6,6 @@ import (
 	"encoding/json"
 
 	rbacv1 "k8s.io/api/rbac/v1"
-
-	"github.com/LogicIQ/konductor/internal/rbac"
 )
 
 // APIVersion is the version of a Report's JSON form. Fields and checks may be added to it.
@@ -39,6 +37,7 @@ const (
 	CheckCreators      = "Creators"
 	CheckRights        = "Rights"
 	CheckWorkload      = "Workload"
+	CheckHeldJobs      = "HeldJobs"
 )
 
 // Check is the result of one check.
@@ -92,12 +91,12 @@ type roleAndBinding struct {
 // RBACObjects returns the Roles and RoleBindings in ApplyObjects.
 func (r *Report) RBACObjects() []any { return uniqueObjects(r.rbacObjects) }
 
-// ParticipantRBAC returns the objects that let workloads participate: a Role for each of their namespaces, and a
-// RoleBinding for each workload.
-func ParticipantRBAC(workloads []Subject) []any {
-	grants := make([]roleAndBinding, len(workloads))
-	for i, w := range workloads {
-		grants[i].role, grants[i].binding = rbac.NewRoleAndBinding(w.Namespace, rbac.ParticipantRules(), w.RBACSubject)
+// SubjectRBAC returns the objects that give subjects the rights that they need: a Role for each of their namespaces, and a
+// RoleBinding for each subject.
+func SubjectRBAC(subjects []Subject) []any {
+	grants := make([]roleAndBinding, len(subjects))
+	for i, w := range subjects {
+		grants[i] = w.grant()
 	}
 	return uniqueObjects(grants)
 }
@@ -113,7 +112,7 @@ func uniqueObjects(grants []roleAndBinding) []any {
 		}
 	}
 	for _, g := range grants {
-		add("role "+g.role.Namespace, g.role)
+		add("role "+g.role.Namespace+"/"+g.role.Name, g.role)
 		add("binding "+g.binding.Namespace+"/"+g.binding.Name, g.binding)
 	}
 	return objects

@@ -1,6 +1,7 @@
 package doctor
 
 import (
+	"cmp"
 	"fmt"
 	"strings"
 
@@ -9,7 +10,6 @@ import (
 	rbacv1 "k8s.io/api/rbac/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime"
-	"k8s.io/apimachinery/pkg/runtime/schema"
 
 	konductorv1 "github.com/LogicIQ/konductor/apis/v1"
 	"github.com/LogicIQ/konductor/internal/rbac"
@@ -17,9 +17,15 @@ import (
 
 // Subject is a user whose rights are checked: a ServiceAccount, given by itself or by its workload, or a user.
 type Subject struct {
+	// Self says that it is the caller, whose name the API server knows.
+	Self bool
 	// RBACSubject is the subject of a RoleBinding, and Namespace the namespace that it participates in.
 	RBACSubject rbacv1.Subject
 	Namespace   string
+	// Creates is the held workload that it creates, as KIND/NAME, and CreatorRights are the rights that this needs; empty: it
+	// participates itself.
+	Creates       string
+	CreatorRights rbac.JobCreatorRights
 	// Workload is the workload that the account was found in, as KIND/NAME; empty: none.
 	Workload string
 	// TokenDisabled says that its Pods have no token mounted.
@@ -46,21 +52,64 @@ func ParseSubject(s, namespace string) (w Subject, ok bool) {
 	}
 }
 
+// Targets are what is to be checked.
+type Targets struct {
+	// Subjects are the subjects whose rights are checked.
+	Subjects []Subject
+	// Workloads are the held workloads.
+	Workloads []*HeldWorkload
+	// Manifest has the objects of the file that the workloads are in.
+	Manifest []*unstructured.Unstructured
+}
+
+// FindTargets returns the held workloads among objects, and whose rights they need: creator's, who is the caller if nil. Without
+// a creator it returns also the accounts of other workloads. fromManifest says that the objects are those of a file, and perhaps
+// not in the cluster.
+func FindTargets(objects []*unstructured.Unstructured, namespace string, creator *Subject, fromManifest bool) (t Targets, err error) {
+	if fromManifest {
+		t.Manifest = objects
+	}
+	for _, obj := range objects {
+		if w := readHeldWorkload(obj, namespace); w != nil {
+			w.FromManifest = fromManifest
+			t.Workloads = append(t.Workloads, w)
+			// Those of an object that exists were checked when it was created.
+			if rights := w.creatorRights(); fromManifest && rights != (rbac.JobCreatorRights{}) {
+				s := Subject{Self: true}
+				if creator != nil {
+					s = *creator
+				}
+				s.Namespace, s.Creates, s.CreatorRights = w.Namespace, w.Name, rights
+				t.Subjects = append(t.Subjects, s)
+			}
+			continue
+		}
+		if creator != nil {
+			continue
+		}
+		s, ok, err := SubjectOf(obj, namespace)
+		if err != nil {
+			return t, err
+		}
+		if ok {
+			t.Subjects = append(t.Subjects, s)
+		}
+	}
+	return t, nil
+}
+
 // SubjectOf returns the account of a Pod, or of an object with a Pod template. ok is false for any other object.
 func SubjectOf(obj *unstructured.Unstructured, namespace string) (w Subject, ok bool, err error) {
 	if in := obj.GetNamespace(); in != "" {
 		namespace = in
 	}
 	path := []string{"spec", "template", "spec"}
-	is := func(group, kind string) bool {
-		return konductorv1.IsA(obj.GetAPIVersion(), obj.GetKind(), schema.GroupKind{Group: group, Kind: kind})
-	}
 	switch {
-	case is(corev1.GroupName, konductorv1.KindPod):
+	case isKind(obj, corev1.GroupName, konductorv1.KindPod):
 		path = []string{"spec"}
-	case is(batchv1.GroupName, "CronJob"):
+	case isKind(obj, batchv1.GroupName, "CronJob"):
 		path = []string{"spec", "jobTemplate", "spec", "template", "spec"}
-	case is(corev1.GroupName, rbacv1.ServiceAccountKind):
+	case isKind(obj, corev1.GroupName, rbacv1.ServiceAccountKind):
 		return Subject{RBACSubject: rbac.ServiceAccountSubject(namespace, obj.GetName()), Namespace: namespace}, true, nil
 	}
 	fields, found, err := unstructured.NestedMap(obj.Object, path...)
@@ -78,14 +127,30 @@ func SubjectOf(obj *unstructured.Unstructured, namespace string) (w Subject, ok 
 	if account == "" {
 		account = "default"
 	}
-	name := obj.GetName()
-	if name == "" {
-		name = obj.GetGenerateName()
-	}
 	return Subject{
-		RBACSubject: rbac.ServiceAccountSubject(namespace, account), Namespace: namespace, Workload: strings.ToLower(obj.GetKind()) + "/" + name,
+		RBACSubject: rbac.ServiceAccountSubject(namespace, account), Namespace: namespace, Workload: objectName(obj),
 		TokenDisabled: spec.AutomountServiceAccountToken != nil && !*spec.AutomountServiceAccountToken,
 	}, true, nil
+}
+
+// objectName returns the KIND/NAME of an object.
+func objectName(obj *unstructured.Unstructured) string {
+	return strings.ToLower(obj.GetKind()) + "/" + cmp.Or(obj.GetName(), obj.GetGenerateName())
+}
+
+// role returns the name and the rules of the Role that the subject needs.
+func (w Subject) role() (string, []rbacv1.PolicyRule) {
+	if w.Creates != "" {
+		return w.CreatorRights.RoleName(), w.CreatorRights.Rules()
+	}
+	return rbac.ParticipantRoleName, rbac.ParticipantRules()
+}
+
+// grant returns the Role and its RoleBinding.
+func (w Subject) grant() roleAndBinding {
+	name, rules := w.role()
+	role, binding := rbac.NewRoleAndBinding(name, w.Namespace, rules, w.RBACSubject)
+	return roleAndBinding{role, binding}
 }
 
 // userName returns the API server's user name for the subject.

@@ -23,19 +23,19 @@ func ParticipantRules() []rbacv1.PolicyRule {
 	}
 }
 
-// NewRoleAndBinding returns a Role with those rules and a RoleBinding that grants it to subject, both in the namespace
-// and ready to apply. The binding is named after the subject, so that several can exist side by side.
-func NewRoleAndBinding(namespace string, rules []rbacv1.PolicyRule, subject rbacv1.Subject) (*rbacv1.Role, *rbacv1.RoleBinding) {
+// NewRoleAndBinding returns a Role with that name and those rules and a RoleBinding that grants it to subject, both in the
+// namespace and ready to apply. The binding is named after the subject, so that several can exist side by side.
+func NewRoleAndBinding(name, namespace string, rules []rbacv1.PolicyRule, subject rbacv1.Subject) (*rbacv1.Role, *rbacv1.RoleBinding) {
 	version := rbacv1.SchemeGroupVersion.String()
 	role := &rbacv1.Role{
 		TypeMeta:   metav1.TypeMeta{APIVersion: version, Kind: "Role"},
-		ObjectMeta: metav1.ObjectMeta{Name: ParticipantRoleName, Namespace: namespace},
+		ObjectMeta: metav1.ObjectMeta{Name: name, Namespace: namespace},
 		Rules:      rules,
 	}
 	binding := &rbacv1.RoleBinding{
 		TypeMeta:   metav1.TypeMeta{APIVersion: version, Kind: "RoleBinding"},
-		ObjectMeta: metav1.ObjectMeta{Name: ParticipantRoleName + "-" + bindingSuffix(subject, namespace), Namespace: namespace},
-		RoleRef:    rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "Role", Name: ParticipantRoleName},
+		ObjectMeta: metav1.ObjectMeta{Name: name + "-" + bindingSuffix(subject, namespace), Namespace: namespace},
+		RoleRef:    rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "Role", Name: name},
 		Subjects:   []rbacv1.Subject{subject},
 	}
 	return role, binding

@@ -35,7 +35,7 @@ func TestRoleBindingName(t *testing.T) {
 		"konductor-participant-jane@example.com": rbac.UserSubject("jane@example.com"),
 		"konductor-participant-https:--id-jane":  rbac.UserSubject("https://id/jane"),
 	} {
-		_, binding := rbac.NewRoleAndBinding("etl", rbac.ParticipantRules(), who)
+		_, binding := rbac.NewRoleAndBinding(rbac.ParticipantRoleName, "etl", rbac.ParticipantRules(), who)
 		if binding.Name != want {
 			t.Errorf("the binding of %s is called %s, want %s", who.Name, binding.Name, want)
 		}
