@@ -27,7 +27,7 @@ func collectWorkloads(ctx context.Context, kube kubernetes.Interface, o Options)
 		for _, ref := range w.references() {
 			facts.Objects[ref] = findObject(ctx, kube, o, w.Namespace, ref)
 		}
-		if w.FromManifest && w.job != nil {
+		if w.FromManifest && (isKind(w.object, batchv1.GroupName, konductorv1.KindJob) || isKind(w.object, batchv1.GroupName, "CronJob")) {
 			facts.Refusal = probeManifest(ctx, kube, w)
 		}
 		all = append(all, facts)

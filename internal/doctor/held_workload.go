@@ -18,8 +18,8 @@ import (
 	"github.com/LogicIQ/konductor/internal/rules"
 )
 
-// HeldWorkload is an object with annotations that hold a Job, whether or not they have an effect on its kind. Its creator needs
-// rights, and its Pods need none.
+// HeldWorkload is an object with annotations that hold a Job or Pods, whether or not they have an effect where they are. Its
+// creator needs rights, and its Pods need none.
 type HeldWorkload struct {
 	// Name is KIND/NAME.
 	Name, Namespace string
@@ -30,18 +30,30 @@ type HeldWorkload struct {
 	job         *batchv1.Job
 	// jobPath is the prefix of the Job's fields in the object; empty: the object is the Job.
 	jobPath string
-	object  *unstructured.Unstructured
+	// pods are the annotations that hold Pods.
+	pods   []podAnnotations
+	object *unstructured.Unstructured
 	// annotated says that the object has an annotation of konductor, and found is what is wrong with the annotations' places.
 	annotated bool
 	found     []Check
 }
 
+// podAnnotations are the annotations of a Pod or Pod template.
+type podAnnotations struct {
+	// path is the prefix of the Pod's fields in the object; empty: the object is the Pod.
+	path        string
+	annotations map[string]string
+	// gated says that the Pod has the operator's scheduling gate.
+	gated bool
+}
+
 const annotationPrefix = konductorv1.GroupName + "/"
 
-// annotationsPath returns where the annotations of an object hold Jobs; empty: nowhere.
+// annotationsPath returns where the annotations of an object hold Jobs, or the Pod that it is; empty: nowhere. Those of Pod templates
+// hold Pods, whatever the object is.
 func annotationsPath(obj *unstructured.Unstructured) string {
 	switch {
-	case isKind(obj, batchv1.GroupName, konductorv1.KindJob):
+	case isKind(obj, batchv1.GroupName, konductorv1.KindJob), isKind(obj, "", konductorv1.KindPod):
 		return "metadata.annotations"
 	case isKind(obj, batchv1.GroupName, "CronJob"):
 		return "spec.jobTemplate.metadata.annotations"
@@ -62,7 +74,7 @@ func readHeldWorkload(obj *unstructured.Unstructured, namespace string) *HeldWor
 	if !w.annotated {
 		return nil
 	}
-	if path == "" {
+	if path == "" || isKind(obj, "", konductorv1.KindPod) {
 		return w
 	}
 	fields := strings.Split(path, ".")
@@ -84,6 +96,15 @@ func (w *HeldWorkload) readAnnotations(path string, node any, effective string) 
 			child := strings.TrimPrefix(path+"."+key, ".")
 			if annotations, ok := node[key].(map[string]any); ok && key == "annotations" && (path == "metadata" || strings.HasSuffix(path, ".metadata")) {
 				w.readAnnotationsAt(child, annotations, effective)
+			} else if pod, ok := node["spec"].(map[string]any); ok && key == "metadata" && w.isOfPods(child+".annotations", effective) {
+				w.readAnnotations(child, node[key], child+".annotations")
+				annotations, _, _ := unstructured.NestedStringMap(node, key, "annotations")
+				gates, _, _ := unstructured.NestedSlice(pod, "schedulingGates")
+				gated := slices.ContainsFunc(gates, func(g any) bool {
+					gate, _ := g.(map[string]any)
+					return gate["name"] == konductorv1.HoldSchedulingGate
+				})
+				w.pods = append(w.pods, podAnnotations{strings.TrimSuffix(child, "metadata"), annotations, gated})
 			} else {
 				w.readAnnotations(child, node[key], effective)
 			}
@@ -95,20 +116,28 @@ func (w *HeldWorkload) readAnnotations(path string, node any, effective string) 
 	}
 }
 
+// isOfPods reports whether annotations at path are those of a Pod or Pod template.
+func (w *HeldWorkload) isOfPods(path, effective string) bool {
+	return isKind(w.object, "", konductorv1.KindPod) && path == effective || path != effective && strings.HasSuffix(path, "template.metadata.annotations")
+}
+
 func (w *HeldWorkload) readAnnotationsAt(path string, annotations map[string]any, effective string) {
 	names := []string{
 		konductorv1.AfterAnnotation, konductorv1.HoldAnnotation, konductorv1.ArriveAnnotation, konductorv1.WhenBusyAnnotation,
 		konductorv1.MaxWaitAnnotation, konductorv1.PriorityAnnotation, konductorv1.PauseAnnotation,
 	}
+	if w.isOfPods(path, annotationsPath(w.object)) {
+		names = slices.DeleteFunc(names, func(name string) bool { return name == konductorv1.PauseAnnotation })
+	}
 	for _, name := range slices.Sorted(maps.Keys(annotations)) {
 		known := slices.Contains(names, name)
 		switch {
-		case path != effective && !known, !strings.HasPrefix(name, annotationPrefix), name == konductorv1.ReleasedTokensAnnotation:
+		case path != effective && !known, !strings.HasPrefix(name, annotationPrefix), name == konductorv1.ReleasedTokensAnnotation, name == konductorv1.FencingTokenAnnotation:
 			continue
 		case path != effective && effective != "":
 			w.found = append(w.found, w.failed("%s: %s has no effect there: write it in %s", path, name, effective))
 		case path != effective:
-			w.found = append(w.found, w.failed("%s: %s has no effect on a %s, only on a Job or CronJob: call koncli in its containers instead", path, name, w.object.GetKind()))
+			w.found = append(w.found, w.failed("%s: %s has no effect on a %s, only on a Job, a CronJob, a Pod, and the template of Pods: write it in the metadata of its Pod template", path, name, w.object.GetKind()))
 		case !known:
 			w.found = append(w.found, w.failed("%s: %s is unknown: of %s, write after, hold, arrive, when-busy, max-wait or priority", path, name, annotationPrefix))
 		case name == konductorv1.PauseAnnotation && path != "metadata.annotations":
@@ -122,33 +151,49 @@ func (w *HeldWorkload) readAnnotationsAt(path string, annotations map[string]any
 	}
 }
 
+// allAnnotations returns the annotations of the Job and of its Pods, each by themselves.
+func (w *HeldWorkload) allAnnotations() (all []map[string]string) {
+	if w.job != nil {
+		all = append(all, w.annotations)
+	}
+	for i := range w.pods {
+		all = append(all, w.pods[i].annotations)
+	}
+	return all
+}
+
 // creatorRights returns the rights that the API server requires of the user who creates the workload.
-func (w *HeldWorkload) creatorRights() rbac.JobCreatorRights {
-	if w.job == nil {
-		return rbac.JobCreatorRights{}
+func (w *HeldWorkload) creatorRights() (rights rbac.JobCreatorRights) {
+	for _, annotations := range w.allAnnotations() {
+		rights.CreateClaims = rights.CreateClaims || annotations[konductorv1.HoldAnnotation] != ""
+		rights.CreateArrivals = rights.CreateArrivals || annotations[konductorv1.ArriveAnnotation] != ""
 	}
 	busy := w.annotations[konductorv1.WhenBusyAnnotation]
-	return rbac.JobCreatorRights{
-		CreateClaims:   w.annotations[konductorv1.HoldAnnotation] != "",
-		CreateArrivals: w.annotations[konductorv1.ArriveAnnotation] != "",
-		DeleteJobs: (busy == konductorv1.WhenBusyNewest || busy == konductorv1.WhenBusyReplace) &&
-			slices.ContainsFunc(w.job.OwnerReferences, func(o metav1.OwnerReference) bool { return o.Kind == "CronJob" }),
-	}
+	rights.DeleteJobs = w.job != nil && (busy == konductorv1.WhenBusyNewest || busy == konductorv1.WhenBusyReplace) &&
+		slices.ContainsFunc(w.job.OwnerReferences, func(o metav1.OwnerReference) bool { return o.Kind == "CronJob" })
+	return rights
 }
 
 // references returns the objects that the annotations name.
-func (w *HeldWorkload) references() []rules.WorkloadRef {
-	parsed, err := rules.ParseWorkload(w.annotations)
-	if err != nil {
-		return nil
-	}
-	refs := parsed.After
-	for _, h := range parsed.Holds {
-		refs = append(refs, h.WorkloadRef)
-	}
-	for _, name := range parsed.Arrive {
-		if ref := (rules.WorkloadRef{Kind: konductorv1.KindBarrier, Name: name}); !slices.Contains(refs, ref) {
+func (w *HeldWorkload) references() (refs []rules.WorkloadRef) {
+	add := func(ref rules.WorkloadRef) {
+		if !slices.Contains(refs, ref) {
 			refs = append(refs, ref)
+		}
+	}
+	for _, annotations := range w.allAnnotations() {
+		parsed, err := rules.ParseWorkload(annotations)
+		if err != nil {
+			continue
+		}
+		for _, ref := range parsed.After {
+			add(ref)
+		}
+		for _, h := range parsed.Holds {
+			add(h.WorkloadRef)
+		}
+		for _, name := range parsed.Arrive {
+			add(rules.WorkloadRef{Kind: konductorv1.KindBarrier, Name: name})
 		}
 	}
 	return refs
@@ -174,6 +219,9 @@ func (w *WorkloadFacts) check(f *Facts) []Check {
 			found = append(found, check(w, f)...)
 		}
 	}
+	for i := range w.pods {
+		found = append(found, w.checkPods(&w.pods[i], f)...)
+	}
 	if w.Refusal != "" && !slices.ContainsFunc(found, func(c Check) bool { return c.Status == Failed }) {
 		// What is wrong is told once, where it can in the words of the check.
 		found = append(found, w.failed("the API server refuses it: %s", w.Refusal))
@@ -192,6 +240,24 @@ func (w *WorkloadFacts) checkValues(*Facts) []Check {
 	return nil
 }
 
+// checkPods checks the annotations of a Pod or Pod template.
+func (w *WorkloadFacts) checkPods(p *podAnnotations, f *Facts) (found []Check) {
+	parsed, err := rules.ParseWorkload(p.annotations)
+	waits := rules.IsHeldWorkload(p.annotations)
+	switch {
+	case err != nil:
+		return []Check{w.failed("%smetadata: %v", p.path, err)}
+	case parsed.WhenBusy == konductorv1.WhenBusyNewest || parsed.WhenBusy == konductorv1.WhenBusyReplace:
+		found = append(found, w.failed("%smetadata: annotation %s of a Pod: write Wait or Skip", p.path, konductorv1.WhenBusyAnnotation))
+	case waits && w.job != nil && rules.IsHeldWorkload(w.annotations):
+		found = append(found, w.failed("%smetadata: write the annotations on the Job, not on its Pod template as well: its Pods would wait for what it holds", p.path))
+	}
+	if waits && !p.gated && !w.AddsSuspend && w.FromManifest {
+		found = append(found, w.failed("%sspec.schedulingGates: add {name: %s}: Kubernetes %s refuses the Pods without it", p.path, konductorv1.HoldSchedulingGate, f.ServerVersion))
+	}
+	return found
+}
+
 func (w *WorkloadFacts) checkSuspend(f *Facts) []Check {
 	if w.AddsSuspend || !w.FromManifest || !rules.IsHeldWorkload(w.annotations) || w.job.Spec.Suspend != nil && *w.job.Spec.Suspend {
 		return nil
@@ -203,7 +269,7 @@ func (w *WorkloadFacts) checkSuspend(f *Facts) []Check {
 func (w *WorkloadFacts) checkController(*Facts) (found []Check) {
 	const kueue = "kueue.x-k8s.io/queue-name"
 	other := func(field, by, remove string) {
-		found = append(found, w.failed("%s%s: %s decides when this Job runs, so its annotations have no effect: %s, or call koncli in its containers instead", w.jobPath, field, by, remove))
+		found = append(found, w.failed("%s%s: %s decides when this Job runs, so its annotations have no effect: %s, or annotate its Pod template instead", w.jobPath, field, by, remove))
 	}
 	if w.job.Labels[kueue] != "" || w.job.Annotations[kueue] != "" {
 		other("metadata", "Kueue", "remove "+kueue)
@@ -235,9 +301,22 @@ func (w *WorkloadFacts) checkConcurrency(*Facts) []Check {
 
 // checkReferences compares the annotations with the objects that they name.
 func (w *WorkloadFacts) checkReferences() (found []Check) {
-	parsed, err := rules.ParseWorkload(w.annotations)
-	if err != nil {
-		return nil
+	waitsFor := map[rules.WorkloadRef]bool{}
+	var holds []rules.WorkloadHold
+	priority := int32(0)
+	for _, annotations := range w.allAnnotations() {
+		parsed, err := rules.ParseWorkload(annotations)
+		if err != nil {
+			continue
+		}
+		for _, ref := range parsed.After {
+			waitsFor[ref] = true
+		}
+		holds, priority = append(holds, parsed.Holds...), max(priority, parsed.Priority)
+	}
+	who := "Job"
+	if w.job == nil {
+		who = "Pod"
 	}
 	for _, ref := range w.references() {
 		o := w.Objects[ref]
@@ -247,19 +326,19 @@ func (w *WorkloadFacts) checkReferences() (found []Check) {
 			c.Message = w.Name + ": " + c.Message
 			found = append(found, c)
 		case o.Missing:
-			found = append(found, w.warning("%s doesn't exist in namespace %s: create it, or correct its name. Until it exists the Job waits for it", ref, w.Namespace))
-		case slices.Contains(parsed.After, ref) && (o.Phase == string(konductorv1.BarrierFailed) || o.Phase == string(konductorv1.BarrierTimeout)):
-			found = append(found, w.warning("annotation %s: %s has the phase %s, so the Job doesn't start: delete %[2]s and create it again", konductorv1.AfterAnnotation, ref, o.Phase))
+			found = append(found, w.warning("%s doesn't exist in namespace %s: create it, or correct its name. Until it exists the %s waits for it", ref, w.Namespace, who))
+		case waitsFor[ref] && (o.Phase == string(konductorv1.BarrierFailed) || o.Phase == string(konductorv1.BarrierTimeout)):
+			found = append(found, w.warning("annotation %s: %s has the phase %s, so the %[4]s doesn't start: delete %[2]s and create it again", konductorv1.AfterAnnotation, ref, o.Phase, who))
 		}
 	}
-	for _, h := range parsed.Holds {
+	for _, h := range holds {
 		o := w.Objects[h.WorkloadRef]
 		// A semaphore without permits is paused, and refuses nobody.
 		if o.Permits != nil && *o.Permits > 0 && h.Permits > *o.Permits {
 			found = append(found, w.failed("annotation %s: %s has %d permits: write at most %[2]s:%[3]d, not %[4]d, or raise its spec.permits", konductorv1.HoldAnnotation, h, *o.Permits, h.Permits))
 		}
-		if o.MaxPriority != nil && parsed.Priority > *o.MaxPriority {
-			found = append(found, w.failed("annotation %s: %s admits at most priority %d: write at most %[3]d, not %[4]d, or raise its spec.maxPriority", konductorv1.PriorityAnnotation, h, *o.MaxPriority, parsed.Priority))
+		if o.MaxPriority != nil && priority > *o.MaxPriority {
+			found = append(found, w.failed("annotation %s: %s admits at most priority %d: write at most %[3]d, not %[4]d, or raise its spec.maxPriority", konductorv1.PriorityAnnotation, h, *o.MaxPriority, priority))
 		}
 	}
 	return found
