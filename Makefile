@@ -199,6 +199,11 @@ test-versions: $(CLUSTER) ## Types, chart, installation, behaviour and kubectl o
 	  if grep '"Action":"skip".*"Test":' bin/tests-$$version.json; then echo "tests were skipped on Kubernetes $$version"; exit 1; fi; \
 	done
 
+.PHONY: test-kueue
+test-kueue: race-note $(CLUSTER) ## Held Jobs beside the real Kueue, which is built first (minutes); no part of test
+	$(CLUSTER) tool kueue >/dev/null
+	cd e2e && $(call tool,gotestsum) $(TESTSUM) -- $(RACE) -tags kueue -count=1 -timeout 20m -run '^TestKueue' ./integration/...
+
 .PHONY: test-chaos
 test-chaos: race-note $(CLUSTER) ## A short campaign while everything fails, and proof that the checks notice each broken rule (CHAOS_SEED)
 	cd e2e && CHAOS_SEED=$(CHAOS_SEED) $(call tool,gotestsum) $(TESTSUM) -- $(RACE) -p 1 -count=1 -timeout 20m ./chaos/...

@@ -158,6 +158,11 @@ func catalog(kubernetes string) []tool {
 			folder: "govulncheck", module: "golang.org/x/vuln",
 			binaries: []binary{{"govulncheck", "golang.org/x/vuln/cmd/govulncheck", "seconds"}},
 		},
+		{
+			// It starts and stops Jobs as the operator does.
+			folder: "kueue", module: "sigs.k8s.io/kueue",
+			binaries: []binary{{"kueue", "sigs.k8s.io/kueue/cmd/kueue", "about 4 min"}},
+		},
 		{folder: "shell", binaries: []binary{{"shell", ".", "seconds"}}},
 		{folder: "pause", binaries: []binary{{"pause", ".", "seconds"}}},
 	}
