@@ -284,6 +284,30 @@ func TestJobsOfOtherControllersAreLeftAlone(t *testing.T) {
 	}
 }
 
+// TestDeletedJobOfAnotherControllerDoesNotArrive has such a Job deleted after it has completed, as by ttlSecondsAfterFinished.
+func TestDeletedJobOfAnotherControllerDoesNotArrive(t *testing.T) {
+	w := newTestEnv(t)
+	w.startJobOperator()
+	createBarrier(w, "done", 2)
+	annotations := map[string]string{konductorv1.ArriveAnnotation: "barrier/done"}
+	queued := newHeldJob("queued", annotations, false)
+	queued.Labels = map[string]string{kueueQueueLabel: "default"}
+	w.createObjects(queued)
+	w.waitForPodOf(queued)
+	w.waitUntil("the end of the job", func() bool {
+		w.finishPods(queued.UID, corev1.PodSucceeded)
+		return getObject[*batchv1.Job](w, "queued").Status.Succeeded == 1
+	})
+	w.expectNotHeld("queued", "Kueue writes spec.suspend")
+	w.must(w.client.Delete(w.ctx, queued, client.PropagationPolicy(metav1.DeletePropagationBackground)))
+	waitGone(w, queued)
+	quiet := time.NewTimer(quietPeriod)
+	<-quiet.C
+	if n := w.countArrivals("done"); n != 0 {
+		t.Errorf("%d have arrived", n)
+	}
+}
+
 // TestStartedJobSuspendedByAnother has another controller suspend a started Job again and again, without the annotation that
 // pauses it. The admission policy undoes that or, before Kubernetes 1.36, refuses it.
 func TestStartedJobSuspendedByAnother(t *testing.T) {
