@@ -78,7 +78,7 @@ man: ## Write the man pages of all commands to bin/man
 	cd e2e && $(GO) run ./cmd/reference -man ../bin/man
 
 .PHONY: bench
-bench: build ## Measure against lower bounds, budgets and alternatives (BENCH=regexp for some, BENCH_QUICK=1, BENCH_OBJECTS=n,… for scale, BENCH_JUNK=n for junk, BENCH_DOCS=file for the page)
+bench: build ## Measure against lower bounds, budgets and alternatives (BENCH=regexp for some, BENCH_QUICK=1, BENCH_OBJECTS=n,… for scale and held-waiting, BENCH_JUNK=n for junk, BENCH_DOCS=file for the page)
 	cd e2e && $(GO) build -o ../bin/bench ./cmd/bench
 	bin/bench
 

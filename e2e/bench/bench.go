@@ -47,9 +47,11 @@ func sections() []section {
 		{"pending", latency, adaptMethod((*measures.Runner).MeasurePendingClaims)},
 		{"junk", latency, adaptMethod((*measures.Runner).MeasureJunkClaims)},
 		{"barrier", latency, adaptMethod((*measures.Runner).MeasureBarrier)},
+		{"held-start", latency, adaptMethod((*measures.Runner).MeasureHeldJobStart)},
 		{"throughput", scale, adaptMethod((*measures.Runner).MeasureThroughput)},
 		{"arrivals", scale, adaptMethod((*measures.Runner).MeasureArrivals)},
 		{"gates", scale, adaptMethod((*measures.Runner).MeasureGatesOnJobs)},
+		{"held-waiting", scale, adaptMethod((*measures.Runner).MeasureWaitingJobs)},
 		{"memory", "Resources", adaptMethod((*measures.Runner).MeasureMemory)},
 		{"rest", "Resources", adaptMethod((*measures.Runner).MeasureIdleWrites)},
 		{"scale", "With more objects", adaptMethod((*measures.Runner).MeasureScale)},
@@ -74,7 +76,7 @@ func adaptMethod(f func(*measures.Runner, context.Context) ([]report.Row, error)
 
 // sectionTimeout is the time limit of a section, and timeoutPerObject the addition for each object that the preset asks for. A
 // wait in vain then reports what it waited for.
-const sectionTimeout, timeoutPerObject = 6 * time.Minute, 10 * time.Millisecond
+const sectionTimeout, timeoutPerObject = 6 * time.Minute, 20 * time.Millisecond
 
 func runSection(ctx context.Context, s section, r *measures.Runner) ([]report.Row, error) {
 	timeout := sectionTimeout + time.Duration(max(r.JunkClaims, slices.Max(r.ObjectCounts)))*timeoutPerObject

@@ -44,6 +44,9 @@ func TestRunMeasuresEverySection(t *testing.T) {
 		if negative || (r.LowerBound != nil && *r.LowerBound <= 0) || (r.LowerBound == nil) != (r.Ratio == nil) {
 			t.Errorf("%q makes no sense: %+v", r.Name, r)
 		}
+		if r.Unit == "Pods" && !r.OK {
+			t.Errorf("%q: %v", r.Name, r.Value)
+		}
 	}
 	for _, want := range expectedRows() {
 		if !slices.ContainsFunc(names, func(name string) bool { return strings.HasPrefix(name, want) }) {
@@ -74,6 +77,9 @@ func expectedRows() []string {
 		"grant with 6 pending against 3",
 		"barrier: last arrival until 4 waiters go", "barrier: 4 arrive at once, arrivals per second", "barrier: 4 arrive at once, first call until open",
 		"acquire and release: 3 clients, 2 permits", "operator CPU per 1000 grants",
+		"held Job completed until the next is started, p50", "40 held Jobs wait: one completed until the next is started, p50",
+		"20 held Jobs wait: operator memory for each", "40 held Jobs wait: their Pods",
+		"held Job started with 40 waiting against 20", "operator CPU per held Job with 40 waiting against 20",
 		"3 gates over as many Jobs: Job done until gate open, p50",
 		"operator memory, having seen them come", "operator memory, freshly started",
 		"20 objects: operator memory", "40 objects: handover with 2 waiting, p50", "40 objects: operator CPU per minute at rest",

@@ -2,9 +2,12 @@ package benchenv
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"io"
 	"net"
 	"net/http"
+	"strings"
 	"syscall"
 	"time"
 
@@ -20,6 +23,8 @@ import (
 // Operator is a replica of the operator, as a process of its own with the rights and settings of the chart.
 type Operator struct {
 	*cluster.Program
+
+	profiles string // the URL of Go's profiles
 }
 
 // StartOperator starts a replica and returns when it is ready, be it as leader or standby.
@@ -28,15 +33,19 @@ func (s *Env) StartOperator(ctx context.Context) (*Operator, error) {
 	if err != nil {
 		return nil, err
 	}
+	profiles, err := freeAddress(ctx)
+	if err != nil {
+		return nil, err
+	}
 	args := []string{
-		"operator", "--kubeconfig=" + s.operatorKubeconfig,
-		"--metrics-bind-address=127.0.0.1:0", "--health-probe-bind-address=" + health,
+		"operator", "--kubeconfig=" + s.operatorKubeconfig, "--hold-jobs",
+		"--metrics-bind-address=127.0.0.1:0", "--health-probe-bind-address=" + health, "--pprof-bind-address=" + profiles,
 	}
 	p, err := s.StartProgram("operator", s.Koncli, args, []string{"HOME=" + s.Dir, "TMPDIR=" + s.Dir})
 	if err != nil {
 		return nil, err
 	}
-	o := &Operator{p}
+	o := &Operator{p, "http://" + profiles + "/debug/pprof/"}
 	return o, o.awaitReady(ctx, "http://"+health+"/readyz")
 }
 
@@ -115,6 +124,30 @@ func ProcessCPUTime(pid int) (time.Duration, error) {
 func (o *Operator) ResidentMemory() (int, error) {
 	stat, err := readProcStat(o.PID())
 	return stat.ResidentMemory(), err
+}
+
+// HeapSize returns the size of the operator's live objects in bytes: unlike resident memory, it is the same each time.
+func (o *Operator) HeapSize(ctx context.Context) (size int, err error) {
+	for range 2 { // What is pooled survives one collection.
+		req, err := http.NewRequestWithContext(ctx, http.MethodGet, o.profiles+"heap?gc=1&debug=1", http.NoBody)
+		if err != nil {
+			return 0, err
+		}
+		resp, err := http.DefaultClient.Do(req)
+		if err != nil {
+			return 0, err
+		}
+		text, err := io.ReadAll(resp.Body)
+		if err = errors.Join(err, resp.Body.Close()); err != nil {
+			return 0, err
+		}
+		const label = "# HeapAlloc = "
+		_, after, _ := strings.Cut(string(text), label)
+		if _, err := fmt.Sscan(after, &size); err != nil {
+			return 0, fmt.Errorf("the operator's profile of its heap has no %q: %w", label, err)
+		}
+	}
+	return size, nil
 }
 
 func readProcStat(pid int) (procfs.ProcStat, error) {

@@ -5,8 +5,10 @@ import (
 	"fmt"
 
 	"golang.org/x/sync/errgroup"
+	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/watch"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -82,9 +84,21 @@ func ForEachParallel(ctx context.Context, n int, f func(ctx context.Context, i i
 // before it deletes the hold of another.
 const namespaceControllerUser = "system:serviceaccount:kube-system:namespace-controller"
 
-// ClearNamespace deletes konductor's objects and the Pods of a namespace, as the end of the namespace would.
+// ClearNamespace deletes konductor's objects, the Jobs and the Pods of a namespace, as the end of the namespace would.
 func (s *Env) ClearNamespace(ctx context.Context, namespace string) error {
 	in := client.InNamespace(namespace)
+	// First, since the operator claims again for a Job that waits.
+	var jobs batchv1.JobList
+	if err := s.Objects.List(ctx, &jobs, in); err != nil {
+		return err
+	}
+	// By the default for Jobs, the garbage collector would have to write to each, and to its Pods.
+	background := client.PropagationPolicy(metav1.DeletePropagationBackground)
+	if err := ForEachParallel(ctx, len(jobs.Items), func(ctx context.Context, i int) error {
+		return client.IgnoreNotFound(s.Objects.Delete(ctx, &jobs.Items[i], background))
+	}); err != nil {
+		return err
+	}
 	for _, kind := range []client.Object{
 		&konductorv1.Claim{}, &konductorv1.Arrival{}, &konductorv1.Gate{}, &konductorv1.Barrier{}, &konductorv1.Lease{}, &konductorv1.Semaphore{},
 	} {

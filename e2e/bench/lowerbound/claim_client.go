@@ -14,6 +14,8 @@ import (
 	"k8s.io/client-go/rest"
 )
 
+const mergePatch = "application/merge-patch+json"
+
 // claim has the fields of a claim that are read.
 type claim struct {
 	Metadata struct {
@@ -53,13 +55,13 @@ func (c *claimClient) create(ctx context.Context, name string) error {
 // markGranted writes the claim's status.
 func (c *claimClient) markGranted(ctx context.Context, name string) error {
 	body := []byte(`{"status":{"phase":"Granted","fencingToken":1}}`)
-	return c.send(ctx, http.MethodPatch, c.claimsURL+"/"+name+"/status", "application/merge-patch+json", body)
+	return c.send(ctx, http.MethodPatch, c.claimsURL+"/"+name+"/status", mergePatch, body)
 }
 
 // setLabel changes the claim's metadata.
 func (c *claimClient) setLabel(ctx context.Context, name, value string) error {
 	body := fmt.Appendf(nil, `{"metadata":{"labels":{"round":%q}}}`, value)
-	return c.send(ctx, http.MethodPatch, c.claimsURL+"/"+name, "application/merge-patch+json", body)
+	return c.send(ctx, http.MethodPatch, c.claimsURL+"/"+name, mergePatch, body)
 }
 
 func (c *claimClient) delete(ctx context.Context, name string) error {

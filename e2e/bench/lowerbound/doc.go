@@ -10,6 +10,8 @@
 //   - MeasureCreate: one object is created.
 //   - MeasureGrantRoundTrip: one client creates an object, another sees it by its watch and
 //     writes the status, the first sees that. No operator can grant faster.
+//   - MeasureJobStart: the four writes in a row by which a Job completes, its hold goes to another
+//     Job, and that starts. The Jobs are without annotations, and nobody runs them.
 //   - MeasureCreateRate: creates per second, over 64 connections.
 //   - MeasureFanOut: from a change of an object until the last of 1000 watchers sees it.
 package lowerbound

@@ -63,24 +63,30 @@ func (r *Runner) MeasureGatesOnJobs(ctx context.Context) (rows []report.Row, err
 			report.NewRow(fmt.Sprintf("%s Jobs done at once until the last gate is open", formatCount(together)), stats.Milliseconds(last.Sub(begin)), "ms").
 				WithLowerBound(stats.Milliseconds(completed)).WithNote("N=1; the floor is the time that the writes to the Jobs take"),
 		}
-		return r.Kube.BatchV1().Jobs(namespace).DeleteCollection(ctx, metav1.DeleteOptions{}, metav1.ListOptions{})
+		return nil
 	})
 	return rows, err
 }
 
 func jobName(i int) string { return fmt.Sprintf("job-%d", i) }
 
+func newJob(namespace, name string) *batchv1.Job {
+	return &batchv1.Job{
+		ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: name},
+		Spec: batchv1.JobSpec{Template: corev1.PodTemplateSpec{Spec: corev1.PodSpec{
+			RestartPolicy: corev1.RestartPolicyNever, Containers: []corev1.Container{{Name: "main", Image: "none"}},
+		}}},
+	}
+}
+
 // createGatesAndJobs creates Jobs that no controller runs and a gate for each, and waits until the operator has reconciled all
 // gates.
 func (r *Runner) createGatesAndJobs(ctx context.Context, namespace string) error {
 	nobody := "konductor.io/bench"
 	err := r.CreateObjects(ctx, r.GateCount, func(i int) client.Object {
-		return &batchv1.Job{
-			ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: jobName(i)},
-			Spec: batchv1.JobSpec{ManagedBy: &nobody, Template: corev1.PodTemplateSpec{Spec: corev1.PodSpec{
-				RestartPolicy: corev1.RestartPolicyNever, Containers: []corev1.Container{{Name: "main", Image: "none"}},
-			}}},
-		}
+		job := newJob(namespace, jobName(i))
+		job.Spec.ManagedBy = &nobody
+		return job
 	})
 	if err != nil {
 		return err

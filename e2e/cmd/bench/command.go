@@ -39,7 +39,7 @@ func newCommand(out, errOut io.Writer, getenv func(string) string) *cobra.Comman
 	cmd.Flags().StringVar(&f.sectionFilter, "only", getenv("BENCH"), "measure only sections whose name matches this regular expression (or BENCH)")
 	cmd.Flags().BoolVar(&f.quick, "quick", getenv("BENCH_QUICK") == "1", "fewer repetitions (or BENCH_QUICK=1)")
 	cmd.Flags().StringVar(&f.docsPage, "docs", getenv("BENCH_DOCS"), "where to write the page of the documentation (or BENCH_DOCS)")
-	cmd.Flags().StringVar(&f.objectCounts, "objects", getenv("BENCH_OBJECTS"), "numbers of objects for section scale, from few to many, such as 100,1000 (or BENCH_OBJECTS)")
+	cmd.Flags().StringVar(&f.objectCounts, "objects", getenv("BENCH_OBJECTS"), "numbers of objects for sections scale and held-waiting, from few to many, such as 100,1000 (or BENCH_OBJECTS)")
 	cmd.Flags().StringVar(&f.junkClaims, "junk", getenv("BENCH_JUNK"), "number of claims that section junk piles up (or BENCH_JUNK)")
 	return cmd
 }
