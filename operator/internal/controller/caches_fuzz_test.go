@@ -100,9 +100,9 @@ func FuzzCachesAreEmptiedAfterDeletion(f *testing.F) {
 		for _, a := range arrivals {
 			applyArrival(a, (*arrivalCache).removeArrival)
 		}
-		if len(cache.targets)+len(cache.targetsByBoundAndClaim)+len(prefilter.namespaces)+len(prefilter.holderKeyByClaim)+len(reconciler.arrivalCaches) != 0 {
+		if len(cache.targets)+len(cache.claimsByBound)+len(prefilter.namespaces)+len(prefilter.holderKeyByClaim)+len(reconciler.arrivalCaches) != 0 {
 			t.Errorf("when all is gone %d accounts are kept, %d Pods, %d namespaces, %d claims of them and %d barriers",
-				len(cache.targets), len(cache.targetsByBoundAndClaim), len(prefilter.namespaces), len(prefilter.holderKeyByClaim), len(reconciler.arrivalCaches))
+				len(cache.targets), len(cache.claimsByBound), len(prefilter.namespaces), len(prefilter.holderKeyByClaim), len(reconciler.arrivalCaches))
 		}
 	})
 }

@@ -19,9 +19,17 @@ import (
 type claimCache[T client.Object] struct {
 	kind string
 
-	mu                     sync.Mutex
-	targets                map[types.NamespacedName]*targetState[T]
-	targetsByBoundAndClaim map[types.UID]map[types.UID]types.NamespacedName // UID of a Pod or Job → claim UID → Lease or Semaphore
+	mu            sync.Mutex
+	targets       map[types.NamespacedName]*targetState[T]
+	claimsByBound map[types.UID]boundClaims // by UID of the Pod or Job
+}
+
+// boundClaims are the claims that are bound to one Pod or Job, with the Lease or Semaphore that each is on. Most Pods and Jobs
+// have one, for which a map of its own would take half a kilobyte.
+type boundClaims struct {
+	claim  types.UID // the first; empty: it is gone
+	target types.NamespacedName
+	others map[types.UID]types.NamespacedName
 }
 
 // targetState is the state of one Lease or Semaphore and its claims. mu guards its fields and is never held across a request
@@ -57,9 +65,9 @@ type finishedClaim struct {
 
 func newClaimCache[T client.Object](kind string) *claimCache[T] {
 	return &claimCache[T]{
-		kind:                   kind,
-		targets:                map[types.NamespacedName]*targetState[T]{},
-		targetsByBoundAndClaim: map[types.UID]map[types.UID]types.NamespacedName{},
+		kind:          kind,
+		targets:       map[types.NamespacedName]*targetState[T]{},
+		claimsByBound: map[types.UID]boundClaims{},
 	}
 }
 
@@ -291,8 +299,13 @@ func (l *claimCache[T]) recordJobDeleted(name string, job types.UID) []types.Nam
 // and returns the keys of the targets.
 func (l *claimCache[T]) forEachClaimOf(bound types.UID, f func(a *targetState[T], claim types.UID)) []types.NamespacedName {
 	l.mu.Lock()
-	targets := maps.Clone(l.targetsByBoundAndClaim[bound])
+	claims := l.claimsByBound[bound]
+	targets := map[types.UID]types.NamespacedName{}
+	maps.Copy(targets, claims.others)
 	l.mu.Unlock()
+	if claims.claim != "" {
+		targets[claims.claim] = claims.target
+	}
 	var keys []types.NamespacedName
 	for claim, key := range targets {
 		l.withTargetLocked(key, func(a *targetState[T]) { f(a, claim) })
@@ -313,18 +326,28 @@ func (a *targetState[T]) recordBoundEnded(claim types.UID) {
 func (l *claimCache[T]) bindClaim(bound, claim types.UID, key types.NamespacedName) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if l.targetsByBoundAndClaim[bound] == nil {
-		l.targetsByBoundAndClaim[bound] = map[types.UID]types.NamespacedName{}
+	claims, ok := l.claimsByBound[bound]
+	switch {
+	case !ok:
+		claims = boundClaims{claim: claim, target: key}
+	case claims.claim == claim:
+	case claims.others == nil:
+		claims.others = map[types.UID]types.NamespacedName{claim: key}
+	default:
+		claims.others[claim] = key
 	}
-	l.targetsByBoundAndClaim[bound][claim] = key
+	l.claimsByBound[bound] = claims
 }
 
 func (l *claimCache[T]) unbindClaim(bound, claim types.UID) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	delete(l.targetsByBoundAndClaim[bound], claim)
-	if len(l.targetsByBoundAndClaim[bound]) == 0 {
-		delete(l.targetsByBoundAndClaim, bound)
+	claims := l.claimsByBound[bound]
+	if delete(claims.others, claim); claims.claim == claim {
+		claims.claim = ""
+	}
+	if l.claimsByBound[bound] = claims; claims.claim == "" && len(claims.others) == 0 {
+		delete(l.claimsByBound, bound)
 	}
 }
 

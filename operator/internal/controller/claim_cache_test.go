@@ -1,6 +1,7 @@
 package controller
 
 import (
+	"slices"
 	"strings"
 	"testing"
 
@@ -127,5 +128,33 @@ func TestRecordVerifiedIgnoresDeletedClaim(t *testing.T) {
 	}
 	if _, presence := l.targetState(key).claims.Find(before.UID); presence == rules.ExistenceConfirmed {
 		t.Error("the claim is back, and nothing will ever remove it")
+	}
+}
+
+func TestBoundClaims(t *testing.T) {
+	l := newClaimCache[*konductorv1.Lease](konductorv1.KindLease)
+	check := func(after string, want ...types.UID) {
+		t.Helper()
+		var got []types.UID
+		l.forEachClaimOf("pod", func(_ *targetState[*konductorv1.Lease], claim types.UID) { got = append(got, claim) })
+		if slices.Sort(got); !slices.Equal(got, want) {
+			t.Errorf("after %s the claims are %v, want %v", after, got, want)
+		}
+	}
+	key := types.NamespacedName{Namespace: "default", Name: "db"}
+	for _, claim := range []types.UID{"a", "b", "a", "c", "b"} {
+		l.bindClaim("pod", claim, key)
+	}
+	check("all are bound", "a", "b", "c")
+	l.unbindClaim("pod", "a")
+	check("the first is gone", "b", "c")
+	l.unbindClaim("pod", "b")
+	l.bindClaim("pod", "a", key)
+	check("another came", "a", "c")
+	l.unbindClaim("pod", "a")
+	l.unbindClaim("pod", "c")
+	check("all are gone")
+	if len(l.claimsByBound) != 0 {
+		t.Errorf("%d Pods are kept", len(l.claimsByBound))
 	}
 }
