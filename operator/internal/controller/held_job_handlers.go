@@ -2,6 +2,7 @@ package controller
 
 import (
 	"context"
+	"time"
 
 	batchv1 "k8s.io/api/batch/v1"
 	"k8s.io/apimachinery/pkg/types"
@@ -58,6 +59,10 @@ func (r *heldJobReconciler) onJob() handler.EventHandler {
 		if !ok || !isHeldJob(job) || job.Labels[konductorv1.HeldLabel] == konductorv1.HeldFinished {
 			return
 		}
+		if isJobFinished(job) && job.Annotations[konductorv1.ArriveAnnotation] == "" {
+			q.AddAfter(requestFor(obj), finishedJobDelay)
+			return
+		}
 		q.Add(requestFor(obj))
 	}, func(obj client.Object, q requestQueue) {
 		job, ok := obj.(*batchv1.Job)
@@ -68,3 +73,7 @@ func (r *heldJobReconciler) onJob() handler.EventHandler {
 		q.Add(requestFor(obj))
 	})
 }
+
+// finishedJobDelay is how long the label of a finished Job that arrives nowhere waits. The writes by which others get what it held
+// come first.
+const finishedJobDelay = 100 * time.Millisecond
