@@ -46,9 +46,9 @@ type Options struct {
 	Logger logr.Logger
 	// Namespaces are those to work in; all when empty.
 	Namespaces []string
-	// HeldJobs makes the operator hold Jobs by their annotations: it keeps them suspended until they may start. It needs the rights
-	// of charts/konductor/files/rbac/held-workloads.yaml.
-	HeldJobs bool
+	// HeldWorkloads makes the operator hold Jobs and Pods: it keeps them suspended, or behind a scheduling gate, until they may
+	// start. It needs the rights of charts/konductor/files/rbac/held-workloads.yaml.
+	HeldWorkloads bool
 	// LeaderElection makes operators elect one leader. Without it several may write at once, which costs failed writes and the
 	// exact order of the queue, but never grants too many permits.
 	LeaderElection bool
@@ -109,7 +109,7 @@ func Run(ctx context.Context, o Options) error {
 		Traces: traces, Elected: mgr.Elected(),
 	}
 	setupHeldWorkloads := func() error { return nil }
-	if o.HeldJobs {
+	if o.HeldWorkloads {
 		setupHeldWorkloads = func() error {
 			return errors.Join(controller.SetupHeldJobs(ctx, mgr, deps), controller.SetupHeldPods(ctx, mgr, deps))
 		}
@@ -194,7 +194,9 @@ func newEventRecorder(ctx context.Context, mgr ctrl.Manager) (record.EventRecord
 	}
 	// Not ctx itself: Events recorded while the operator shuts down must be sent too.
 	withoutLimits := record.CorrelatorOptions{QPS: math.MaxInt32, BurstSize: math.MaxInt32, MaxEvents: math.MaxInt32, KeyFunc: uniqueEventKey}
-	aggregated := record.NewBroadcaster(record.WithContext(context.WithoutCancel(ctx)))
+	// Of so many objects it knows the latest Events. The default, four times as many, costs megabytes when thousands of Jobs wait.
+	smaller := record.CorrelatorOptions{LRUCacheSize: 1024}
+	aggregated := record.NewBroadcaster(record.WithContext(context.WithoutCancel(ctx)), record.WithCorrelatorOptions(smaller))
 	breaks := record.NewBroadcaster(record.WithContext(context.WithoutCancel(ctx)), record.WithCorrelatorOptions(withoutLimits))
 	source := corev1.EventSource{Component: "konductor"}
 	for _, b := range []record.EventBroadcaster{aggregated, breaks} {

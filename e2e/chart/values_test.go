@@ -225,14 +225,14 @@ var valuesCases = map[string]valuesCase{
 	}},
 	"no participant role": {"participantRole: false", func(r renderedObjects) bool { return r.field("ClusterRole", "konductor-participant") == nil }},
 	"no admission policy": {"admissionPolicy: false", func(r renderedObjects) bool {
-		return r.countKind("ValidatingAdmissionPolicy") == 0 && r.countKind("MutatingAdmissionPolicy") == 0 && !r.hasArg("--hold-jobs")
+		return r.countKind("ValidatingAdmissionPolicy") == 0 && r.countKind("MutatingAdmissionPolicy") == 0 && !r.hasArg("--hold-workloads")
 	}},
 	"held workloads": {"watchNamespaces: [etl]", func(r renderedObjects) bool {
-		return r.hasArg("--hold-jobs") && r.field("ValidatingAdmissionPolicy", "konductor-held-jobs") != nil &&
+		return r.hasArg("--hold-workloads") && r.field("ValidatingAdmissionPolicy", "konductor-held-jobs") != nil &&
 			r.fieldEquals("[etl]", "ValidatingAdmissionPolicyBinding", "konductor-held-jobs", "spec", "matchResources", "namespaceSelector", "matchExpressions", 0, "values")
 	}},
 	"no held workloads": {"heldWorkloads: false", func(r renderedObjects) bool {
-		return !r.hasArg("--hold-jobs") && r.field("ValidatingAdmissionPolicy", "konductor-held-jobs") == nil && r.field("ValidatingAdmissionPolicy", "konductor-status") != nil
+		return !r.hasArg("--hold-workloads") && r.field("ValidatingAdmissionPolicy", "konductor-held-jobs") == nil && r.field("ValidatingAdmissionPolicy", "konductor-status") != nil
 	}},
 	"the cluster's own roles left alone": {"aggregatedRoles: false", func(r renderedObjects) bool {
 		return r.field("ClusterRole", "konductor-edit") == nil && r.field("ClusterRole", "konductor-participant") != nil

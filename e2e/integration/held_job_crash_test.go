@@ -42,7 +42,7 @@ func TestHeldJobsSurviveOperatorCrashAtEachWrite(t *testing.T) {
 				checker := w.checkRevisions(konductorv1.KindLease, "report")
 				config, wire := w.hookTransport(w.operatorConfig)
 				dead := w.crashAtWrite(wire, n, before)
-				first := w.startOperatorWith(func(o *operator.Options) { o.Config, o.HeldJobs = config, true })
+				first := w.startOperatorWith(func(o *operator.Options) { o.Config, o.HeldWorkloads = config, true })
 				annotations := holding("lease/report")
 				annotations[konductorv1.ArriveAnnotation] = "barrier/done"
 				jobs := []*batchv1.Job{heldJob("a", annotations), heldJob("b", annotations)}
@@ -79,7 +79,7 @@ func TestBreakSurvivesOperatorCrashAtEachWrite(t *testing.T) {
 				w.checkPods(1)
 				w.checkRevisions(konductorv1.KindLease, "report")
 				config, wire := w.hookTransport(w.operatorConfig)
-				first := w.startOperatorWith(func(o *operator.Options) { o.Config, o.HeldJobs = config, true })
+				first := w.startOperatorWith(func(o *operator.Options) { o.Config, o.HeldWorkloads = config, true })
 				w.createObjects(heldJob("first", holding("lease/report")))
 				job := w.waitJobState("first", konductorv1.HeldStarted)
 				w.waitForPodOf(job)

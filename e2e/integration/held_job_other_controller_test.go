@@ -149,7 +149,7 @@ func (w *testEnv) expectNotHeld(job, why string) {
 		if e.Reason != konductorv1.EventNotHeld || e.Type != corev1.EventTypeWarning {
 			w.Errorf("%s: got the Event %s %s: %s", job, e.Type, e.Reason, e.Message)
 		}
-		if !strings.Contains(e.Message, why) || !strings.Contains(e.Message, "call koncli in its containers instead") {
+		if !strings.Contains(e.Message, why) || !strings.Contains(e.Message, "annotate its Pod template instead") {
 			w.Errorf("%s: the Event says %q, want the other controller, and what to do", job, e.Message)
 		}
 	}
@@ -183,7 +183,7 @@ func jobsOfOtherControllers(annotations map[string]string) []jobOfAnotherControl
 func TestJobsOfOtherControllersAreLeftAlone(t *testing.T) {
 	w := newTestEnv(t)
 	config, wire := w.hookTransport(w.operatorConfig)
-	w.startOperatorWith(func(o *operator.Options) { o.Config, o.HeldJobs = config, true })
+	w.startOperatorWith(func(o *operator.Options) { o.Config, o.HeldWorkloads = config, true })
 	w.createLease("report")
 	createBarrier(w, "done", 3)
 	annotations := holding("lease/report")
@@ -313,7 +313,7 @@ func TestDeletedJobOfAnotherControllerDoesNotArrive(t *testing.T) {
 func TestStartedJobSuspendedByAnother(t *testing.T) {
 	w := newTestEnv(t)
 	config, wire := w.hookTransport(w.operatorConfig)
-	w.startOperatorWith(func(o *operator.Options) { o.Config, o.HeldJobs = config, true })
+	w.startOperatorWith(func(o *operator.Options) { o.Config, o.HeldWorkloads = config, true })
 	w.createLease("report")
 	w.createObjects(heldJob("j", holding("lease/report")))
 	pod := w.waitForPodOf(w.waitJobState("j", konductorv1.HeldStarted))
@@ -358,7 +358,7 @@ func TestStartedJobSuspendedByAnotherWithoutPolicy(t *testing.T) {
 	}
 	w := newTestEnvOn(t, &testCluster{ControlPlane: plane, operatorConfig: account})
 	config, wire := w.hookTransport(w.operatorConfig)
-	w.startOperatorWith(func(o *operator.Options) { o.Config, o.HeldJobs = config, true })
+	w.startOperatorWith(func(o *operator.Options) { o.Config, o.HeldWorkloads = config, true })
 	w.createLease("report")
 	w.checkPods(1)
 	w.checkRevisions(konductorv1.KindLease, "report")

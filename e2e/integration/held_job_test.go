@@ -32,7 +32,7 @@ const slowPodFinalizer = "example.com/slow"
 // startJobOperator starts an operator that holds Jobs.
 func (w *testEnv) startJobOperator() *runningOperator {
 	w.Helper()
-	return w.startOperatorWith(func(o *operator.Options) { o.HeldJobs = true })
+	return w.startOperatorWith(func(o *operator.Options) { o.HeldWorkloads = true })
 }
 
 // heldJob returns a Job with annotations. It is suspended where the API server doesn't see to that.

@@ -156,7 +156,7 @@ func TestHeldPodsSurviveOperatorCrashAtEachWrite(t *testing.T) {
 				checker := w.checkRevisions(konductorv1.KindLease, "report")
 				config, wire := w.hookTransport(w.operatorConfig)
 				dead := w.crashAtWrite(wire, n, before)
-				first := w.startOperatorWith(func(o *operator.Options) { o.Config, o.HeldJobs = config, true })
+				first := w.startOperatorWith(func(o *operator.Options) { o.Config, o.HeldWorkloads = config, true })
 				annotations := holding("lease/report")
 				annotations[konductorv1.ArriveAnnotation] = "barrier/done"
 				w.createObjects(heldPod("a", annotations), heldPod("b", annotations))

@@ -264,7 +264,7 @@ func TestKueueJobsBesideHeldJobs(t *testing.T) {
 	w := newTestEnvOn(t, on)
 	w.startKueue(on, program, false)
 	config, wire := w.hookTransport(w.operatorConfig)
-	w.startOperatorWith(func(o *operator.Options) { o.Config, o.HeldJobs = config, true })
+	w.startOperatorWith(func(o *operator.Options) { o.Config, o.HeldWorkloads = config, true })
 	w.createLease("report")
 	createBarrier(w, "done", 3)
 	hold := w.newParticipant("somebody").mustAcquire(konductorv1.KindLease, "report")

@@ -63,7 +63,7 @@ several replicas, only the elected leader acts.`,
 	f.BoolVar(&o.LeaderElection, "leader-elect", true, "elect a leader among the replicas; only the leader acts")
 	f.StringVar(&o.LeaderElectionNamespace, "leader-election-namespace", "", "namespace of the Lease for the leader election (default the Pod's)")
 	f.StringSliceVar(&o.Namespaces, "watch-namespaces", nil, "namespaces to watch (default all)")
-	f.BoolVar(&o.HeldJobs, "hold-jobs", false, "keep Jobs with konductor's annotations suspended until they may start")
+	f.BoolVar(&o.HeldWorkloads, "hold-workloads", false, "keep Jobs suspended, and Pods behind a scheduling gate, until they may start")
 	f.StringVar(&o.MetricsAddress, "metrics-bind-address", ":8443", "address of the metrics, served over HTTPS to authorized clients; 0 disables them")
 	f.StringVar(&o.HealthAddress, "health-probe-bind-address", ":8081", "address of /healthz and /readyz; 0 disables them")
 	f.StringVar(&o.PprofAddress, "pprof-bind-address", "", "address of Go's profiles, served over plain HTTP, for example 127.0.0.1:6060 (default none)")

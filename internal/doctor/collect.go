@@ -103,7 +103,7 @@ func listOperators(ctx context.Context, kube kubernetes.Interface) ([]OperatorFa
 		d := &list.Items[i]
 		o := OperatorFacts{Namespace: d.Namespace, Name: d.Name, Desired: 1, Ready: d.Status.ReadyReplicas, Version: d.Labels["app.kubernetes.io/version"]}
 		for _, c := range d.Spec.Template.Spec.Containers {
-			o.HoldsJobs = o.HoldsJobs || slices.Contains(c.Args, "--hold-jobs")
+			o.HoldsJobs = o.HoldsJobs || slices.Contains(c.Args, "--hold-workloads")
 		}
 		if d.Spec.Replicas != nil {
 			o.Desired = *d.Spec.Replicas

@@ -51,7 +51,7 @@ type OperatorFacts struct {
 	Desired, Ready  int32
 	// Version is the version in the Deployment's labels; empty if there is none.
 	Version string
-	// HoldsJobs says that it is started with --hold-jobs.
+	// HoldsJobs says that it is started with --hold-workloads.
 	HoldsJobs bool
 }
 

@@ -271,7 +271,7 @@ func (w *WorkloadFacts) checkController(*Facts) (found []Check) {
 	other := func(field, by, remove string) {
 		found = append(found, w.failed("%s%s: %s decides when this Job runs, so its annotations have no effect: %s, or annotate its Pod template instead", w.jobPath, field, by, remove))
 	}
-	if w.job.Labels[kueue] != "" || w.job.Annotations[kueue] != "" {
+	if w.job.Labels[kueue] != "" {
 		other("metadata", "Kueue", "remove "+kueue)
 	}
 	if by := w.job.Spec.ManagedBy; by != nil && *by != batchv1.JobControllerName {
@@ -350,7 +350,7 @@ func (f *Facts) checkHeldJobs(namespace string, probe HeldJobsProbe) Check {
 	const turnOn = "set heldWorkloads: true and admissionPolicy: true in the chart's values"
 	switch {
 	case f.OperatorsErr == nil && len(f.Operators) > 0 && !slices.ContainsFunc(f.Operators, func(o OperatorFacts) bool { return o.HoldsJobs }):
-		c.Status, c.Message, c.Fix = Failed, "the operator runs without --hold-jobs, so annotations of Jobs have no effect", turnOn
+		c.Status, c.Message, c.Fix = Failed, "the operator runs without --hold-workloads, so annotations of Jobs have no effect", turnOn
 	case probe.Err != nil:
 		c = c.withReadError("create a Job as a dry run in namespace "+namespace+", to check whether Jobs are held there", probe.Err)
 		c.Status = Unknown

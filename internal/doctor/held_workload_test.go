@@ -173,7 +173,7 @@ func TestHeldJobsInstallation(t *testing.T) {
 		want  string
 	}{
 		"on":                     {HeldJobsProbe{Refused: true}, true, "OK Jobs in namespace etl are held by their annotations -> "},
-		"an operator without it": {HeldJobsProbe{Refused: true}, false, "Failed the operator runs without --hold-jobs, so annotations of Jobs have no effect -> set heldWorkloads: true and admissionPolicy: true in the chart's values"},
+		"an operator without it": {HeldJobsProbe{Refused: true}, false, "Failed the operator runs without --hold-workloads, so annotations of Jobs have no effect -> set heldWorkloads: true and admissionPolicy: true in the chart's values"},
 		"no policies":            {HeldJobsProbe{}, true, "Failed the policies for held Jobs are not installed, or not bound to namespace etl: annotations of its Jobs have no effect -> set heldWorkloads: true and admissionPolicy: true in the chart's values; if watchNamespaces is set there, add etl"},
 		"unknown":                {HeldJobsProbe{Err: errors.New("quota")}, true, "Unknown can't create a Job as a dry run in namespace etl, to check whether Jobs are held there: quota -> "},
 	} {

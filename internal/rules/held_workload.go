@@ -28,7 +28,8 @@ type HeldWorkload struct {
 	// HoldsLeft says that a lease or semaphore still lists it as a holder, or that Pods of it may still run. It counts only while
 	// the Job is being stopped.
 	HoldsLeft bool
-	// TemplateLocked says that the API server doesn't let the fencing tokens in its template be changed.
+	// TemplateLocked says that the Job ran before and still has its start time. Then the API server doesn't let the fencing tokens in
+	// its template be changed, and refuses the Job controller's status when it runs again.
 	TemplateLocked bool
 	// Released has the largest token that it can't be started with any more, by KIND/NAME.
 	Released map[string]int64
@@ -279,7 +280,7 @@ func (j *HeldWorkload) decideWaiting(d *WorkloadDecision, now Instant) {
 	if waitsFor == "" && len(j.NeedlessClaims) > 0 {
 		return // Their deletion enqueues the Job.
 	}
-	if waitsFor == "" && j.TemplateLocked && len(j.Holds) > 0 {
+	if waitsFor == "" && j.TemplateLocked {
 		d.UnlockTemplate = true
 		return
 	}

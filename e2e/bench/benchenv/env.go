@@ -45,6 +45,7 @@ type Env struct {
 	Dir string
 
 	namespaceControllerClient client.Client // for ClearNamespace
+	operatorConfig            *rest.Config
 	operatorKubeconfig        string
 	namespaceCount            int
 }
@@ -77,7 +78,7 @@ func Start(ctx context.Context, o Options) (_ *Env, err error) {
 	if err != nil {
 		return nil, err
 	}
-	s.operatorKubeconfig = filepath.Join(s.Dir, "operator.yaml")
+	s.operatorConfig, s.operatorKubeconfig = operators, filepath.Join(s.Dir, "operator.yaml")
 	return s, credentials.WriteKubeconfig(operators, install.Namespace, s.operatorKubeconfig)
 }
 
@@ -122,6 +123,9 @@ func (s *Env) Versions(ctx context.Context) (kubernetes, etcd string, err error)
 	}
 	return version.GitVersion, status.Version, nil
 }
+
+// OperatorConfig returns the access of the operator's account.
+func (s *Env) OperatorConfig() *rest.Config { return s.operatorConfig }
 
 // CreateNamespace creates a namespace whose Pods may be participants.
 func (s *Env) CreateNamespace(ctx context.Context) (string, error) {

@@ -38,7 +38,7 @@ func (s *Env) StartOperator(ctx context.Context) (*Operator, error) {
 		return nil, err
 	}
 	args := []string{
-		"operator", "--kubeconfig=" + s.operatorKubeconfig, "--hold-jobs",
+		"operator", "--kubeconfig=" + s.operatorKubeconfig, "--hold-workloads",
 		"--metrics-bind-address=127.0.0.1:0", "--health-probe-bind-address=" + health, "--pprof-bind-address=" + profiles,
 	}
 	p, err := s.StartProgram("operator", s.Koncli, args, []string{"HOME=" + s.Dir, "TMPDIR=" + s.Dir})

@@ -15,19 +15,18 @@ func CompletedJob() []byte {
 		now, condition)
 }
 
-// MeasureJobStart measures the writes, one after the other, by which a Job completes, a lease and a claim are told who holds
-// next, and the next Job is started.
+// MeasureJobStart measures the writes without which no Job starts after another, one after the other: the Job controller completes
+// the first, the status of a lease names the next, and the operator starts that. Admission is that of Jobs with annotations.
 func (f *LowerBounds) MeasureJobStart(ctx context.Context) (took time.Duration, err error) {
 	jobs := fmt.Sprintf("%s/apis/batch/v1/namespaces/%s/jobs", f.env.Config().Host, f.namespace)
-	lease, claim, running, next := f.nextName(), f.nextName(), f.nextName(), f.nextName()
-	for _, name := range []string{lease, claim} {
-		if err := f.requester.create(ctx, name); err != nil {
-			return 0, err
-		}
+	lease, running, next := f.nextName(), f.nextName(), f.nextName()
+	if err := f.requester.create(ctx, lease); err != nil {
+		return 0, err
 	}
 	for _, name := range []string{running, next} {
-		job := fmt.Appendf(nil, `{"apiVersion":"batch/v1","kind":"Job","metadata":{"name":%q},"spec":{"suspend":%t,"managedBy":"konductor.io/bench",`+
-			`"template":{"spec":{"restartPolicy":"Never","containers":[{"name":"main","image":"none"}]}}}}`, name, name == next)
+		// The annotation of one that only arrives: the operator leaves it alone.
+		job := fmt.Appendf(nil, `{"apiVersion":"batch/v1","kind":"Job","metadata":{"name":%q,"annotations":{"konductor.io/arrive":"barrier/none"}},`+
+			`"spec":{"suspend":%t,"managedBy":"konductor.io/bench","template":{"spec":{"restartPolicy":"Never","containers":[{"name":"main","image":"none"}]}}}}`, name, name == next)
 		if err := f.requester.send(ctx, http.MethodPost, jobs, "application/json", job); err != nil {
 			return 0, err
 		}
@@ -40,17 +39,16 @@ func (f *LowerBounds) MeasureJobStart(ctx context.Context) (took time.Duration, 
 	if err := f.requester.send(ctx, http.MethodPatch, jobs+"/"+running+"/status", mergePatch, CompletedJob()); err != nil {
 		return 0, err
 	}
-	for _, name := range []string{lease, claim} {
-		if err := f.requester.markGranted(ctx, name); err != nil {
-			return 0, err
-		}
+	if err := f.requester.markGranted(ctx, lease); err != nil {
+		return 0, err
 	}
-	if err := f.requester.send(ctx, http.MethodPatch, jobs+"/"+next, mergePatch, []byte(`{"spec":{"suspend":false}}`)); err != nil {
+	start := []byte(`{"metadata":{"labels":{"konductor.io/held":"started"}},"spec":{"suspend":false}}`)
+	if err := f.operator.send(ctx, http.MethodPatch, jobs+"/"+next, mergePatch, start); err != nil {
 		return 0, err
 	}
 	took = time.Since(begin)
 	const background = "?propagationPolicy=Background" // Jobs alone have another default, which is work for the garbage collector
-	for _, url := range []string{jobs + "/" + running + background, jobs + "/" + next + background, f.requester.claimsURL + "/" + lease, f.requester.claimsURL + "/" + claim} {
+	for _, url := range []string{jobs + "/" + running + background, jobs + "/" + next + background, f.requester.claimsURL + "/" + lease} {
 		if err := f.requester.send(ctx, http.MethodDelete, url, "application/json", nil); err != nil {
 			return 0, err
 		}

@@ -24,6 +24,7 @@ type LowerBounds struct {
 	namespace   string
 	requester   *claimClient
 	granter     *claimClient
+	operator    *claimClient // with the operator's account
 	objectCount int
 
 	mu            sync.Mutex
@@ -44,6 +45,9 @@ func New(ctx context.Context, s *benchenv.Env) (*LowerBounds, error) {
 		return nil, err
 	}
 	if f.granter, err = newClaimClient(benchenv.WithOwnConnection(s.Config()), namespace); err != nil {
+		return nil, err
+	}
+	if f.operator, err = newClaimClient(benchenv.WithOwnConnection(s.OperatorConfig()), namespace); err != nil {
 		return nil, err
 	}
 	if err := f.requester.awaitServed(ctx); err != nil {

@@ -131,7 +131,7 @@ func (o *Operator) start() (*process.Process, error) {
 		Args: []string{
 			"operator", "--kubeconfig=" + o.options.kubeconfigFile(), "--watch-namespaces=" + o.options.Namespace,
 			"--leader-election-namespace=" + o.options.Namespace, fmt.Sprintf("--leader-elect=%t", o.LeaderElection),
-			"--hold-jobs", "--metrics-bind-address=0", "--health-probe-bind-address=0", "--log-level=info", "--log-format=text",
+			"--hold-workloads", "--metrics-bind-address=0", "--health-probe-bind-address=0", "--log-level=info", "--log-format=text",
 		},
 		Env: append([]string{fmt.Sprintf("%s=%d", ClockSkewEnv, skew), "HOME=" + o.options.Dir}, o.options.Env...),
 	})

@@ -48,10 +48,10 @@ func SetupHeldJobs(ctx context.Context, mgr ctrl.Manager, deps Deps) error {
 		Named(heldJobController).
 		Watches(&batchv1.Job{}, r.enqueueOnlyWhenLeader(r.onJob())).
 		Watches(&konductorv1.Claim{}, r.enqueueOnlyWhenLeader(onClaimOf(konductorv1.KindJob))).
-		Watches(&konductorv1.Gate{}, r.enqueueOnlyWhenLeader(onWaitedFor(konductorv1.KindGate, r.heldJobKeys))).
-		Watches(&konductorv1.Barrier{}, r.enqueueOnlyWhenLeader(onWaitedFor(konductorv1.KindBarrier, r.heldJobKeys))).
-		Watches(&konductorv1.Lease{}, r.enqueueOnlyWhenLeader(onWaitedFor(konductorv1.KindLease, r.heldJobKeys))).
-		Watches(&konductorv1.Semaphore{}, r.enqueueOnlyWhenLeader(onWaitedFor(konductorv1.KindSemaphore, r.heldJobKeys))).
+		Watches(&konductorv1.Gate{}, r.enqueueOnlyWhenLeader(onWaitedFor(konductorv1.KindGate, konductorv1.KindJob, r.heldJobKeys))).
+		Watches(&konductorv1.Barrier{}, r.enqueueOnlyWhenLeader(onWaitedFor(konductorv1.KindBarrier, konductorv1.KindJob, r.heldJobKeys))).
+		Watches(&konductorv1.Lease{}, r.enqueueOnlyWhenLeader(onWaitedFor(konductorv1.KindLease, konductorv1.KindJob, r.heldJobKeys))).
+		Watches(&konductorv1.Semaphore{}, r.enqueueOnlyWhenLeader(onWaitedFor(konductorv1.KindSemaphore, konductorv1.KindJob, r.heldJobKeys))).
 		WatchesRawSource(r.enqueueAllOnElection(func(ctx context.Context) []types.NamespacedName { return r.heldJobKeys(ctx, anyHeldWorkload) })).
 		WithOptions(controllerOptions()).
 		Complete(r.instrument(heldJobController, r))
@@ -99,8 +99,10 @@ func (r *heldJobReconciler) reconcileJob(ctx context.Context, job *batchv1.Job) 
 	if !isHeldJob(job) || job.Labels[konductorv1.HeldLabel] == konductorv1.HeldFinished {
 		return reconcile.Result{}, nil
 	}
-	if other := otherController(job); other != "" && job.Labels[konductorv1.HeldLabel] == "" {
-		r.warnNotHeld(job, other+" writes spec.suspend of this job, so konductor doesn't hold it: annotate its Pod template instead, or call koncli in its containers")
+	if isOtherControllers(job) {
+		if !isJobFinished(job) {
+			r.warnNotHeld(job, otherController(job)+" writes spec.suspend of this job, so konductor doesn't hold it, and doesn't arrive for it: annotate its Pod template instead, or call koncli in its containers")
+		}
 		return reconcile.Result{}, nil
 	}
 	limits, gone, err := r.limitsOf(ctx, r.Client, job.Namespace, limitRefs(job))
@@ -164,12 +166,17 @@ func isHeldJob(job *batchv1.Job) bool {
 	return rules.IsHeldWorkload(job.Annotations) || job.Annotations[konductorv1.ArriveAnnotation] != ""
 }
 
+// isOtherControllers reports whether another controller decides when the Job runs, and the operator has not begun to hold it.
+func isOtherControllers(job *batchv1.Job) bool {
+	return otherController(job) != "" && job.Labels[konductorv1.HeldLabel] == ""
+}
+
 // otherController returns who else writes spec.suspend of the Job, or runs it; empty: nobody.
 func otherController(job *batchv1.Job) string {
 	const kueueQueueLabel = "kueue.x-k8s.io/queue-name"
 	owner := metav1.GetControllerOf(job)
 	switch {
-	case job.Labels[kueueQueueLabel] != "" || job.Annotations[kueueQueueLabel] != "":
+	case job.Labels[kueueQueueLabel] != "":
 		return "Kueue"
 	case job.Spec.ManagedBy != nil && *job.Spec.ManagedBy != batchv1.JobControllerName:
 		return *job.Spec.ManagedBy

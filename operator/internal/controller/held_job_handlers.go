@@ -66,7 +66,7 @@ func (r *heldJobReconciler) onJob() handler.EventHandler {
 		q.Add(requestFor(obj))
 	}, func(obj client.Object, q requestQueue) {
 		job, ok := obj.(*batchv1.Job)
-		if !ok || job.Annotations[konductorv1.ArriveAnnotation] == "" || job.Labels[konductorv1.HeldLabel] == konductorv1.HeldFinished || !isJobFinished(job) {
+		if !ok || job.Annotations[konductorv1.ArriveAnnotation] == "" || job.Labels[konductorv1.HeldLabel] == konductorv1.HeldFinished || !isJobFinished(job) || isOtherControllers(job) {
 			return
 		}
 		r.rememberDeleted(job)

@@ -45,10 +45,10 @@ func SetupHeldPods(ctx context.Context, mgr ctrl.Manager, deps Deps) error {
 		Named(heldPodController).
 		Watches(&corev1.Pod{}, r.enqueueOnlyWhenLeader(r.onPod())).
 		Watches(&konductorv1.Claim{}, r.enqueueOnlyWhenLeader(onClaimOf(konductorv1.KindPod))).
-		Watches(&konductorv1.Gate{}, r.enqueueOnlyWhenLeader(onWaitedFor(konductorv1.KindGate, r.heldPodKeys))).
-		Watches(&konductorv1.Barrier{}, r.enqueueOnlyWhenLeader(onWaitedFor(konductorv1.KindBarrier, r.heldPodKeys))).
-		Watches(&konductorv1.Lease{}, r.enqueueOnlyWhenLeader(onWaitedFor(konductorv1.KindLease, r.heldPodKeys))).
-		Watches(&konductorv1.Semaphore{}, r.enqueueOnlyWhenLeader(onWaitedFor(konductorv1.KindSemaphore, r.heldPodKeys))).
+		Watches(&konductorv1.Gate{}, r.enqueueOnlyWhenLeader(onWaitedFor(konductorv1.KindGate, konductorv1.KindPod, r.heldPodKeys))).
+		Watches(&konductorv1.Barrier{}, r.enqueueOnlyWhenLeader(onWaitedFor(konductorv1.KindBarrier, konductorv1.KindPod, r.heldPodKeys))).
+		Watches(&konductorv1.Lease{}, r.enqueueOnlyWhenLeader(onWaitedFor(konductorv1.KindLease, konductorv1.KindPod, r.heldPodKeys))).
+		Watches(&konductorv1.Semaphore{}, r.enqueueOnlyWhenLeader(onWaitedFor(konductorv1.KindSemaphore, konductorv1.KindPod, r.heldPodKeys))).
 		WatchesRawSource(r.enqueueAllOnElection(func(ctx context.Context) []types.NamespacedName { return r.heldPodKeys(ctx, anyHeldWorkload) })).
 		WithOptions(controllerOptions()).
 		Complete(r.instrument(heldPodController, r))

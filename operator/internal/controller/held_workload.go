@@ -86,19 +86,33 @@ func (t *holdTarget) freePermits() int32 {
 	return free
 }
 
+// tokenOf returns the fencing token with which a claim holds it; 0: it doesn't.
+func (t *holdTarget) tokenOf(claim types.UID) int64 {
+	for i := range t.holders {
+		if t.holders[i].ClaimUID == claim {
+			return t.holders[i].FencingToken
+		}
+	}
+	return 0
+}
+
 // getTarget reads a Lease or Semaphore from the cache. One that doesn't exist is no error. The holders, which may be a thousand, must
 // not be modified.
 func (c *heldWorkloadClient) getTarget(ctx context.Context, namespace string, ref rules.WorkloadRef) (holdTarget, error) {
+	return c.readTarget(ctx, c.Client, namespace, ref)
+}
+
+func (c *heldWorkloadClient) readTarget(ctx context.Context, from client.Reader, namespace string, ref rules.WorkloadRef) (holdTarget, error) {
 	key := types.NamespacedName{Namespace: namespace, Name: ref.Name}
 	if ref.Kind == konductorv1.KindLease {
 		lease := &konductorv1.Lease{}
-		if err := c.Client.Get(ctx, key, lease, client.UnsafeDisableDeepCopy); err != nil {
+		if err := from.Get(ctx, key, lease, client.UnsafeDisableDeepCopy); err != nil {
 			return holdTarget{}, client.IgnoreNotFound(err)
 		}
 		return holdTarget{true, 1, lease.Spec.MaxPriority, lease.Status.Holders()}, nil
 	}
 	semaphore := &konductorv1.Semaphore{}
-	if err := c.Client.Get(ctx, key, semaphore, client.UnsafeDisableDeepCopy); err != nil {
+	if err := from.Get(ctx, key, semaphore, client.UnsafeDisableDeepCopy); err != nil {
 		return holdTarget{}, client.IgnoreNotFound(err)
 	}
 	return holdTarget{true, semaphore.Spec.Permits, semaphore.Spec.MaxPriority, semaphore.Status.Holders}, nil
@@ -153,6 +167,18 @@ func (c *heldWorkloadClient) observeClaim(ctx context.Context, o heldObject, hol
 	}
 	if observed.Phase == konductorv1.ClaimGranted {
 		return observed, nil
+	}
+	if observed.Phase == konductorv1.ClaimPending || observed.Phase == "" {
+		// The status of the target is written first, and is what counts.
+		if started && target.tokenOf(claim.UID) == 0 {
+			if target, err = c.readTarget(ctx, c.APIReader, o.GetNamespace(), hold.WorkloadRef); err != nil {
+				return nil, err
+			}
+		}
+		if token := target.tokenOf(claim.UID); token > 0 {
+			observed.Phase, observed.Token = konductorv1.ClaimGranted, token
+			return observed, nil
+		}
 	}
 	observed.Busy = target.exists && claim.Spec.Permits > target.freePermits()
 	permits := claim.Spec.Permits
@@ -308,10 +334,10 @@ func onClaimOf(kind string) handler.EventHandler {
 	return newEventHandler(enqueue, enqueue)
 }
 
-// onWaitedFor enqueues the workloads that wait for a gate or barrier which was created, has changed its phase, or was deleted, and
-// for a lease or semaphore which was created, or whose spec has changed: it may admit what it has refused before. list returns the
-// workloads of a namespace that wait for an object.
-func onWaitedFor(kind string, list func(ctx context.Context, entry string, options ...client.ListOption) []types.NamespacedName) handler.EventHandler {
+// onWaitedFor enqueues the workloads of a kind that wait for a gate or barrier which was created, has changed its phase, or was
+// deleted, and for a lease or semaphore which was created, or whose spec has changed: it may admit what it has refused before; and
+// the workloads that were granted a hold. list returns the workloads of a namespace that wait for an object.
+func onWaitedFor(kind, workloadKind string, list func(ctx context.Context, entry string, options ...client.ListOption) []types.NamespacedName) handler.EventHandler {
 	enqueue := func(ctx context.Context, obj client.Object, q requestQueue) {
 		ref := rules.WorkloadRef{Kind: kind, Name: obj.GetName()}
 		for _, key := range list(ctx, ref.String(), client.InNamespace(obj.GetNamespace())) {
@@ -321,6 +347,11 @@ func onWaitedFor(kind string, list func(ctx context.Context, entry string, optio
 	return handler.Funcs{
 		CreateFunc: func(ctx context.Context, e event.CreateEvent, q requestQueue) { enqueue(ctx, e.Object, q) },
 		UpdateFunc: func(ctx context.Context, e event.UpdateEvent, q requestQueue) {
+			for _, holder := range newHolders(e.ObjectOld, e.ObjectNew) {
+				if name, ok := strings.CutPrefix(holder, strings.ToLower(workloadKind)+"/"); ok {
+					q.Add(reconcile.Request{NamespacedName: types.NamespacedName{Namespace: e.ObjectNew.GetNamespace(), Name: name}})
+				}
+			}
 			if phaseOf(e.ObjectOld) != phaseOf(e.ObjectNew) || e.ObjectOld.GetGeneration() != e.ObjectNew.GetGeneration() || e.ObjectOld.GetUID() != e.ObjectNew.GetUID() {
 				enqueue(ctx, e.ObjectNew, q)
 			}
@@ -339,6 +370,28 @@ func phaseOf(obj client.Object) string {
 	default:
 		return ""
 	}
+}
+
+// newHolders returns the names of those who were granted a hold of a lease or semaphore since an older version.
+func newHolders(older, newer client.Object) (names []string) {
+	var holders []konductorv1.Holder
+	var latest int64
+	switch o := newer.(type) {
+	case *konductorv1.Lease:
+		if before, ok := older.(*konductorv1.Lease); ok {
+			holders, latest = o.Status.Holders(), before.Status.FencingToken
+		}
+	case *konductorv1.Semaphore:
+		if before, ok := older.(*konductorv1.Semaphore); ok {
+			holders, latest = o.Status.Holders, before.Status.FencingToken
+		}
+	}
+	for i := range holders {
+		if holders[i].FencingToken > latest {
+			names = append(names, holders[i].Name)
+		}
+	}
+	return names
 }
 
 // workloadIndexEntries returns what the cache index of waiting workloads has for annotations.
