@@ -48,8 +48,8 @@ func newHeldJob(name string, annotations map[string]string, suspend bool) *batch
 			Template: corev1.PodTemplateSpec{
 				ObjectMeta: metav1.ObjectMeta{Finalizers: []string{slowPodFinalizer}},
 				Spec: corev1.PodSpec{
-					// The garbage collector of Pods ends a terminating one that has no node. This node has no kubelet.
-					NodeName:      "node-1",
+					// The garbage collector of Pods ends a terminating one that has no node.
+					NodeName:      testNode,
 					RestartPolicy: corev1.RestartPolicyNever,
 					Containers:    []corev1.Container{{Name: "main", Image: "none"}},
 				},

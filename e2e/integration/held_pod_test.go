@@ -191,6 +191,10 @@ func TestHeldPodHoldsUntilItIsGone(t *testing.T) {
 	first.Finalizers = []string{slowPodFinalizer}
 	w.createObjects(first)
 	w.waitPodState("first", konductorv1.HeldStarted)
+	// The garbage collector of Pods ends a terminating one that has no node.
+	w.must(w.kube.CoreV1().Pods(w.namespace).Bind(w.ctx, &corev1.Binding{
+		ObjectMeta: metav1.ObjectMeta{Name: "first"}, Target: corev1.ObjectReference{Kind: "Node", Name: testNode},
+	}, metav1.CreateOptions{}))
 	w.createObjects(heldPod("next", holding("lease/report")))
 	waitFor(w, "report", "waited for", func(l *konductorv1.Lease) bool { return l.Status.Waiting == 1 })
 	w.must(w.client.Delete(w.ctx, first, client.PropagationPolicy(metav1.DeletePropagationForeground), client.GracePeriodSeconds(30)))
@@ -327,7 +331,7 @@ func TestHeldPodPolicies(t *testing.T) {
 	busy[konductorv1.WhenBusyAnnotation] = konductorv1.WhenBusyReplace
 	w.mustBeDenied("replacing", byAdmin(heldPod("p", busy)), "write Wait or Skip")
 	onNode := heldPod("p", holding("lease/report"))
-	onNode.Spec.NodeName = "node-1"
+	onNode.Spec.NodeName = testNode
 	if err := byAdmin(onNode); err == nil {
 		t.Error("a held pod with a node is accepted")
 	}

@@ -5,11 +5,13 @@ import (
 	"time"
 
 	batchv1 "k8s.io/api/batch/v1"
+	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/rest"
 
+	konductorv1 "github.com/LogicIQ/konductor/apis/v1"
 	"github.com/LogicIQ/konductor/e2e/cluster"
 	"github.com/LogicIQ/konductor/e2e/install"
 	"github.com/LogicIQ/konductor/internal/apiclient"
@@ -27,8 +29,24 @@ func installKonductor(ctx context.Context, on *cluster.ControlPlane) (*testClust
 	if err != nil {
 		return nil, err
 	}
+	if err := createNode(ctx, on.Config()); err != nil {
+		return nil, err
+	}
 	suspends, err := awaitHeldWorkloadPolicies(ctx, on.Config(), config)
 	return &testCluster{ControlPlane: on, operatorConfig: config, suspendsHeldJobs: suspends}, err
+}
+
+// testNode is a node without a kubelet.
+const testNode = "node-1"
+
+// createNode creates testNode. From time to time the garbage collector of Pods deletes all on nodes that don't exist.
+func createNode(ctx context.Context, config *rest.Config) error {
+	kube, err := kubernetes.NewForConfig(config)
+	if err != nil {
+		return err
+	}
+	_, err = kube.CoreV1().Nodes().Create(ctx, &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: testNode}}, metav1.CreateOptions{})
+	return err
 }
 
 // awaitHeldWorkloadPolicies waits until the API server acts by the policies on held Jobs, and reports whether it suspends such a
@@ -62,6 +80,12 @@ func awaitHeldWorkloadPolicies(ctx context.Context, config, operatorConfig *rest
 			cronJob := &batchv1.CronJob{ObjectMeta: metav1.ObjectMeta{Name: "probe"}}
 			cronJob.Spec.Schedule, cronJob.Spec.JobTemplate.Annotations, cronJob.Spec.JobTemplate.Spec = "0 * * * *", invalid.Annotations, invalid.Spec
 			_, err := kube.BatchV1().CronJobs(metav1.NamespaceDefault).Create(ctx, cronJob, dryRun)
+			return err != nil && apiclient.IsDeniedByAdmission(err)
+		},
+		func() bool {
+			pod := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Name: "probe", Annotations: invalid.Annotations}, Spec: podTemplateSpec()}
+			pod.Spec.SchedulingGates = []corev1.PodSchedulingGate{{Name: konductorv1.HoldSchedulingGate}}
+			_, err := kube.CoreV1().Pods(metav1.NamespaceDefault).Create(ctx, pod, dryRun)
 			return err != nil && apiclient.IsDeniedByAdmission(err)
 		},
 		func() bool {

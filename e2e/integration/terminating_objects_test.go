@@ -186,7 +186,7 @@ func TestTerminatingPodKeepsHold(t *testing.T) {
 	w.createLease("db")
 	// It has a node: the Pod garbage collector ends a Pod that is being deleted and has none.
 	pod := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Name: "worker-1"}, Spec: podSpec(workerAccount)}
-	pod.Spec.NodeName = "node-1"
+	pod.Spec.NodeName = testNode
 	w.createObjects(pod)
 	w.setPodPhase("worker-1", corev1.PodRunning)
 	hold := w.newPodParticipant(pod).mustAcquire(konductorv1.KindLease, "db")

@@ -97,7 +97,7 @@ func TestParseLimitedWorkload(t *testing.T) {
 		{konductorv1.KindSemaphore, "batch"}: {Permits: 1, WhenBusy: konductorv1.WhenBusySkip}, {konductorv1.KindLease, "a"}: {Permits: 1},
 		{konductorv1.KindSemaphore, "db"}: {Permits: 3},
 	}
-	applies := func(kind, name string) string { return konductorv1.AppliesAnnotation(kind, name) }
+	applies := konductorv1.AppliesAnnotation
 	for what, c := range map[string]struct {
 		annotations map[string]string
 		want        string // the holds, as KIND/NAME:PERMITS:WHENBUSY
