@@ -32,7 +32,8 @@ type Options struct {
 	Dir string
 	// SDKClients and CommandClients are the numbers of clients of each sort in each namespace.
 	SDKClients, CommandClients int
-	// JobClients is the number of clients in each namespace that create Jobs which the operator holds.
+	// JobClients is the number of clients in each namespace that create Jobs which the operator holds, and of those that create such
+	// Pods.
 	JobClients int
 	// OperatorModes are the modes to run, each in a namespace of its own; empty: all.
 	OperatorModes []OperatorMode
@@ -150,7 +151,7 @@ func (c *campaign) runFaults(ctx context.Context, e *campaignResult) error {
 			return err
 		}
 	}
-	c.Log("%d clients, %d operators; faults for %s", len(c.workloads)*(c.SDKClients+c.CommandClients+c.JobClients), 2*len(c.workloads), c.FaultDuration)
+	c.Log("%d clients, %d operators; faults for %s", len(c.workloads)*(c.SDKClients+c.CommandClients+2*c.JobClients), 2*len(c.workloads), c.FaultDuration)
 	faultCtx, cancelFaults := context.WithTimeout(ctx, c.FaultDuration)
 	defer cancelFaults()
 	var faultLoops errgroup.Group

@@ -3,7 +3,7 @@
 //
 // The packages:
 //
-//	clients     what clients do: SDK clients, and koncli processes
+//	clients     what clients do: SDK clients, koncli processes, and those of held Jobs and Pods
 //	faults      faults of clients, operators, the control plane, and the objects
 //	operators   operators as processes, built with a wall clock that can be wrong
 //	proxy       the unreliable connection between an operator and the API server

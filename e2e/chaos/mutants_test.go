@@ -31,7 +31,9 @@ func TestChecksDetectEachMutant(t *testing.T) {
 		"count-duplicates":     {"each Arrival counts, not each participant", []string{"barrier"}},
 		"newest-first":         {"the last to ask is served first", []string{"order"}},
 		"ignore-job-pods":      {"the hold of a Job ends while its Pods run", []string{"pods"}},
-		"start-ungranted":      {"a Job is started before its hold is granted", []string{"pods"}},
+		"start-ungranted":      {"a Job or Pod is started before its hold is granted", []string{"pods"}},
+		"arrive-as-success":    {"a failed Job arrives as not failed", []string{"arrivals"}},
+		"arrive-early":         {"a Job or Pod arrives when it is started", []string{"arrivals"}},
 		"unlimited-overtaking": {"small claims pass a large one without end", []string{"overtaking"}},
 	} {
 		t.Run(c.rule, func(t *testing.T) {

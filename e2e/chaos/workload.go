@@ -82,6 +82,7 @@ func (c *campaign) startClients(a *workload, e *campaignResult) error {
 	}
 	for i := range c.JobClients {
 		start(clients.NewJobClient(a.env, fmt.Sprintf("%s-job%02d", prefix, i), c.newChildRNG()).Run)
+		start(clients.NewPodClient(a.env, fmt.Sprintf("%s-pod%02d", prefix, i), c.newChildRNG()).Run)
 	}
 	for i := range c.CommandClients {
 		start(clients.NewKoncliClient(a.env, fmt.Sprintf("%s-cmd%02d", prefix, i), c.newChildRNG()).Run)

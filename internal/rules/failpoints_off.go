@@ -9,7 +9,7 @@ const (
 	failpointExtraPermits        = 0     // extra-permits: how many permits more are granted than there are
 	failpointCountDuplicates     = false // count-duplicates: each Arrival counts, not each participant
 	failpointNewestFirst         = false // newest-first: the newest claim is served first
-	failpointStartUngranted      = false // start-ungranted: a held Job starts when its holds are claimed
+	failpointStartUngranted      = false // start-ungranted: a held Job or Pod starts when its holds are claimed
 	failpointUnlimitedOvertaking = false // unlimited-overtaking: smaller claims overtake the first in the queue without limit
 )
 

@@ -71,10 +71,13 @@ func (l *revisionLog) deleteClaim(name string) *revisionLog {
 	return l
 }
 
-func (l *revisionLog) addArrival(participant string, after time.Duration) *revisionLog {
+func (l *revisionLog) addArrival(participant string, after time.Duration, change ...func(*konductorv1.Arrival)) *revisionLog {
 	a := &konductorv1.Arrival{
 		ObjectMeta: metav1.ObjectMeta{CreationTimestamp: metav1.NewTime(startTime.Add(after))},
 		Spec:       konductorv1.ArrivalSpec{Barrier: "b", BarrierUID: "b", Participant: participant},
+	}
+	for _, f := range change {
+		f(a)
 	}
 	return l.add("arrivals", fmt.Sprint("a", len(l.entries)), revisions.Revision{Arrival: a})
 }
@@ -96,8 +99,33 @@ func withTimeout(d time.Duration) func(*konductorv1.Barrier) {
 
 // addPod adds a Pod of job "j", which holds semaphore s.
 func (l *revisionLog) addPod(finished bool) *revisionLog {
-	return l.add("pods", "p", revisions.Revision{Pod: &revisions.JobPod{UID: "p", Job: "j", Holds: "Semaphore/s", Finished: finished}})
+	return l.add("pods", "p", revisions.Revision{Pod: &revisions.Workload{UID: "p", Holder: "job/j", Holds: "Semaphore/s", Finished: finished}})
 }
+
+// addHeldPod adds the held Pod "p", which holds semaphore s and arrives at barrier b.
+func (l *revisionLog) addHeldPod(change ...func(*revisions.Workload)) *revisionLog {
+	pod := &revisions.Workload{UID: "p", Holder: "pod/p", Holds: "Semaphore/s", Barrier: "b"}
+	for _, f := range change {
+		f(pod)
+	}
+	return l.add("pods", "p", revisions.Revision{Pod: pod})
+}
+
+// addJob adds job "j", which arrives at barrier b.
+func (l *revisionLog) addJob(change ...func(*revisions.Workload)) *revisionLog {
+	job := &revisions.Workload{UID: "j", Holder: "job/j", Barrier: "b"}
+	for _, f := range change {
+		f(job)
+	}
+	return l.add("jobs", "j", revisions.Revision{Job: job})
+}
+
+func gated(w *revisions.Workload)      { w.Gated = true }
+func finished(w *revisions.Workload)   { w.Finished = true }
+func failed(w *revisions.Workload)     { w.Finished, w.Failed = true, true }
+func settled(w *revisions.Workload)    { w.Finished, w.Settled = true, true }
+func asFailed(a *konductorv1.Arrival)  { a.Spec.Failed = true }
+func newPodHolder() konductorv1.Holder { return newSemaphoreHolder("pod/p", 1, 1) }
 
 // newJobHolder returns the hold of job "j".
 func newJobHolder(token int64) konductorv1.Holder {
@@ -108,6 +136,14 @@ func newJobHolder(token int64) konductorv1.Holder {
 
 func (l *revisionLog) deleteSemaphore() *revisionLog {
 	l.addSemaphore(2)
+	l.entries[len(l.entries)-1].Deleted = true
+	return l
+}
+
+// deleteLast deletes the Job or Pod that was added last.
+func (l *revisionLog) deleteLast() *revisionLog {
+	r := l.entries[len(l.entries)-1]
+	l.add(r.Resource, r.Name, r)
 	l.entries[len(l.entries)-1].Deleted = true
 	return l
 }
@@ -195,6 +231,42 @@ func TestChecksOfRevisions(t *testing.T) {
 		},
 		"a job's pod of a later hold that has ended": {
 			newSemaphoreLog().addSemaphore(2, newJobHolder(1)).deleteSemaphore().addSemaphore(2, newJobHolder(5)).addSemaphore(2).addPod(false), []string{"pods"},
+		},
+		"a pod behind its gate before it holds": {
+			newSemaphoreLog().addHeldPod(gated).addSemaphore(2, newPodHolder()).addHeldPod().addHeldPod(finished).addSemaphore(2), nil,
+		},
+		"a pod without its gate before it holds": {
+			newSemaphoreLog().addHeldPod(gated).addHeldPod().addSemaphore(2, newPodHolder()), []string{"pods"},
+		},
+		"a hold ends while its pod runs": {
+			newSemaphoreLog().addSemaphore(2, newPodHolder()).addHeldPod().addSemaphore(2), []string{"cause", "pods"},
+		},
+		"a hold ends while its pod is behind its gate": {
+			newSemaphoreLog().addSemaphore(2, newPodHolder()).addHeldPod(gated).addSemaphore(2), []string{"cause"},
+		},
+		"a pod's hold ends with the semaphore": {
+			newSemaphoreLog().addSemaphore(2, newPodHolder()).addHeldPod().deleteSemaphore().addSemaphore(2), nil,
+		},
+		"a job arrives when it has finished": {
+			(&revisionLog{}).addJob().addJob(finished).addArrival("job/j", 0).addJob(settled), nil,
+		},
+		"a job that has failed arrives as failed": {
+			(&revisionLog{}).addJob().addJob(failed).addArrival("job/j", 0, asFailed).addJob(failed, settled), nil,
+		},
+		"a job is deleted before it has arrived": {(&revisionLog{}).addJob().addJob(finished).deleteLast(), nil},
+		"a job that has failed arrives as not failed": {
+			(&revisionLog{}).addJob().addJob(failed).addArrival("job/j", 0), []string{"arrivals"},
+		},
+		"a job arrives before it has finished": {(&revisionLog{}).addJob().addArrival("job/j", 0).addJob(finished), []string{"arrivals"}},
+		"a job arrives that was deleted before it had finished": {
+			(&revisionLog{}).addJob().deleteLast().addArrival("job/j", 0), []string{"arrivals"},
+		},
+		"a job arrives twice": {
+			(&revisionLog{}).addJob().addJob(finished).addArrival("job/j", 0).addArrival("job/j", 0).addJob(settled), []string{"arrivals"},
+		},
+		"a job is settled and has not arrived": {(&revisionLog{}).addJob().addJob(settled), []string{"arrivals"}},
+		"a pod arrives under the name of another": {
+			(&revisionLog{}).addHeldPod(gated).addHeldPod(gated, finished).addArrival("pod/q", 0), []string{"arrivals"},
 		},
 		"the first is passed ten times":    {newOvertakingLog(10), nil},
 		"the first is passed eleven times": {newOvertakingLog(11), []string{"overtaking"}},

@@ -86,11 +86,19 @@ func checkGrantNotifications(run *CampaignData, f *findings) {
 
 func checkHoldEndCauses(run *CampaignData, f *findings) {
 	endedClaims := map[types.UID]bool{} // claims that were deleted or whose status says that they have expired or are refused
+	endedPods := map[workloadKey]bool{} // held Pods that have finished or are gone
 	ended := map[types.UID]bool{}
+	mayEnd := func(key revisions.ObjectKey, h revisions.Hold) bool {
+		// For those of Jobs there is checkRunningPods.
+		return endedClaims[h.UID] || endedPods[workloadKey{key.Namespace, h.Holder}] || h.Job != ""
+	}
 	last := map[revisions.ObjectKey]revisions.Target{}
 	for _, r := range run.Revisions {
 		if c := r.Claim; c != nil && (r.Deleted || c.Status.Phase == konductorv1.ClaimExpired || c.Status.Phase == konductorv1.ClaimRefused) {
 			endedClaims[c.UID] = true
+		}
+		if pod := r.Pod; pod != nil && (r.Deleted || pod.Finished) {
+			endedPods[workloadKey{r.Namespace, pod.Holder}] = true
 		}
 		now, ok := r.Target()
 		if !ok {
@@ -105,24 +113,19 @@ func checkHoldEndCauses(run *CampaignData, f *findings) {
 				continue
 			}
 			ended[h.UID] = true
-			// For those of Jobs there is checkJobPods.
-			if !endedClaims[h.UID] && h.Job == "" {
+			if !mayEnd(now.ObjectKey, h) {
 				f.add(now.ObjectKey, "revision %d: the hold of %s (token %d) ends, and its claim is alive and knows nothing of it", r.Number, h.Holder, h.Token)
 			}
 		}
 		for _, h := range now.Holds {
 			// A claim that ended while an operator couldn't observe it may be granted once more, to no client, until that operator
 			// notifies it. So may one that another operator, active at the same time, has just refused.
-			if _, held := last[now.ObjectKey].HoldOf(h.UID); !held && ended[h.UID] && !endedClaims[h.UID] && h.Job == "" {
+			if _, held := last[now.ObjectKey].HoldOf(h.UID); !held && ended[h.UID] && !mayEnd(now.ObjectKey, h) {
 				f.add(now.ObjectKey, "revision %d: the ended hold of %s comes back", r.Number, h.Holder)
 			}
 		}
 		last[now.ObjectKey] = now
 	}
-}
-
-func isJobClaim(c *konductorv1.Claim) bool {
-	return c.Spec.BoundTo != nil && c.Spec.BoundTo.Kind == konductorv1.KindJob
 }
 
 func checkHoldDeadlines(run *CampaignData, f *findings) {

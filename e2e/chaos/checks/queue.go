@@ -20,8 +20,8 @@ type waiter struct {
 	createdAt       time.Time
 	createdRevision int64
 	queues          bool
-	// waitsForJob says that it may not be served while an operator can't read its Job.
-	waitsForJob bool
+	// isOfWorkload says that it may not be served while an operator can't read its Job or Pod.
+	isOfWorkload bool
 }
 
 // isDefinitelyBefore reports whether a comes before b in the queue and every operator that has observed b has observed a, too:
@@ -85,14 +85,14 @@ func updateQueue(queues map[revisions.ObjectKey]map[types.UID]waiter, known map[
 	w := waiter{
 		uid: c.UID, holder: c.Spec.Holder, priority: c.Spec.Priority, permits: max(c.Spec.Permits, 1),
 		createdAt: c.CreationTimestamp.Time, createdRevision: r.Created, queues: c.Spec.WhenBusy != konductorv1.BusyRefuse,
-		target: c.Spec.Target.UID, waitsForJob: isJobClaim(c),
+		target: c.Spec.Target.UID, isOfWorkload: c.Spec.NoTTL,
 	}
 	queues[key][c.UID], known[c.UID] = w, w
 }
 
 func waitersAhead(queue map[types.UID]waiter, now revisions.Target, served waiter) (found []waiter) {
 	for _, w := range queue {
-		if _, holds := now.HoldOf(w.uid); holds || (w.target != "" && w.target != now.UID) || w.permits > now.Permits || w.waitsForJob {
+		if _, holds := now.HoldOf(w.uid); holds || (w.target != "" && w.target != now.UID) || w.permits > now.Permits || w.isOfWorkload {
 			continue
 		}
 		if w.isDefinitelyBefore(served) {

@@ -1,5 +1,5 @@
-// Package clients is the workload: SDK clients in this process and koncli processes, which use a few leases, semaphores and
-// barriers at random, and record their requests and the responses.
+// Package clients is the workload: SDK clients in this process, koncli processes, and held Jobs and Pods, which use a few
+// leases, semaphores and barriers at random, and record their requests and the responses.
 package clients
 
 import (

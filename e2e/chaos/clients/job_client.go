@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"math/rand/v2"
-	"strings"
 	"time"
 
 	batchv1 "k8s.io/api/batch/v1"
@@ -13,15 +12,9 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
-	"sigs.k8s.io/controller-runtime/pkg/controller/controllerutil"
 
 	konductorv1 "github.com/LogicIQ/konductor/apis/v1"
-	"github.com/LogicIQ/konductor/e2e/chaos/history"
-	"github.com/LogicIQ/konductor/e2e/chaos/revisions"
 )
-
-// slowPodFinalizer keeps a Pod that is being deleted, as a program that ignores SIGTERM does.
-const slowPodFinalizer = "chaos.konductor.io/slow"
 
 // JobClient creates Jobs that the operator holds, one after the other, lets their Pods run for a while, and deletes, pauses or
 // breaks some of them.
@@ -36,17 +29,13 @@ func NewJobClient(env *Env, name string, rng *rand.Rand) *JobClient {
 
 // Run runs Jobs until working is closed, and then one more, to show that it is served. Everything ends with ctx.
 func (c *JobClient) Run(ctx context.Context, working <-chan struct{}) error {
-	for over := false; !over && ctx.Err() == nil; {
-		c.newRun(working).follow(ctx)
-		select {
-		case <-working:
-			over = true
-		default:
+	runHeld(ctx, working, func(undisturbed bool) {
+		r := c.newRun()
+		if undisturbed {
+			r.disturbance = nothing
 		}
-	}
-	last := c.newRun(working)
-	last.disturbance = nothing
-	last.follow(ctx)
+		r.follow(ctx, "job/"+r.object, r.job.DeepCopy(), r.step)
+	})
 	return nil
 }
 
@@ -63,86 +52,32 @@ const (
 
 // jobRun is one Job, from its creation until it and its Pods are gone.
 type jobRun struct {
-	*JobClient
+	heldRun
 	job         *batchv1.Job
-	holds       []string // as KIND/NAME
-	working     <-chan struct{}
 	disturbance disturbance
-	fails       bool
-	workFor     time.Duration
-	disturbAt   time.Duration // after the first Pod was seen
 
-	startedAt  time.Time               // when the first Pod was seen
-	seen       map[types.UID]time.Time // when each Pod was first seen
-	deletingAt map[types.UID]time.Time // when it was first seen being deleted
-	disturbed  bool
-	unpaused   bool
-	deleted    bool
+	startedAt time.Time // when the first Pod was seen
+	disturbed bool
+	unpaused  bool
+	deleted   bool
 }
 
-func (c *JobClient) newRun(working <-chan struct{}) *jobRun {
-	c.requestCount++
-	r := &jobRun{
-		JobClient: c, working: working, disturbance: disturbance(c.rng.IntN(int(disturbances))), fails: c.oneIn(5),
-		workFor: c.randomDuration(10*time.Millisecond, 500*time.Millisecond), disturbAt: c.randomDuration(0, 300*time.Millisecond),
-		seen: map[types.UID]time.Time{}, deletingAt: map[types.UID]time.Time{},
-	}
-	var annotation []string
-	if leases := c.env.Leases; len(leases) > 0 && c.oneIn(2) {
-		name := leases[c.rng.IntN(len(leases))]
-		r.holds = append(r.holds, konductorv1.KindLease+"/"+name)
-		annotation = append(annotation, "lease/"+name)
-	}
-	if len(r.holds) == 0 || c.oneIn(3) {
-		names := sortedKeys(c.env.Semaphores)
-		name := names[c.rng.IntN(len(names))]
-		r.holds = append(r.holds, konductorv1.KindSemaphore+"/"+name)
-		annotation = append(annotation, fmt.Sprintf("semaphore/%s:%d", name, 1+c.rng.IntN(2)))
-	}
+func (c *JobClient) newRun() *jobRun {
+	r := &jobRun{heldRun: c.newHeldRun(), disturbance: disturbance(c.rng.IntN(int(disturbances)))}
 	suspend, noRetry, parallelism := true, int32(0), 1+c.rng.Int32N(2)
 	r.job = &batchv1.Job{
-		ObjectMeta: metav1.ObjectMeta{
-			Namespace: c.env.Namespace, Name: fmt.Sprintf("%s-%d", c.name, c.requestCount),
-			Annotations: map[string]string{konductorv1.HoldAnnotation: strings.Join(annotation, ",")},
-		},
+		ObjectMeta: r.objectMeta(),
 		Spec: batchv1.JobSpec{
 			Suspend: &suspend, BackoffLimit: &noRetry, Parallelism: &parallelism, Completions: &parallelism,
 			Template: corev1.PodTemplateSpec{
-				ObjectMeta: metav1.ObjectMeta{
-					Annotations: map[string]string{revisions.HoldsAnnotation: strings.Join(r.holds, ",")}, Finalizers: []string{slowPodFinalizer},
-				},
 				Spec: corev1.PodSpec{
 					NodeName: "no-kubelet", RestartPolicy: corev1.RestartPolicyNever, Containers: []corev1.Container{{Name: "main", Image: "none"}},
 				},
 			},
 		},
 	}
+	r.preparePod(&r.job.Spec.Template.ObjectMeta)
 	return r
-}
-
-// follow creates the Job and does what its node would, until the Job and its Pods are gone. Errors are those of an API server that
-// is away: everything is tried again.
-func (r *jobRun) follow(ctx context.Context) {
-	for _, hold := range r.holds {
-		kind, name, _ := strings.Cut(hold, "/")
-		pending := r.env.Recorder.Begin(history.Op{
-			Client: r.name, Namespace: r.env.Namespace, Action: history.Acquire, Kind: kind, Object: name, Holder: "job/" + r.job.Name,
-		})
-		// Nobody tells this client. Whether the Job was granted the hold is seen in the revisions.
-		defer pending.Complete(history.Unknown, "held job", 0, "")
-	}
-	for created := false; !created; {
-		err := r.env.Objects.Create(ctx, r.job.DeepCopy())
-		if created = err == nil || apierrors.IsAlreadyExists(err); !created && !Sleep(ctx, 100*time.Millisecond) {
-			return
-		}
-	}
-	const poll = 30 * time.Millisecond
-	for Sleep(ctx, poll) {
-		if r.step(ctx) {
-			return
-		}
-	}
 }
 
 // step does what is due, and reports whether nothing is left.
@@ -170,37 +105,13 @@ func (r *jobRun) step(ctx context.Context) (over bool) {
 		r.startedAt = time.Now()
 	}
 	if isJobOver(job) {
-		r.deleteJob(ctx, metav1.DeletePropagationBackground)
+		if r.isSettled(ctx, job) {
+			r.deleteJob(ctx, metav1.DeletePropagationBackground)
+		}
 	} else if !r.startedAt.IsZero() && time.Since(r.startedAt) > r.disturbAt {
 		r.disturb(ctx, job)
 	}
 	return false
-}
-
-// servePod does what the kubelet would with one Pod.
-func (r *jobRun) servePod(ctx context.Context, pod *corev1.Pod, jobGone bool) {
-	if r.seen[pod.UID].IsZero() {
-		r.seen[pod.UID] = time.Now()
-	}
-	finished := pod.Status.Phase == corev1.PodSucceeded || pod.Status.Phase == corev1.PodFailed
-	if pod.DeletionTimestamp != nil && r.deletingAt[pod.UID].IsZero() {
-		r.deletingAt[pod.UID] = time.Now()
-	}
-	switch {
-	case !finished && pod.DeletionTimestamp == nil && time.Since(r.seen[pod.UID]) > r.workFor:
-		pod.Status.Phase = corev1.PodSucceeded
-		if r.fails {
-			pod.Status.Phase = corev1.PodFailed
-		}
-		_ = r.env.Objects.Status().Update(ctx, pod)
-	case controllerutil.ContainsFinalizer(pod, slowPodFinalizer) && (finished || pod.DeletionTimestamp != nil && time.Since(r.deletingAt[pod.UID]) > 2*r.workFor):
-		controllerutil.RemoveFinalizer(pod, slowPodFinalizer)
-		_ = r.env.Objects.Update(ctx, pod)
-	case !controllerutil.ContainsFinalizer(pod, slowPodFinalizer) && (pod.DeletionTimestamp != nil || jobGone):
-		_ = r.env.Objects.Delete(ctx, pod, client.GracePeriodSeconds(0))
-	case jobGone && pod.DeletionTimestamp == nil && finished:
-		_ = r.env.Objects.Delete(ctx, pod, client.GracePeriodSeconds(0))
-	}
 }
 
 // disturb deletes, pauses or breaks the Job, once; a paused Job goes on a little later.

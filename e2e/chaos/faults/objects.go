@@ -109,7 +109,10 @@ func (a admin) breakClaim(ctx context.Context) error {
 	}
 	var live []*konductorv1.Claim
 	for i := range claims.Items {
-		if c := &claims.Items[i]; c.Status.Phase == konductorv1.ClaimGranted || c.Status.Phase == konductorv1.ClaimPending {
+		c := &claims.Items[i]
+		// A held Pod runs on without a hold that was broken. That is documented.
+		isOfPod := c.Spec.NoTTL && c.Spec.BoundTo.Kind == konductorv1.KindPod
+		if !isOfPod && (c.Status.Phase == konductorv1.ClaimGranted || c.Status.Phase == konductorv1.ClaimPending) {
 			live = append(live, c)
 		}
 	}

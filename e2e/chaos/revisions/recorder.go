@@ -1,4 +1,4 @@
-// Package revisions records every revision of every konductor object, and of Pods, straight from etcd and so independently of
+// Package revisions records every revision of every konductor object, and of Jobs and Pods, straight from etcd and so independently of
 // operator, SDK and API server. All kinds come in the one order in which they were written.
 package revisions
 
@@ -14,6 +14,7 @@ import (
 
 	clientv3 "go.etcd.io/etcd/client/v3"
 	"go.uber.org/zap"
+	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/client-go/kubernetes/scheme"
 
@@ -25,8 +26,9 @@ const (
 	registryPrefix = "/registry/"
 	// keyPrefix is the prefix of the keys of konductor's objects: PREFIX/RESOURCE/NAMESPACE/NAME.
 	keyPrefix = registryPrefix + "konductor.io/"
-	// podResource is the resource of Pods, whose keys are registryPrefix/pods/NAMESPACE/NAME.
+	// podResource and jobResource are the resources of Pods and Jobs, whose keys are registryPrefix/RESOURCE/NAMESPACE/NAME.
 	podResource = "pods"
+	jobResource = "jobs"
 )
 
 // markerKey is a key that no API server uses. Once a write to it is observed, all earlier writes have been observed.
@@ -42,7 +44,7 @@ type Revision struct {
 	Created int64 `json:"created"`
 	// ReadAt is when it was read: the write was before that.
 	ReadAt time.Duration `json:"seen"`
-	// Resource is leases, semaphores, claims, barriers, arrivals, gates or pods.
+	// Resource is leases, semaphores, claims, barriers, arrivals, gates, pods or jobs.
 	Resource  string `json:"resource"`
 	Namespace string `json:"namespace"`
 	Name      string `json:"name"`
@@ -54,7 +56,8 @@ type Revision struct {
 	Claim     *konductorv1.Claim     `json:"claim,omitempty"`
 	Barrier   *konductorv1.Barrier   `json:"barrier,omitempty"`
 	Arrival   *konductorv1.Arrival   `json:"arrival,omitempty"`
-	Pod       *JobPod                `json:"pod,omitempty"`
+	Pod       *Workload              `json:"pod,omitempty"`
+	Job       *Workload              `json:"job,omitempty"`
 }
 
 // Recorder records revisions until it is closed.
@@ -172,8 +175,8 @@ func (w *Recorder) recordEvent(event *clientv3.Event, at time.Duration) {
 		return
 	}
 	if r.Deleted {
-		r.Lease, r.Semaphore, r.Claim, r.Barrier, r.Arrival, r.Pod = before.Lease, before.Semaphore, before.Claim, before.Barrier, before.Arrival, before.Pod
-		r.Version, r.Created = before.Version, before.Created
+		r.Lease, r.Semaphore, r.Claim, r.Barrier, r.Arrival = before.Lease, before.Semaphore, before.Claim, before.Barrier, before.Arrival
+		r.Pod, r.Job, r.Version, r.Created = before.Pod, before.Job, before.Version, before.Created
 		delete(w.current, key)
 	} else {
 		w.current[key] = r
@@ -188,7 +191,7 @@ func splitKey(key string) (parts []string, recorded bool) {
 		path = strings.TrimPrefix(key, registryPrefix)
 	}
 	parts = strings.Split(path, "/")
-	return parts, len(parts) == 3 && (isKonductors || parts[0] == podResource)
+	return parts, len(parts) == 3 && (isKonductors || parts[0] == podResource || parts[0] == jobResource)
 }
 
 func newRevision(event *clientv3.Event, at time.Duration) (Revision, error) {
@@ -218,14 +221,17 @@ func newRevision(event *clientv3.Event, at time.Duration) (Revision, error) {
 	case "arrivals":
 		r.Arrival = &konductorv1.Arrival{}
 		into = r.Arrival
-	case podResource:
+	case podResource, jobResource:
 		obj, _, err := scheme.Codecs.UniversalDeserializer().Decode(event.Kv.Value, nil, nil)
-		pod, ok := obj.(*corev1.Pod)
-		if err != nil || !ok {
+		switch o := obj.(type) {
+		case *corev1.Pod:
+			r.Pod = newPod(o)
+		case *batchv1.Job:
+			r.Job = newJob(o)
+		default:
 			return r, fmt.Errorf("%s at revision %d is a %T: %w", key, r.Number, obj, err)
 		}
-		r.Pod = newJobPod(pod)
-		return r, nil
+		return r, err
 	default:
 		return r, nil
 	}

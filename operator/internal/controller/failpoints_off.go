@@ -9,3 +9,9 @@ const notifyBeforeGrant = false
 
 // ignoreJobPods makes such a build end the hold of a Job that was deleted or stopped while its Pods run.
 const ignoreJobPods = false
+
+// arriveAsSuccess makes such a build let a failed Job arrive as not failed.
+const arriveAsSuccess = false
+
+// arriveEarly makes such a build let a Job or Pod arrive as soon as it is started.
+const arriveEarly = false

@@ -8,4 +8,6 @@ import "os"
 var (
 	notifyBeforeGrant = os.Getenv("KONDUCTOR_FAILPOINT") == "notify-before-grant"
 	ignoreJobPods     = os.Getenv("KONDUCTOR_FAILPOINT") == "ignore-job-pods"
+	arriveAsSuccess   = os.Getenv("KONDUCTOR_FAILPOINT") == "arrive-as-success"
+	arriveEarly       = os.Getenv("KONDUCTOR_FAILPOINT") == "arrive-early"
 )

@@ -128,7 +128,7 @@ func (r *heldJobReconciler) reconcileJob(ctx context.Context, job *batchv1.Job) 
 			return reconcile.Result{RequeueAfter: cacheLag}, err
 		}
 	}
-	if view.Finished {
+	if view.Finished || arriveEarly && view.State == konductorv1.HeldStarted {
 		missing, err := r.arrive(ctx, asHeldJob(job), view, asHeldJob(job).participant())
 		if err != nil || missing {
 			return reconcile.Result{}, err // A barrier that is missing enqueues the Job when it is created.

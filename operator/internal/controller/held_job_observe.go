@@ -52,7 +52,7 @@ func (r *heldJobReconciler) hasHoldsLeft(ctx context.Context, job *batchv1.Job, 
 }
 
 func hasJobFailed(job *batchv1.Job) bool {
-	return slices.ContainsFunc(job.Status.Conditions, func(c batchv1.JobCondition) bool {
+	return !arriveAsSuccess && slices.ContainsFunc(job.Status.Conditions, func(c batchv1.JobCondition) bool {
 		return c.Type == batchv1.JobFailed && c.Status == corev1.ConditionTrue
 	})
 }

@@ -136,7 +136,7 @@ func (r *heldPodReconciler) Reconcile(ctx context.Context, req reconcile.Request
 		}
 	}
 	d := rules.DecidePod(view, r.Clock.Now())
-	if view.Finished {
+	if view.Finished || arriveEarly && view.State == konductorv1.HeldStarted {
 		missing, err := r.arriveFor(ctx, pod, view)
 		if err != nil || missing {
 			return reconcile.Result{}, err // A barrier that is missing enqueues the Pod when it is created.
