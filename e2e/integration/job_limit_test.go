@@ -2,6 +2,7 @@ package integration
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 
@@ -236,6 +237,45 @@ func TestLimitThatSkips(t *testing.T) {
 	w.waitJobState("skipped", konductorv1.HeldSkipped)
 	w.awaitEvent("Job", "skipped", konductorv1.EventSkipped, "semaphore/batch is busy")
 	waitFor(w, "batch", "waited for", func(s *konductorv1.Semaphore) bool { return s.Status.Waiting == 1 })
+}
+
+// TestLimitThatAnAnnotationNamesToo has a Job that asks for what applies to it, and an author who would like to be without it.
+func TestLimitThatAnAnnotationNamesToo(t *testing.T) {
+	w := newTestEnv(t)
+	if !w.needJobLimits() {
+		return
+	}
+	w.startJobOperator()
+	w.createObjects(w.limitedSemaphore("db", 1, limitFor(nil)))
+	w.waitUntilLimited("db.semaphore", nil)
+	holder := w.newParticipant("somebody").mustAcquire(konductorv1.KindSemaphore, "db")
+	both := labelledJob("both", nil)
+	both.Annotations = holding("semaphore/db")
+	only := labelledJob("only", nil)
+	only.Spec.Template.Annotations = map[string]string{"mykonductor.io/fencing-token": "of somebody else"}
+	w.createObjects(both, only)
+	waitFor(w, "db", "waited for", func(s *konductorv1.Semaphore) bool { return s.Status.Waiting == 2 })
+	w.patchObject(only, fmt.Sprintf(`{"metadata":{"annotations":{"db.semaphore.konductor.io/applies":%q}}}`, strings.Repeat("x", 100)))
+	claims := func() (names []string) {
+		var list konductorv1.ClaimList
+		w.must(w.client.List(w.ctx, &list, client.InNamespace(w.namespace)))
+		for i := range list.Items {
+			names = append(names, string(list.Items[i].UID))
+		}
+		slices.Sort(names)
+		return names
+	}
+	before := claims()
+	w.patchSpec(&konductorv1.Semaphore{ObjectMeta: metav1.ObjectMeta{Name: "db"}}, `{"appliesTo":null}`)
+	w.waitForPodOf(w.waitJobState("only", konductorv1.HeldStarted))
+	if after := claims(); len(after) != len(before)-1 || !slices.Contains(before, after[0]) || !slices.Contains(before, after[len(after)-1]) {
+		t.Errorf("claims were made anew: %v, before %v", after, before)
+	}
+	if j := getObject[*batchv1.Job](w, "both"); j.Labels[konductorv1.HeldLabel] != konductorv1.HeldWaiting {
+		t.Errorf("the job that asks for it itself is %s", j.Labels[konductorv1.HeldLabel])
+	}
+	w.mustRelease(holder)
+	w.waitForPodOf(w.waitJobState("both", konductorv1.HeldStarted))
 }
 
 // TestForgedLimit has Jobs whose authors write the API server's marks.

@@ -64,17 +64,34 @@ func IsHeldWorkload(annotations map[string]string) bool {
 // LimitsOf returns the leases and semaphores that the API server has found to apply to a Job, in no order.
 func LimitsOf(annotations map[string]string) (limits []WorkloadRef) {
 	for annotation := range annotations {
-		object, isLimit := strings.CutSuffix(annotation, konductorv1.AppliesAnnotationSuffix)
-		if !isLimit {
-			continue
-		}
-		if name, ok := strings.CutSuffix(object, ".lease"); ok {
-			limits = append(limits, WorkloadRef{konductorv1.KindLease, name})
-		} else if name, ok := strings.CutSuffix(object, ".semaphore"); ok {
-			limits = append(limits, WorkloadRef{konductorv1.KindSemaphore, name})
+		if ref, ok := limitOfMark(annotation); ok {
+			limits = append(limits, ref)
 		}
 	}
 	return limits
+}
+
+// IsLimitMark reports whether an annotation of that name marks a Job to which a lease or semaphore applies.
+func IsLimitMark(annotation string) bool {
+	_, ok := limitOfMark(annotation)
+	return ok
+}
+
+func limitOfMark(annotation string) (WorkloadRef, bool) {
+	object, _ := strings.CutSuffix(annotation, konductorv1.AppliesAnnotationSuffix)
+	if len(object) == len(annotation) {
+		return WorkloadRef{}, false
+	}
+	if name, ok := strings.CutSuffix(object, ".lease"); ok {
+		return WorkloadRef{konductorv1.KindLease, name}, true
+	}
+	name, ok := strings.CutSuffix(object, ".semaphore")
+	return WorkloadRef{konductorv1.KindSemaphore, name}, ok
+}
+
+// IsToken reports whether an annotation of that name has a fencing token.
+func IsToken(annotation string) bool {
+	return annotation == konductorv1.FencingTokenAnnotation || strings.HasSuffix(annotation, "."+konductorv1.FencingTokenAnnotation)
 }
 
 // ParseLimitedWorkload is ParseWorkload with the holds of the limits that apply to a Job. limits has those that exist, of

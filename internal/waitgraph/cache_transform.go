@@ -10,6 +10,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	konductorv1 "github.com/LogicIQ/konductor/apis/v1"
+	"github.com/LogicIQ/konductor/internal/rules"
 )
 
 // StripPod returns the parts of a Pod that this package reads: few for a Pod that doesn't call koncli (its identity, its Job,
@@ -59,6 +60,7 @@ func StripJob(job *batchv1.Job) *batchv1.Job {
 		}
 	}
 	stripped.Spec.Template.Spec, stripped.Spec.Template.Annotations = stripPodSpec(&job.Spec.Template.Spec), heldAnnotations(job.Spec.Template.Annotations)
+	keepTokens(stripped, job)
 	stripped.Spec.Suspend = job.Spec.Suspend
 	if job.Spec.CompletionMode != nil && *job.Spec.CompletionMode == batchv1.IndexedCompletion {
 		stripped.Spec.CompletionMode, stripped.Spec.Completions, stripped.Spec.Parallelism = job.Spec.CompletionMode, job.Spec.Completions, job.Spec.Parallelism
@@ -70,9 +72,10 @@ const (
 	// maxHeldAnnotation is how much of an annotation of a held Job is kept: the API server's policies allow less. A longer one is
 	// replaced by one that doesn't parse.
 	maxHeldAnnotation = 8 << 10
-	// maxHeldAnnotations is how many annotations of a held Job are kept. With so many it doesn't parse.
-	maxHeldAnnotations = 48
-	kueueQueueName     = "kueue.x-k8s.io/queue-name"
+	// maxHeldAnnotations is how many annotations of a held Job are kept. With so many it doesn't parse. maxTokens is how many
+	// fencing tokens of its template are: 32 holds and 32 limits, and the first once more.
+	maxHeldAnnotations, maxTokens = 48, 65
+	kueueQueueName                = "kueue.x-k8s.io/queue-name"
 )
 
 // heldAnnotations keeps the annotations of a held Job or Pod that the operator reads.
@@ -81,7 +84,7 @@ func heldAnnotations(annotations map[string]string) (kept map[string]string) {
 		if kept == nil {
 			kept = map[string]string{}
 		}
-		if kept[name] = value; len(value) > maxHeldAnnotation {
+		if kept[name] = value; len(value) > maxHeldAnnotation && name != konductorv1.ReleasedTokensAnnotation {
 			kept[name] = "longer than 8 KiB"
 		}
 	}
@@ -93,14 +96,30 @@ func heldAnnotations(annotations map[string]string) (kept map[string]string) {
 			keep(name, value)
 		}
 	}
-	for name, value := range annotations {
-		// The API server refuses more than 32 limits. Of a template, the tokens say what the Job was started with.
-		isMark, isToken := strings.HasSuffix(name, konductorv1.AppliesAnnotationSuffix), strings.HasSuffix(name, konductorv1.FencingTokenAnnotation)
-		if (isMark || isToken) && len(kept) < maxHeldAnnotations && len(value) <= maxUIDLength {
-			keep(name, value)
+	for name := range annotations {
+		if rules.IsLimitMark(name) && len(kept) < maxHeldAnnotations {
+			keep(name, "true") // The API server refuses so many that some are dropped here.
 		}
 	}
 	return kept
+}
+
+// keepTokens keeps the fencing tokens in the template of a held Job, which say what it was started with.
+func keepTokens(stripped, job *batchv1.Job) {
+	if stripped.Annotations == nil {
+		return
+	}
+	tokens := 0
+	for name, value := range job.Spec.Template.Annotations {
+		if !rules.IsToken(name) || tokens == maxTokens || len(value) > maxUIDLength {
+			continue
+		}
+		tokens++
+		if stripped.Spec.Template.Annotations == nil {
+			stripped.Spec.Template.Annotations = map[string]string{}
+		}
+		stripped.Spec.Template.Annotations[name] = value
+	}
 }
 
 func keepLabels(labels map[string]string, names ...string) (kept map[string]string) {

@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"maps"
-	"strings"
 
 	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
@@ -118,7 +117,7 @@ func (r *heldJobReconciler) reconcileJob(ctx context.Context, job *batchv1.Job) 
 	if err != nil {
 		return reconcile.Result{}, err
 	}
-	if view.NeedlessClaims, err = r.needlessClaims(ctx, job, gone); err != nil {
+	if view.NeedlessClaims, err = r.needlessClaims(ctx, job, workload.Holds, gone); err != nil {
 		return reconcile.Result{}, err
 	}
 	d := rules.DecideJob(view, r.Clock.Now())
@@ -216,7 +215,7 @@ func (r *heldJobReconciler) updateJob(ctx context.Context, job *batchv1.Job, vie
 		spec := map[string]any{"suspend": false}
 		tokens := map[string]any{}
 		for annotation := range job.Spec.Template.Annotations {
-			if strings.HasSuffix(annotation, konductorv1.FencingTokenAnnotation) {
+			if rules.IsToken(annotation) {
 				tokens[annotation] = nil // of a run before
 			}
 		}

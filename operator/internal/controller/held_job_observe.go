@@ -25,6 +25,12 @@ func (r *heldJobReconciler) observe(ctx context.Context, job *batchv1.Job, w rul
 	if err := r.observeWorkload(ctx, asHeldJob(job), view); err != nil {
 		return nil, err
 	}
+	for i, claim := range view.Claims {
+		// It may have been granted anew, after the object was deleted and created again: the Job doesn't run with that hold.
+		if claim != nil && view.State == konductorv1.HeldStarted && claim.Token != startedWithToken(job, view.Holds[i].String()) {
+			claim.Phase = konductorv1.ClaimExpired
+		}
+	}
 	if w.WhenBusy == konductorv1.WhenBusyNewest {
 		view.SupersededBy = r.supersededBy(ctx, job, view)
 	}
@@ -39,8 +45,12 @@ func (r *heldJobReconciler) observe(ctx context.Context, job *batchv1.Job, w rul
 
 // hasHoldsLeft reports whether a lease or semaphore still lists the Job as a holder, or Pods of it may still run.
 func (r *heldJobReconciler) hasHoldsLeft(ctx context.Context, job *batchv1.Job, w rules.Workload) (bool, error) {
+	refs := limitRefs(job) // They may be limits no longer.
 	for i := range w.Holds {
-		target, err := r.getTarget(ctx, job.Namespace, w.Holds[i].WorkloadRef)
+		refs = append(refs, w.Holds[i].WorkloadRef)
+	}
+	for _, ref := range refs {
+		target, err := r.getTarget(ctx, job.Namespace, ref)
 		if err != nil {
 			return false, err
 		}

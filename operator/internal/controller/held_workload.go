@@ -336,8 +336,15 @@ func onClaimOf(kind string) handler.EventHandler {
 
 // onWaitedFor enqueues the workloads of a kind that wait for a gate or barrier which was created, has changed its phase, or was
 // deleted, and for a lease or semaphore which was created, or whose spec has changed: it may admit what it has refused before; and
-// the workloads that were granted a hold. list returns the workloads of a namespace that wait for an object.
+// the workloads that were granted a hold, or that held what was deleted. list returns the workloads of a namespace that wait for an object.
 func onWaitedFor(kind, workloadKind string, list func(ctx context.Context, entry string, options ...client.ListOption) []types.NamespacedName) handler.EventHandler {
+	enqueueHolders := func(obj client.Object, holders []string, q requestQueue) {
+		for _, holder := range holders {
+			if name, ok := strings.CutPrefix(holder, strings.ToLower(workloadKind)+"/"); ok {
+				q.Add(reconcile.Request{NamespacedName: types.NamespacedName{Namespace: obj.GetNamespace(), Name: name}})
+			}
+		}
+	}
 	enqueue := func(ctx context.Context, obj client.Object, q requestQueue) {
 		ref := rules.WorkloadRef{Kind: kind, Name: obj.GetName()}
 		for _, key := range list(ctx, ref.String(), client.InNamespace(obj.GetNamespace())) {
@@ -347,16 +354,15 @@ func onWaitedFor(kind, workloadKind string, list func(ctx context.Context, entry
 	return handler.Funcs{
 		CreateFunc: func(ctx context.Context, e event.CreateEvent, q requestQueue) { enqueue(ctx, e.Object, q) },
 		UpdateFunc: func(ctx context.Context, e event.UpdateEvent, q requestQueue) {
-			for _, holder := range newHolders(e.ObjectOld, e.ObjectNew) {
-				if name, ok := strings.CutPrefix(holder, strings.ToLower(workloadKind)+"/"); ok {
-					q.Add(reconcile.Request{NamespacedName: types.NamespacedName{Namespace: e.ObjectNew.GetNamespace(), Name: name}})
-				}
-			}
+			enqueueHolders(e.ObjectNew, newHolders(e.ObjectOld, e.ObjectNew), q)
 			if phaseOf(e.ObjectOld) != phaseOf(e.ObjectNew) || e.ObjectOld.GetGeneration() != e.ObjectNew.GetGeneration() || e.ObjectOld.GetUID() != e.ObjectNew.GetUID() {
 				enqueue(ctx, e.ObjectNew, q)
 			}
 		},
-		DeleteFunc: func(ctx context.Context, e event.DeleteEvent, q requestQueue) { enqueue(ctx, e.Object, q) },
+		DeleteFunc: func(ctx context.Context, e event.DeleteEvent, q requestQueue) {
+			enqueue(ctx, e.Object, q)
+			enqueueHolders(e.Object, holderNames(e.Object, 0), q)
+		},
 	}
 }
 
@@ -373,21 +379,28 @@ func phaseOf(obj client.Object) string {
 }
 
 // newHolders returns the names of those who were granted a hold of a lease or semaphore since an older version.
-func newHolders(older, newer client.Object) (names []string) {
-	var holders []konductorv1.Holder
-	var latest int64
-	switch o := newer.(type) {
+func newHolders(older, newer client.Object) []string {
+	switch o := older.(type) {
 	case *konductorv1.Lease:
-		if before, ok := older.(*konductorv1.Lease); ok {
-			holders, latest = o.Status.Holders(), before.Status.FencingToken
-		}
+		return holderNames(newer, o.Status.FencingToken)
 	case *konductorv1.Semaphore:
-		if before, ok := older.(*konductorv1.Semaphore); ok {
-			holders, latest = o.Status.Holders, before.Status.FencingToken
-		}
+		return holderNames(newer, o.Status.FencingToken)
+	default:
+		return nil
+	}
+}
+
+// holderNames returns the names of those who hold a lease or semaphore with a larger token.
+func holderNames(obj client.Object, token int64) (names []string) {
+	var holders []konductorv1.Holder
+	switch o := obj.(type) {
+	case *konductorv1.Lease:
+		holders = o.Status.Holders()
+	case *konductorv1.Semaphore:
+		holders = o.Status.Holders
 	}
 	for i := range holders {
-		if holders[i].FencingToken > latest {
+		if holders[i].FencingToken > token {
 			names = append(names, holders[i].Name)
 		}
 	}

@@ -78,9 +78,12 @@ func tokenInTemplate(job *batchv1.Job, kind, name string) string {
 	return job.Spec.Template.Annotations[konductorv1.HoldTokenAnnotation(kind, name)]
 }
 
-// needlessClaims returns the Job's claims on objects which are limits no longer.
-func (r *heldJobReconciler) needlessClaims(ctx context.Context, job *batchv1.Job, gone []rules.WorkloadRef) (claims []*rules.WorkloadClaim, err error) {
+// needlessClaims returns the Job's claims on objects which are limits no longer, and which its annotations don't name.
+func (r *heldJobReconciler) needlessClaims(ctx context.Context, job *batchv1.Job, holds []rules.WorkloadHold, gone []rules.WorkloadRef) (claims []*rules.WorkloadClaim, err error) {
 	for _, ref := range gone {
+		if slices.ContainsFunc(holds, func(h rules.WorkloadHold) bool { return h.WorkloadRef == ref }) {
+			continue
+		}
 		hold := rules.WorkloadHold{WorkloadRef: ref, Limit: true}
 		claim, err := r.observeClaim(ctx, asHeldJob(job), hold, holdTarget{}, false)
 		if err != nil {

@@ -3,6 +3,7 @@ package controller
 import (
 	"context"
 	"fmt"
+	"maps"
 	"strconv"
 	"strings"
 	"sync"
@@ -28,7 +29,7 @@ const (
 	// jobControllerLag is how long the Job controller may go on creating Pods of a Job after it was deleted or suspended: it
 	// acts on a cache of its own. Nothing in a Job says up to which change it has been observed.
 	jobControllerLag = 5 * time.Second
-	// maxRememberedStops bounds jobStopper.stops.
+	// maxRememberedStops is how many stops jobStopper remembers before it forgets those that are over.
 	maxRememberedStops = 10000
 )
 
@@ -77,9 +78,10 @@ func (s *jobStopper) stop(ctx context.Context, namespace, target string, h *kond
 	if job != nil {
 		released := rules.ParseReleasedTokens(job.Annotations[konductorv1.ReleasedTokensAnnotation])
 		state := job.Labels[konductorv1.HeldLabel]
-		neverStarted = state != konductorv1.HeldStarted && state != konductorv1.HeldStopping && isSuspended(job)
+		neverStarted = state != konductorv1.HeldStarted && state != konductorv1.HeldStopping && isSuspended(job) && released[rules.ReleasedJob] == 0
 		// A Job may have given a hold back while it waited, and have been started without it, or with a later one.
-		used = neverStarted || state != konductorv1.HeldStarted || isSuspended(job) || startedWithToken(job, target) == h.FencingToken
+		token := startedWithToken(job, target)
+		used = neverStarted || state != konductorv1.HeldStarted || isSuspended(job) || token > 0 && token <= h.FencingToken
 		if used && !isSuspended(job) || released[target] < h.FencingToken {
 			next := job.DeepCopy()
 			released[target] = max(released[target], h.FencingToken)
@@ -154,7 +156,7 @@ func (s *jobStopper) arePodsGone(ctx context.Context, namespace string, job, sto
 	if running, err := s.hasRunningPods(ctx, namespace, job); err != nil || running || now-since < jobControllerLag {
 		return false, err
 	}
-	return true, nil
+	return true, nil // What is known of the stop stays for a while: it may be asked for once more.
 }
 
 // startCheckIfDue reports whether the API server should be asked about a stop. A busy semaphore is reconciled very often.
@@ -174,8 +176,10 @@ func (s *jobStopper) startCheckIfDue(stop types.UID) bool {
 func (s *jobStopper) jobStopLocked(stop types.UID) *jobStop {
 	progress, ok := s.stops[stop]
 	if !ok {
-		if len(s.stops) > maxRememberedStops {
-			clear(s.stops) // It then takes jobControllerLag again.
+		if len(s.stops) >= maxRememberedStops {
+			// What nobody asks for any more is over. Each hold that has not ended is asked for every few seconds.
+			now := s.clock.Now().Monotonic
+			maps.DeleteFunc(s.stops, func(_ types.UID, old *jobStop) bool { return now-old.checkedAt > time.Minute })
 		}
 		progress = &jobStop{}
 		s.stops[stop] = progress
