@@ -6,6 +6,7 @@ import (
 
 	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
+	rbacv1 "k8s.io/api/rbac/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/utils/ptr"
@@ -29,7 +30,7 @@ func TestCronJobRunsDoNotOverlap(t *testing.T) {
 
 	s.startCronJobRun("second", nil)
 	s.waitJobsComplete(1, "second")
-	if said := s.reportLog("second"); !strings.Contains(said, "skipping") || strings.Contains(said, "reporting") {
+	if said := s.reportLog("second"); !strings.Contains(said, "lease/nightly-report is busy") || strings.Contains(said, "reporting") {
 		t.Errorf("the second run began while the first was at work, and said\n%s", said)
 	}
 	if l := leases.currentObjects()["nightly-report"]; l.Status.Holder != first.Name {
@@ -62,6 +63,24 @@ func TestCronJobRunsDoNotOverlap(t *testing.T) {
 	if most := s.pods.maxConcurrent(reporting); most != 1 {
 		t.Errorf("%d runs reported at the same time", most)
 	}
+}
+
+// TestCronJobRunsThatFail has runs that fail for other reasons than that the lease is held: none of them counts as skipped.
+func TestCronJobRunsThatFail(t *testing.T) {
+	s := newTestEnv(t, "cronjob-failing")
+	s.createExample("examples/cronjob/report.yaml", setField("CronJob", true, "spec", "suspend"))
+	fails := func(name string, code int32) {
+		s.startCronJobRun(name, func(pod *corev1.PodSpec) {
+			command := pod.Containers[0].Command
+			command[len(command)-1] = "echo reporting; exit 3"
+		})
+		if pod, _ := s.waitContainerExit(name+"-", "report", code); pod.Status.Phase == corev1.PodSucceeded {
+			t.Errorf("the run %s has succeeded", name)
+		}
+	}
+	fails("report-fails", 3)
+	s.must(s.client.DeleteAllOf(s.ctx, &rbacv1.RoleBinding{}, client.InNamespace(s.namespace)))
+	fails("no-right", 64+4)
 }
 
 // startCronJobRun starts a run of the CronJob by hand, as "kubectl create job NAME --from=cronjob/report" does.

@@ -79,3 +79,15 @@ func nthArrival(arrivals *revisionLog[*konductorv1.Arrival], barrier string, n i
 		return len(seen) == n
 	})
 }
+
+// TestFailedExtractDoesNotArrive has the work of an extract fail.
+func TestFailedExtractDoesNotArrive(t *testing.T) {
+	s := newTestEnv(t, "etl-failing")
+	arrivals := recordRevisions[*konductorv1.Arrival](s)
+	s.createExample("examples/etl/barriers.yaml")
+	s.createExample("examples/etl/extract.yaml", replaceInCommand("sleep 2", "false"))
+	s.waitContainerExit("extract-", "extract", 1)
+	if n := len(arrivals.currentObjects()); n != 0 {
+		t.Errorf("a failed extract has arrived %d times", n)
+	}
+}

@@ -42,6 +42,7 @@ type runFlags struct {
 	flags.Hold
 	arrive           string
 	arriveOn         string
+	once             string
 	grace            time.Duration
 	onLost           string
 	conflictExitCode int
@@ -52,7 +53,7 @@ type runFlags struct {
 func (a *app) runCommand() *cobra.Command {
 	var f runFlags
 	cmd := &cobra.Command{
-		Use: "run [--lease NAME]… [--semaphore NAME[:N]]… [--arrive BARRIER] -- COMMAND [ARGS]…", Short: "Run a command while holding leases and permits",
+		Use: "run [--lease NAME]… [--semaphore NAME[:N]]… [--arrive BARRIER | --once BARRIER] -- COMMAND [ARGS]…", Short: "Run a command while holding leases and permits",
 		DisableFlagsInUseLine: true,
 		Long: `Acquire leases and permits, all of them or none, run a command, and release them when
 the command and all processes that it has started have ended. The holds are renewed
@@ -88,6 +89,9 @@ the exit code is 128 plus its number: 130 for SIGINT, 143 for SIGTERM.`,
   # skip this run if the previous one is still running
   koncli run --lease nightly --timeout 0 --conflict-exit-code 0 -- ./report
 
+  # initialize once, ever: whoever comes later, or waited, goes on without running it
+  koncli run --lease init --once initialized -- ./init-database
+
   # arrive at a barrier when the command has ended, as succeeded or failed
   koncli run --arrive extracts-done -- ./extract
 `),
@@ -117,6 +121,7 @@ the exit code is 128 plus its number: 130 for SIGINT, 143 for SIGTERM.`,
 	cmd.Flags().StringVar(&f.arriveOn, "arrive-on", arriveOnEnd, "when to arrive; end: whether it succeeded or failed; success: only if it succeeded, for Jobs that retry")
 	// It fails only if the flag has a completion already.
 	_ = cmd.RegisterFlagCompletionFunc("arrive-on", completion.FixedWords(arriveOnEnd, arriveOnSuccess))
+	cmd.Flags().StringVar(&f.once, "once", "", "don't run the command if it has succeeded before, or succeeds elsewhere while this waits: this barrier, with expected: 1, records that; needs --lease")
 	flags.AddDuration(cmd, &f.grace, "grace", 0, "time that the command has to end after SIGTERM if a hold is lost (default 10s; with a ttl under 20s, a third of the ttl)")
 	cmd.Flags().StringVar(&f.onLost, "on-lost", "", "shell command to run with /bin/sh if a hold is lost, with KONDUCTOR_LOST_REASON set; it may take as long as --grace")
 	cmd.Flags().IntVar(&f.conflictExitCode, "conflict-exit-code", 0, "exit with this code if the holds can't be acquired in time, from 0 to 255 (default 69 with --timeout 0, 67 with a longer timeout)")
@@ -152,6 +157,9 @@ func (f *runFlags) toOptions(a *app, cmd *cobra.Command, args []string) (*runOpt
 	}
 	wanted, err := f.ParseWanted()
 	if err != nil {
+		return nil, err
+	}
+	if err := f.validateOnce(wanted); err != nil {
 		return nil, err
 	}
 	if len(wanted) == 0 && f.arrive == "" {
@@ -224,13 +232,20 @@ func (r *runOptions) execute(ctx context.Context) error {
 		return r.withExitCode(err)
 	}
 	deadlineMoved := make(chan struct{}, 1)
-	holds, err := r.acquireHolds(ctx, deadlineMoved)
-	if err != nil {
+	holds, done, err := r.acquireUnlessDone(ctx, deadlineMoved)
+	if err != nil || done {
 		c.Close()
+		if done {
+			r.app.notify(fmt.Sprintf("barrier/%s is open: %s has succeeded before, and isn't run again", r.once, r.command.Args[0]))
+		}
 		return r.withExitCode(err)
 	}
 	r.app.notifyHolds(holds)
 	result, err := r.supervise(c, holds, deadlineMoved, signals)
+	var unrecorded error
+	if err == nil {
+		unrecorded = r.recordOnce(ctx, result, holds)
+	}
 	// Others may hold only now that all processes of the command are gone.
 	lost := r.app.releaseHolds(ctx, holds)
 	var interrupted *clierror.InterruptedError
@@ -239,6 +254,8 @@ func (r *runOptions) execute(ctx context.Context) error {
 		return clierror.NewSignalExitError(interrupted.Signal) // Nothing was done under the holds that their loss could harm.
 	case err != nil:
 		return r.withExitCode(err)
+	case unrecorded != nil:
+		return r.withExitCode(unrecorded)
 	}
 	return r.reportResult(ctx, result, lost)
 }

@@ -2,6 +2,7 @@ package konductor
 
 import (
 	"context"
+	"errors"
 	"fmt"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -62,6 +63,24 @@ func (c *Client) ArriveBarrier(ctx context.Context, name string, opts ...ArriveO
 	defer cancel()
 	err := c.arrive(bounded, name, o)
 	return c.contextErrorOr(bounded, o, ref(konductorv1.KindBarrier, name), "", err)
+}
+
+// HasArrived reports whether a participant has arrived at a barrier, and not as failed. It returns a *NotFoundError if the barrier
+// doesn't exist.
+func (c *Client) HasArrived(ctx context.Context, name, participant string) (bool, error) {
+	barrier, err := c.GetBarrier(ctx, name)
+	if err != nil {
+		return false, err
+	}
+	arrival, err := get(ctx, c, c.clients.arrivals, konductorv1.KindArrival, konductorv1.ArrivalName(name, barrier.UID, participant))
+	var missing *NotFoundError
+	if errors.As(err, &missing) {
+		return false, nil
+	}
+	if err != nil {
+		return false, err
+	}
+	return arrival.Spec.BarrierUID == barrier.UID && arrival.Spec.Participant == participant && !arrival.Spec.Failed, nil
 }
 
 func (c *Client) arrive(ctx context.Context, name string, o options) error {

@@ -146,6 +146,7 @@ func Register(root *cobra.Command, configFlags *genericclioptions.ConfigFlags) {
 		"job":        c.completeResourceNames("jobs"),
 		"barrier":    c.completeResourceNames(view.GroupResourceName(konductorv1.KindBarrier)),
 		"arrive":     c.completeResourceNames(view.GroupResourceName(konductorv1.KindBarrier)),
+		"once":       c.completeResourceNames(view.GroupResourceName(konductorv1.KindBarrier)),
 		"gate":       c.completeResourceNames(view.GroupResourceName(konductorv1.KindGate)),
 		"lease":      c.completeResourceNames(view.GroupResourceName(konductorv1.KindLease)),
 		"semaphore":  c.completeResourceNames(view.GroupResourceName(konductorv1.KindSemaphore)),
