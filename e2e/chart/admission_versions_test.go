@@ -62,7 +62,7 @@ func checkMutatingPolicyInstallation(t *testing.T, cp *cluster.ControlPlane, ver
 	for _, helm := range []string{"helm", "helm3"} {
 		of := []string{"--kubeconfig", cp.Kubeconfig(), "--namespace", install.Namespace}
 		runTool(t, nil, helm, append([]string{"upgrade", "--install", "konductor", chartDir(t), "--create-namespace"}, of...)...)
-		there("installed by "+helm, 3)
+		there("installed by "+helm, 6)
 		checkCreatorRecorded(t, cp, acts)
 		runTool(t, nil, helm, append([]string{"uninstall", "konductor", "--wait"}, of...)...)
 		there("uninstalled by "+helm, 0)
@@ -72,7 +72,7 @@ func checkMutatingPolicyInstallation(t *testing.T, cp *cluster.ControlPlane, ver
 		return runCommand(t, buildPlugin(t, "v1.2.0"), append(args, "--kubeconfig", cp.Kubeconfig())...)
 	}
 	do("install", "--wait=false").expectExit(t, 0)
-	there("installed by the plugin", 3)
+	there("installed by the plugin", 6)
 	checkCreatorRecorded(t, cp, acts)
 	do("uninstall", "--yes").expectExit(t, 0)
 	there("uninstalled by the plugin", 0)

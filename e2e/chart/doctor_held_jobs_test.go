@@ -64,7 +64,7 @@ func testDoctorOfHeldJobs(t *testing.T, w *testEnv, admin pluginCaller, gap []st
 		"a paused CronJob":                  {cronJobYAML("", "konductor.io/pause: 'true'"), "Workload=Failed", true},
 		"no suspend":                        {jobYAML("konductor.io/hold: lease/db", "", strings.TrimPrefix(heldJobSpec, "suspend: true, ")), unsuspended, mustSuspend},
 		"Kueue's":                           {jobYAML("konductor.io/hold: lease/db", "labels: {kueue.x-k8s.io/queue-name: q}, ", heldJobSpec), "Workload=Failed Workload=Warning", false},
-		"annotations of the Pods":           {jobYAML("a: b", "", strings.Replace(heldJobSpec, "{spec:", "{metadata: {annotations: {konductor.io/hold: lease/db}}, spec:", 1)), "Workload=Failed", false},
+		"annotations of the Pods":           {jobYAML("a: b", "", strings.Replace(heldJobSpec, "{spec:", "{metadata: {annotations: {konductor.io/hold: lease/db}}, spec:", 1)), unsuspended, mustSuspend},
 		"more than there is": {jobYAML("konductor.io/hold: 'semaphore/api:3', konductor.io/priority: '11'", "", heldJobSpec) + semaphore,
 			"Workload=Failed Workload=Failed", false},
 	} {

@@ -390,7 +390,7 @@ func TestCommandExamples(t *testing.T) {
 		w.must(os.WriteFile(filepath.Join(dir, name), []byte("#!/bin/sh\n[ \"$1\" = -f ] || cat > /dev/null\n"), 0o700))
 	}
 	const prepare = `
-mkdir -p bin .config/fish/completions; for name in migrate extract report; do printf '#!/bin/sh\ntrue\n' > $name; chmod +x $name; done
+mkdir -p bin .config/fish/completions; for name in migrate extract report init-database; do printf '#!/bin/sh\ntrue\n' > $name; chmod +x $name; done
 `
 	examples, namespaces := map[string][]string{}, map[string]string{}
 	var find func(cmd *cobra.Command)
@@ -454,13 +454,13 @@ mkdir -p bin .config/fish/completions; for name in migrate extract report; do pr
 // createExampleObjects creates the objects that a command's examples name.
 func (w *testEnv) createExampleObjects(command string) {
 	w.Helper()
-	for _, name := range []string{"extracts-done", "round-1", "stage-1-complete", "my-barrier", "old-one", "one", "two"} {
+	for _, name := range []string{"extracts-done", "initialized", "round-1", "stage-1-complete", "my-barrier", "old-one", "one", "two"} {
 		createBarrier(w, name, 1)
 	}
 	for _, name := range []string{"dependencies-ready", "stage-1-complete", "my-gate", "old-one", "one", "two"} {
 		w.createGate(name, condition{Type: konductorv1.GateOnLease, Name: "free"})
 	}
-	for _, name := range []string{"free", "db-migration", "nightly", "nightly-report", "my-lease", "old-one", "one", "two"} {
+	for _, name := range []string{"free", "db-migration", "init", "nightly", "nightly-report", "my-lease", "old-one", "one", "two"} {
 		w.createLease(name)
 	}
 	for _, name := range []string{"db-connections", "my-semaphore", "old-one", "one", "two"} {

@@ -8,6 +8,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/utils/ptr"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -79,7 +80,9 @@ func TestCronJobRunsThatFail(t *testing.T) {
 		}
 	}
 	fails("report-fails", 3)
-	s.must(s.client.DeleteAllOf(s.ctx, &rbacv1.RoleBinding{}, client.InNamespace(s.namespace)))
+	bindings := &unstructured.Unstructured{}
+	bindings.SetGroupVersionKind(rbacv1.SchemeGroupVersion.WithKind("RoleBinding"))
+	s.must(s.client.DeleteAllOf(s.ctx, bindings, client.InNamespace(s.namespace)))
 	fails("no-right", 64+4)
 }
 
