@@ -97,7 +97,7 @@ func TestRunArgumentErrors(t *testing.T) {
 		code int
 		want string
 	}{
-		"no command":                    {"run --lease a", 65, "the command to run is missing: koncli run [--lease NAME]… [--semaphore NAME[:N]]… [--arrive BARRIER] -- COMMAND [ARGS]…"},
+		"no command":                    {"run --lease a", 65, "the command to run is missing: koncli run [--lease NAME]… [--semaphore NAME[:N]]… [--arrive BARRIER | --once BARRIER] -- COMMAND [ARGS]…"},
 		"nothing to hold":               {"run -- true", 65, "nothing to hold while the command runs: pass --lease NAME or --semaphore NAME[:N]"},
 		"a flag that does not exist":    {"run --leese a -- true", 65, "koncli run has no flag --leese: did you mean --lease?"},
 		"no permits":                    {"run --semaphore a:0 -- true", 65, "--semaphore a:0: write NAME or NAME:N with N permits, at least 1, for example db:3"},
