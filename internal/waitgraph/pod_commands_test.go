@@ -86,6 +86,7 @@ func TestPodCallsOfExamples(t *testing.T) {
 		"gate/deploy.yaml":                "koncli Gate wait dependencies-ready (alone)",
 		"leader-election/controller.yaml": "koncli Lease acquire controller-leader; koncli Lease release controller-leader",
 		"migration/migration.yaml":        "koncli Lease acquire db-migration (alone); koncli Lease release db-migration (alone)",
+		"once/once.yaml":                  "koncli Lease acquire init; koncli Lease release init",
 		"quorum/consumer.yaml":            "koncli Barrier wait shards-ready (alone)",
 		"quorum/failing-worker.yaml":      "koncli Barrier arrive shards-ready",
 		"quorum/worker.yaml":              "koncli Barrier arrive shards-ready (alone)",
