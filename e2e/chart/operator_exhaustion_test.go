@@ -239,7 +239,9 @@ func (w *testEnv) exhaustionAttacks(kube kubernetes.Interface, mine *konductor.C
 				after, arrive = append(after, fmt.Sprintf("gate/%s%d", long("a", 200), i)), append(arrive, fmt.Sprintf("barrier/%s%d", long("a", 200), i))
 			}
 			huge := map[string]string{"a": long("a", 200_000), konductorv1.AfterAnnotation: strings.Join(after, ","), konductorv1.ArriveAnnotation: strings.Join(arrive, ",")}
-			w.runParallel(100, func(i int) error { return pod(fmt.Sprintf("annotated-%d", i), podSpec("work"), huge) })
+			spec := podSpec("work")
+			spec.SchedulingGates = []corev1.PodSchedulingGate{{Name: konductorv1.HoldSchedulingGate}} // before 1.36 the API server demands it
+			w.runParallel(100, func(i int) error { return pod(fmt.Sprintf("annotated-%d", i), spec, huge) })
 			w.runParallel(200, func(i int) error {
 				return r.createIn(attackedNamespace, "claims", claim(fmt.Sprintf("annotated-%d", i), "nothing", huge))
 			})
