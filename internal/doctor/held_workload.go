@@ -267,12 +267,11 @@ func (w *WorkloadFacts) checkSuspend(f *Facts) []Check {
 
 // checkController finds another controller that decides when the Job runs, as the operator does.
 func (w *WorkloadFacts) checkController(*Facts) (found []Check) {
-	const kueue = "kueue.x-k8s.io/queue-name"
 	other := func(field, by, remove string) {
 		found = append(found, w.failed("%s%s: %s decides when this Job runs, so its annotations have no effect: %s, or annotate its Pod template instead", w.jobPath, field, by, remove))
 	}
-	if w.job.Labels[kueue] != "" {
-		other("metadata", "Kueue", "remove "+kueue)
+	if w.job.Labels[rules.KueueQueueLabel] != "" {
+		other("metadata", "Kueue", "remove "+rules.KueueQueueLabel)
 	}
 	if by := w.job.Spec.ManagedBy; by != nil && *by != batchv1.JobControllerName {
 		other("spec.managedBy", *by, "leave it out")

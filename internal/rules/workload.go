@@ -51,14 +51,23 @@ type WorkloadHold struct {
 	Limit bool
 }
 
+// KueueQueueLabel is the label of a Job that Kueue starts and stops.
+const KueueQueueLabel = "kueue.x-k8s.io/queue-name"
+
 // maxWorkloadRefs is how many objects one annotation may list, and how many limits may apply to a Job.
 const maxWorkloadRefs = 32
 
 var objectName = regexp.MustCompile(`^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$`)
 
-// IsHeldWorkload reports whether annotations have one that makes the operator hold a Job until it may start.
+// Waits reports whether annotations make a Job or Pod wait before it may start.
+func Waits(annotations map[string]string) bool {
+	return annotations[konductorv1.AfterAnnotation] != "" || annotations[konductorv1.HoldAnnotation] != ""
+}
+
+// IsHeldWorkload reports whether the operator keeps a Job with these annotations from starting: they make it wait, or a limit
+// applies to it.
 func IsHeldWorkload(annotations map[string]string) bool {
-	return annotations[konductorv1.AfterAnnotation] != "" || annotations[konductorv1.HoldAnnotation] != "" || len(LimitsOf(annotations)) > 0
+	return Waits(annotations) || len(LimitsOf(annotations)) > 0
 }
 
 // LimitsOf returns the leases and semaphores that the API server has found to apply to a Job, in no order.

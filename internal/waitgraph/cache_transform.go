@@ -75,7 +75,6 @@ const (
 	// maxHeldAnnotations is how many annotations of a held Job are kept. With so many it doesn't parse. maxTokens is how many
 	// fencing tokens of its template are: 32 holds and 32 limits, and the first once more.
 	maxHeldAnnotations, maxTokens = 48, 65
-	kueueQueueName                = "kueue.x-k8s.io/queue-name"
 )
 
 // heldAnnotations keeps the annotations of a held Job or Pod that the operator reads.
@@ -140,7 +139,7 @@ func stripHeldJob(stripped, job *batchv1.Job) {
 		return
 	}
 	stripped.CreationTimestamp, stripped.Status.StartTime = job.CreationTimestamp, job.Status.StartTime
-	stripped.Labels = keepLabels(job.Labels, konductorv1.HeldLabel, kueueQueueName)
+	stripped.Labels = keepLabels(job.Labels, konductorv1.HeldLabel, rules.KueueQueueLabel)
 	if by := job.Spec.ManagedBy; by != nil && len(*by) <= maxNameLength {
 		stripped.Spec.ManagedBy = by
 	}
@@ -161,14 +160,14 @@ func stripObjectMeta(m *metav1.ObjectMeta) metav1.ObjectMeta {
 func stripPodSpec(spec *corev1.PodSpec) corev1.PodSpec {
 	r := newCallReader()
 	stripped := corev1.PodSpec{InitContainers: r.stripContainers(spec.InitContainers), Containers: r.stripContainers(spec.Containers)}
-	if hasHoldGate(spec) {
+	if HasHoldGate(spec) {
 		stripped.SchedulingGates = []corev1.PodSchedulingGate{{Name: konductorv1.HoldSchedulingGate}}
 	}
 	return stripped
 }
 
-// hasHoldGate reports whether a Pod waits behind the operator's scheduling gate.
-func hasHoldGate(spec *corev1.PodSpec) bool {
+// HasHoldGate reports whether a Pod waits behind the operator's scheduling gate.
+func HasHoldGate(spec *corev1.PodSpec) bool {
 	return slices.ContainsFunc(spec.SchedulingGates, func(g corev1.PodSchedulingGate) bool { return g.Name == konductorv1.HoldSchedulingGate })
 }
 

@@ -67,7 +67,7 @@ func (p *process) isWaitingToStart() bool {
 			return false
 		}
 	default:
-		if state = p.pod.Labels[konductorv1.HeldLabel]; !hasHoldGate(&p.pod.Spec) {
+		if state = p.pod.Labels[konductorv1.HeldLabel]; !HasHoldGate(&p.pod.Spec) {
 			return false
 		}
 	}
@@ -180,7 +180,7 @@ func aboutToStartCause() *Cause {
 // heldPodCause describes a Pod that waits behind the operator's scheduling gate; nil: it is like any other Pod.
 func (w *explainer) heldPodCause(p *process) *Cause {
 	switch {
-	case p.pod.DeletionTimestamp != nil || !hasHoldGate(&p.pod.Spec):
+	case p.pod.DeletionTimestamp != nil || !HasHoldGate(&p.pod.Spec):
 		return nil
 	case p.invalidAnnotation != nil:
 		return invalidAnnotationCause(p.ref, p.invalidAnnotation)

@@ -172,10 +172,9 @@ func isOtherControllers(job *batchv1.Job) bool {
 
 // otherController returns who else writes spec.suspend of the Job, or runs it; empty: nobody.
 func otherController(job *batchv1.Job) string {
-	const kueueQueueLabel = "kueue.x-k8s.io/queue-name"
 	owner := metav1.GetControllerOf(job)
 	switch {
-	case job.Labels[kueueQueueLabel] != "":
+	case job.Labels[rules.KueueQueueLabel] != "":
 		return "Kueue"
 	case job.Spec.ManagedBy != nil && *job.Spec.ManagedBy != batchv1.JobControllerName:
 		return *job.Spec.ManagedBy

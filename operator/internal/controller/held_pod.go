@@ -4,7 +4,6 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
-	"slices"
 
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -56,12 +55,7 @@ func SetupHeldPods(ctx context.Context, mgr ctrl.Manager, deps Deps) error {
 
 // isHeldPod reports whether the annotations of a Pod concern the operator.
 func isHeldPod(pod *corev1.Pod) bool {
-	return (isWaitingWorkload(pod.Annotations) || pod.Annotations[konductorv1.ArriveAnnotation] != "") && pod.Labels[konductorv1.HeldLabel] != konductorv1.HeldFinished
-}
-
-// isWaitingWorkload reports whether annotations of a Pod keep it from starting.
-func isWaitingWorkload(annotations map[string]string) bool {
-	return annotations[konductorv1.AfterAnnotation] != "" || annotations[konductorv1.HoldAnnotation] != ""
+	return (rules.Waits(pod.Annotations) || pod.Annotations[konductorv1.ArriveAnnotation] != "") && pod.Labels[konductorv1.HeldLabel] != konductorv1.HeldFinished
 }
 
 func indexHeldPods(obj client.Object) []string {
@@ -158,7 +152,7 @@ func asHeldPod(pod *corev1.Pod) heldObject { return heldObject{pod, konductorv1.
 func viewPod(pod *corev1.Pod, w rules.Workload) *rules.HeldWorkload {
 	return &rules.HeldWorkload{
 		Workload: w, Kind: "pod", State: pod.Labels[konductorv1.HeldLabel], Created: pod.CreationTimestamp.Time,
-		Suspended: slices.ContainsFunc(pod.Spec.SchedulingGates, func(g corev1.PodSchedulingGate) bool { return g.Name == konductorv1.HoldSchedulingGate }),
+		Suspended: waitgraph.HasHoldGate(&pod.Spec),
 		Finished:  isPodFinished(pod), Failed: pod.Status.Phase == corev1.PodFailed, Deleting: pod.DeletionTimestamp != nil, Released: map[string]int64{},
 	}
 }
